@@ -1,0 +1,1 @@
+"""Kernels for CPUs, written as LLVM IR or as functions that Numba compiles."""
