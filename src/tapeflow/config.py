@@ -1,0 +1,79 @@
+"""Settings: every environment name that tapeflow reads, and what can be set from Python.
+
+| name | meaning | default |
+|---|---|---|
+| TAPEFLOW_CACHE_DIR | folder of compiled code | the platform's user cache folder |
+| TAPEFLOW_JIT | 0: compiled functions are interpreted node by node | 1 |
+| TAPEFLOW_DUMP | folder into which generated source is written | none |
+| TAPEFLOW_NUM_THREADS | threads of compiled programs | NUMBA_NUM_THREADS, else the cores of this process |
+| TAPEFLOW_JOB_TOKEN | secret that all ranks of a job share | none |
+| TAPEFLOW_TIMEOUT | seconds that a rank waits for its peers | 60 |
+| TAPEFLOW_DATA_DIR | folder of downloaded data sets | `data` beside the cache folder |
+"""
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["cache_dir", "data_dir", "num_threads", "set_num_threads"]
+
+_threads: int | None = None
+
+
+def _user_cache() -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tapeflow"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tapeflow"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tapeflow"
+
+
+def cache_dir() -> Path:
+    """The folder of compiled code."""
+    named = os.environ.get("TAPEFLOW_CACHE_DIR")
+    return Path(named) if named else _user_cache() / "code"
+
+
+def data_dir() -> Path:
+    """The folder where downloaded data sets are kept."""
+    named = os.environ.get("TAPEFLOW_DATA_DIR")
+    return Path(named) if named else _user_cache() / "data"
+
+
+def jit_enabled() -> bool:
+    """Whether compiled functions run as machine code; if not they are interpreted node by node."""
+    return os.environ.get("TAPEFLOW_JIT", "1") != "0"
+
+
+def dump_dir() -> Path | None:
+    """The folder into which generated source is written, if any."""
+    named = os.environ.get("TAPEFLOW_DUMP")
+    return Path(named) if named else None
+
+
+def job_token() -> str:
+    """The secret that all ranks of a job share; empty where none was given."""
+    return os.environ.get("TAPEFLOW_JOB_TOKEN", "")
+
+
+def timeout() -> float:
+    """Seconds that a rank waits for its peers before it names who is missing."""
+    return float(os.environ.get("TAPEFLOW_TIMEOUT", "60"))
+
+
+def num_threads() -> int:
+    """How many threads compiled programs use."""
+    if _threads is not None:
+        return _threads
+    named = os.environ.get("TAPEFLOW_NUM_THREADS") or os.environ.get("NUMBA_NUM_THREADS")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(named)) if named else cores
+
+
+def set_num_threads(count: int | None) -> None:
+    """Let compiled programs use `count` threads; None goes back to the default."""
+    global _threads
+    if count is not None and count < 1:
+        raise ValueError(f"set_num_threads: count must be at least 1, got {count}")
+    _threads = count

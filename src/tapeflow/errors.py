@@ -1,0 +1,91 @@
+"""Every exception tapeflow raises on purpose.
+
+TapeflowError
+├── ShapeError        (also ValueError)    the shapes do not fit the op
+├── DTypeError        (also TypeError)     the dtypes do not fit the op
+├── ArgumentError     (also ValueError)    another argument does not fit the op
+├── OutOfRangeError   (also IndexError)    an index or axis that is not there
+├── TraceError        (also TypeError)     a traced value where only a concrete one can be
+├── StateError        (also RuntimeError)  a variable, tape or layer not in the state that the call needs
+├── CheckpointError   (also ValueError)    a file that does not fit the model, or is not whole
+├── MissingExtraError (also ImportError)   an optional dependency that is not installed
+└── DistributedError  (also RuntimeError)  a peer that is missing, has failed, or disagrees
+"""
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+
+from tapeflow import scope
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+class TapeflowError(Exception):
+    """An error that says which op, what it got, why that is wrong, what to do, and where."""
+
+    def __init__(self, op: str, *, got: object, why: str, fix: str, at: str | None = None):
+        self.op, self.why, self.fix = op, why, fix
+        self.at = user_line() if at is None else at
+        place = f"\n  at: {self.at}" if self.at else ""
+        super().__init__(f"{op}: {why}\n  got: {got}\n  fix: {fix}{place}")
+
+
+class ShapeError(TapeflowError, ValueError):
+    """The shapes of the inputs do not fit the op."""
+
+
+class DTypeError(TapeflowError, TypeError):
+    """The dtypes of the inputs do not fit the op."""
+
+
+class ArgumentError(TapeflowError, ValueError):
+    """An argument that is not a tensor does not fit the op."""
+
+
+class OutOfRangeError(TapeflowError, IndexError):
+    """An index or an axis that the tensor does not have."""
+
+
+class TraceError(TapeflowError, TypeError):
+    """A traced value was used where only a concrete one can be."""
+
+
+class StateError(TapeflowError, RuntimeError):
+    """A variable, tape or layer is not in the state that the call needs."""
+
+
+class CheckpointError(TapeflowError, ValueError):
+    """A checkpoint does not fit what is restored from it, or is not whole."""
+
+
+class MissingExtraError(TapeflowError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class DistributedError(TapeflowError, RuntimeError):
+    """A peer is missing, has failed, or disagrees."""
+
+
+def user_frame() -> tuple[str, int, str] | None:
+    """File, line and function of the innermost frame outside tapeflow; None if there is none."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not filename.startswith((_PACKAGE, "<frozen")) and "contextlib.py" not in filename:
+            return filename, frame.f_lineno, frame.f_code.co_name
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def user_line() -> str:
+    """`train.py:12 in loss: y = x @ w`, with the name scope where one is open."""
+    place = user_frame()
+    if place is None:
+        return ""
+    filename, line, function = place
+    named = f", scope {scope.current()}" if scope.current() else ""
+    inside = "" if function == "<module>" else f" in {function}"
+    text = linecache.getline(filename, line).strip()
+    return f"{filename}:{line}{inside}{named}" + (f": {text}" if text else "")
