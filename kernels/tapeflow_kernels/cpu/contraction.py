@@ -1,0 +1,147 @@
+"""C[batch, m, n] = epilogue(Σ_k A[batch, m, k] · B[batch, k, n]): what is compiled, what is passed.
+
+The number of columns n and all strides are constants of the code; m, the reduction extents and the
+batch extents are arguments, so that another batch size needs no new code. Work items are tiles
+of a few rows by a few vectors of columns; any range of them may run on any thread, and every sum
+is formed in the same order however they are split. `nest.emit` writes the code:
+
+    c = Contraction("float32", n=300, a=(784, 1), b=(300, 1), epilogue=Epilogue(((0, (300, 1)),)))
+    code = assemble(nest.emit(c, "product"))
+    block = arguments(c, Extents(m=50, reduce=(784,)), Pointers(a, b, stores=(y,)))
+
+and the loaded `void product(i64 start, i64 stop, i64* block)` does items [start, stop).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..machine import Host, host
+from .epilogue import Epilogue
+from .packing import Packing
+from .tile import Tile, tile_for
+
+# Bytes of A that a group of tiles keeps in the second-level cache while it walks all columns.
+_GROUP_BYTES = 512 * 1024
+# A tile whose operands exceed the first sums up blocks of the second.
+_REDUCTION_BYTES = 1024 * 1024
+_BLOCK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """What is compiled in.
+
+    dtype: "float32" or "float64", of all operands.
+    n: the number of columns.
+    a: element strides of A: batch…, m, reductions….
+    b: element strides of B: batch…, reductions…, n. Unless B is packed that of n is 1.
+    epilogue: what happens to each sum, and where it is stored.
+    reductions: the number of reduction loops, at least one; the last is the innermost.
+    pack_a, pack_b: the operand is read from the panels that `packing_a`, `packing_b` describe.
+    """
+
+    dtype: str
+    n: int
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    epilogue: Epilogue
+    reductions: int = 1
+    pack_a: bool = False
+    pack_b: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.reductions >= 1
+        assert self.n >= 1
+        assert len(self.a) == len(self.b) == self.batch + 1 + self.reductions
+        assert self.pack_b or self.b[-1] == 1 or self.n == 1
+
+    @property
+    def batch(self) -> int:
+        """The number of batch axes."""
+        return len(self.a) - 1 - self.reductions
+
+
+@dataclass(frozen=True)
+class Extents:
+    """What is known at run time: the rows, the reduction extents, the batch extents."""
+
+    m: int
+    reduce: tuple[int, ...]
+    batch: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """Addresses of A and B (or of their panels), of each operand and output, and of scratch."""
+
+    a: int
+    b: int
+    operands: tuple[int, ...] = ()
+    stores: tuple[int, ...] = ()
+    scratch: int = 0
+
+
+def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:
+    """The number of independent work items."""
+    tile = tile_for(c.dtype, c.n, target or host())
+    return math.prod(extents.batch) * _tiles(tile, extents.m) * tile.panels
+
+
+def arguments(
+    c: Contraction, extents: Extents, pointers: Pointers, target: Host | None = None
+) -> list[int]:
+    """The argument block, all i64.
+
+    a, b, scratch, m, rows of a tile, tiles, tiles in a group, length of a reduction block,
+    reduction extents…, batch extents…, operands…, stores….
+    """
+    tile = tile_for(c.dtype, c.n, target or host())
+    tiles = _tiles(tile, extents.m)
+    rows = tile.rows if c.pack_a else math.ceil(extents.m / max(tiles, 1))
+    block = _reduction_block(tile, extents)
+    row_bytes = tile.lanes.itemsize * math.prod(extents.reduce[1:]) * max(block, 1)
+    group = max(1, _GROUP_BYTES // (row_bytes * max(rows, 1)))
+    return [
+        *(pointers.a, pointers.b, pointers.scratch),
+        *(extents.m, rows, tiles, group, block),
+        *extents.reduce,
+        *extents.batch,
+        *pointers.operands,
+        *pointers.stores,
+    ]
+
+
+def scratch_bytes(c: Contraction, extents: Extents, target: Host | None = None) -> int:
+    """The size of the scratch memory for partial sums; 0 unless the reduction is long."""
+    tile = tile_for(c.dtype, c.n, target or host())
+    if _reduction_block(tile, extents) >= extents.reduce[0]:
+        return 0
+    return items(c, extents, target) * tile.rows * tile.width * tile.lanes.itemsize
+
+
+def packing_a(c: Contraction, target: Host | None = None) -> Packing:
+    """How A is brought into panels of as many rows as a tile has."""
+    tile = tile_for(c.dtype, c.n, target or host())
+    batch, m, reduce = c.a[: c.batch], c.a[c.batch], c.a[c.batch + 1 :]
+    return Packing(c.dtype, (*batch, *reduce, m), c.reductions, tile.rows, tile.a_pitch)
+
+
+def packing_b(c: Contraction, target: Host | None = None) -> Packing:
+    """How B is brought into panels of as many columns as a tile has."""
+    tile = tile_for(c.dtype, c.n, target or host())
+    return Packing(c.dtype, c.b, c.reductions, tile.width, tile.width)
+
+
+def _tiles(tile: Tile, m: int) -> int:
+    return math.ceil(m / tile.rows)
+
+
+def _reduction_block(tile: Tile, extents: Extents) -> int:
+    """Steps of the outermost reduction loop that are summed up at once."""
+    inner = math.prod(extents.reduce[1:])
+    step = max(1, (tile.rows + tile.width) * tile.lanes.itemsize * inner)
+    if step * extents.reduce[0] <= _REDUCTION_BYTES:
+        return max(1, extents.reduce[0])
+    return max(1, _BLOCK_BYTES // step)

@@ -1,0 +1,95 @@
+"""Vectors of one floating-point type, as LLVM IR writes them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from .ir import Function, Value
+
+_ELEMENTS = {"float32": ("float", "f32", 4), "float64": ("double", "f64", 8)}
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A vector of `count` elements of `dtype`."""
+
+    dtype: str
+    count: int
+
+    @staticmethod
+    def filling(dtype: str, vector_bytes: int) -> Lanes:
+        """The vector that fills one register."""
+        return Lanes(dtype, vector_bytes // _ELEMENTS[dtype][2])
+
+    @property
+    def element(self) -> str:
+        return _ELEMENTS[self.dtype][0]
+
+    @property
+    def itemsize(self) -> int:
+        return _ELEMENTS[self.dtype][2]
+
+    @property
+    def vector(self) -> str:
+        return f"<{self.count} x {self.element}>"
+
+    @property
+    def mask(self) -> str:
+        return f"<{self.count} x i1>"
+
+    @property
+    def suffix(self) -> str:
+        """What overloaded intrinsics append to their names."""
+        return f"v{self.count}{_ELEMENTS[self.dtype][1]}"
+
+    def splat(self, f: Function, number: float) -> Value:
+        """A constant vector with the same number in each lane."""
+        rounded = number if self.itemsize == 8 else struct.unpack("f", struct.pack("f", number))[0]
+        bits = struct.pack(">d", rounded).hex().upper()
+        return f.constant(self.vector, f"splat ({self.element} 0x{bits})")
+
+    def broadcast(self, f: Function, pointer: Value) -> Value:
+        """The element at a pointer, in each lane."""
+        scalar = f.load(self.element, pointer, self.itemsize)
+        first = f.value(
+            self.vector,
+            f"insertelement {self.vector} poison, {self.element} {scalar.name}, i32 0",
+        )
+        shuffle = f"shufflevector {self.vector} {first.name}, {self.vector} poison"
+        return f.value(self.vector, f"{shuffle}, <{self.count} x i32> zeroinitializer")
+
+    def load(self, f: Function, pointer: Value, active: int | None = None) -> Value:
+        """The vector at a pointer; lanes from `active` on are not read and are zero."""
+        if active is None or active == self.count:
+            return f.load(self.vector, pointer, self.itemsize)
+        zero = f.constant(self.vector, "zeroinitializer")
+        return f.intrinsic(
+            self.vector,
+            f"llvm.masked.load.{self.suffix}.p0",
+            [pointer, self._align(f), self._first(f, active), zero],
+        )
+
+    def store(self, f: Function, value: Value, pointer: Value, active: int | None = None) -> None:
+        """Write a vector; lanes from `active` on are not written."""
+        if active is None or active == self.count:
+            f.store(value, pointer, self.itemsize)
+            return
+        f.effect(
+            f"llvm.masked.store.{self.suffix}.p0",
+            [value, pointer, self._align(f), self._first(f, active)],
+        )
+
+    def add(self, f: Function, a: Value, b: Value) -> Value:
+        return f.value(self.vector, f"fadd {self.vector} {a.name}, {b.name}")
+
+    def multiply_add(self, f: Function, a: Value, b: Value, c: Value) -> Value:
+        """a · b + c, with one rounding where the target has the instruction."""
+        return f.intrinsic(self.vector, f"llvm.fmuladd.{self.suffix}", [a, b, c])
+
+    def _align(self, f: Function) -> Value:
+        return f.constant("i32", str(self.itemsize))
+
+    def _first(self, f: Function, active: int) -> Value:
+        bits = ", ".join(f"i1 {int(lane < active)}" for lane in range(self.count))
+        return f.constant(self.mask, f"<{bits}>")

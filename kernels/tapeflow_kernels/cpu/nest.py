@@ -1,0 +1,206 @@
+"""The code of a contraction: items to tiles, tiles to micro-kernels, the epilogue on each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..machine import Host, host
+from .contraction import Contraction
+from .epilogue import evaluate, offset
+from .ir import Index, Module, Value
+from .micro import Micro, Walk, emit_micro
+from .packing import coordinates
+from .tile import Tile, tile_for
+
+
+def emit(c: Contraction, name: str, target: Host | None = None) -> str:
+    """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `contraction.arguments`."""
+    module = Module()
+    tile = tile_for(c.dtype, c.n, target or host())
+    for columns in tile.widths:
+        for rows in range(1, tile.rows + 1):
+            emit_micro(module, _micro(c, tile, rows, columns), f"sums_{columns}_{rows}")
+        _emit_finish(module, c, tile, columns)
+    _Nest(module, c, tile, name).emit()
+    return module.text()
+
+
+def _micro(c: Contraction, tile: Tile, rows: int, columns: int) -> Micro:
+    a = Walk((tile.a_pitch,) if c.pack_a else c.a[c.batch + 1 :], c.pack_a)
+    b = Walk((tile.width,) if c.pack_b else c.b[c.batch : -1], c.pack_b)
+    return Micro(tile.lanes, rows, columns, 1 if c.pack_a else c.a[c.batch], a, b)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tile is."""
+
+    batch: list[Index]
+    tile: Value
+    row: Value
+    rows: Value
+    panel: Value
+
+
+class _Nest:
+    """The function that walks the items; its argument block is loaded into fields."""
+
+    def __init__(self, module: Module, c: Contraction, tile: Tile, name: str) -> None:
+        self.c, self.tile = c, tile
+        self.f = f = module.kernel(name)
+        self.start, self.stop, self.arguments = f.parameters
+        self.a, self.b, self.scratch = (self._argument("ptr", i) for i in range(3))
+        self.m, self.rows, self.tiles, self.group, self.block = (
+            self._argument("i64", 3 + i) for i in range(5)
+        )
+        self.reduce = [self._argument("i64", 8 + i) for i in range(c.reductions)]
+        self.batch = [self._argument("i64", 8 + c.reductions + i) for i in range(c.batch)]
+        room = f"[{tile.rows * tile.width} x {tile.lanes.element}]"
+        self.sums = f.value("ptr", f"alloca {room}, align 64")
+
+    def emit(self) -> None:
+        f = self.f
+
+        def block(k: Value, _: list[Value]) -> list[Value]:
+            f.loop(self.start, self.stop, lambda item, _: self._item(item, k))
+            return []
+
+        # A reduction over nothing still has one block, so that its sums are finished.
+        f.loop(0, f.larger(self.reduce[0], 1), block, step=self.block)
+
+    def _argument(self, kind: str, index: int) -> Value:
+        return self.f.load(kind, self.f.at(self.arguments, index, "i64"), 8)
+
+    def _item(self, item: Value, k: Value) -> list[Value]:
+        f, tile = self.f, self.tile
+        place = self._place(item)
+        length = f.smaller(self.reduce[0] - k, self.block)
+        a = f.at(self.a, self._offset_a(place, k), tile.lanes.element)
+        b = f.at(self.b, self._offset_b(place, k), tile.lanes.element)
+        operands: list[Index] = [a, b, self.sums, length, *self.reduce[1:]]
+        self._by_width(place.panel, lambda columns: self._sum(columns, place.rows, operands))
+        last = f.less(self.reduce[0], k + self.block + 1)
+        self._add_partial(item, k, last)
+        where = [place.row, place.rows, place.panel * tile.width, *place.batch]
+        finish = [self.sums, self.arguments, *where]
+        f.when(
+            last,
+            lambda: self._by_width(place.panel, lambda w: f.call(f"finish_{w}", finish)),
+        )
+        return []
+
+    def _place(self, item: Value) -> _Place:
+        """Decode an item: groups of tiles walk all panels, so that their rows of A stay cached."""
+        f, panels = self.f, self.tile.panels
+        in_batch = item % (self.tiles * panels)
+        in_group = in_batch % (self.group * panels)
+        first = in_batch // (self.group * panels) * self.group
+        size = f.smaller(self.tiles - first, self.group)
+        tile = first + in_group % size
+        row = tile * self.rows
+        batch = coordinates(item // (self.tiles * panels), self.batch, (1,) * self.c.batch)
+        return _Place(batch, tile, row, f.smaller(self.m - row, self.rows), in_group // size)
+
+    def _offset_a(self, place: _Place, k: Value) -> Index:
+        c = self.c
+        if c.pack_a:
+            panel = place.tile + self.tiles * self._copy(c.a, place)
+            return self._packed(panel, k, self.tile.a_pitch)
+        return offset(c.a[: c.batch + 2], [*place.batch, place.row, k])
+
+    def _offset_b(self, place: _Place, k: Value) -> Index:
+        c = self.c
+        if c.pack_b:
+            panel = place.panel + self._copy(c.b, place) * self.tile.panels
+            return self._packed(panel, k, self.tile.width)
+        column = place.panel * self.tile.width
+        return offset((*c.b[: c.batch + 1], 1), [*place.batch, k, column])
+
+    def _copy(self, strides: tuple[int, ...], place: _Place) -> Index:
+        """Which copy of a packed operand a batch index has: axes of stride 0 share one."""
+        copy: Index = 0
+        for axis, index in enumerate(place.batch):
+            if strides[axis]:
+                copy = self.batch[axis] * copy + index
+        return copy
+
+    def _packed(self, panel: Value, k: Value, pitch: int) -> Index:
+        steps = panel * self.reduce[0] + k
+        for extent in self.reduce[1:]:
+            steps = steps * extent
+        return steps * pitch
+
+    def _by_width(self, panel: Value, body: Callable[[int], None]) -> None:
+        """`body` with the columns of this panel, a constant."""
+        widths = self.tile.widths
+        if len(widths) == 1:
+            body(widths[0])
+            return
+        is_full = self.f.less(panel, self.tile.n // self.tile.width)
+        self.f.when(is_full, lambda: body(widths[0]), lambda: body(widths[1]))
+
+    def _sum(self, columns: int, rows: Value, operands: Sequence[Index]) -> None:
+        """Call the micro-kernel of this many rows."""
+
+        def case(height: int) -> Callable[[], None]:
+            return lambda: self.f.call(f"sums_{columns}_{height}", operands)
+
+        self.f.switch(rows, {height: case(height) for height in range(1, self.tile.rows + 1)})
+
+    def _add_partial(self, item: Value, k: Value, last: Value) -> None:
+        """Add the sums of earlier blocks; keep the result unless this block is the last."""
+        f, lanes = self.f, self.tile.lanes
+        partial = f.at(self.scratch, item * (self.tile.rows * self.tile.width), lanes.element)
+
+        def each(body: Callable[[Value, Value], None]) -> None:
+            def vector(i: Value, _: list[Value]) -> list[Value]:
+                at = i * lanes.count
+                body(f.at(self.sums, at, lanes.element), f.at(partial, at, lanes.element))
+                return []
+
+            f.loop(0, self.tile.rows * self.tile.vectors, vector)
+
+        def add(sums: Value, earlier: Value) -> None:
+            lanes.store(f, lanes.add(f, lanes.load(f, sums), lanes.load(f, earlier)), sums)
+
+        def keep(sums: Value, later: Value) -> None:
+            lanes.store(f, lanes.load(f, sums), later)
+
+        f.when(f.less(0, k), lambda: each(add))
+        f.when(last, lambda: None, lambda: each(keep))
+
+
+def _emit_finish(module: Module, c: Contraction, tile: Tile, columns: int) -> None:
+    """Write `void finish_{columns}(ptr sums, ptr args, i64 row, i64 rows, i64 column, i64 batch…)`.
+
+    Rows are a loop rather than unrolled: the sums pass through the first-level cache, which the
+    code of a long epilogue could not leave so small.
+    """
+    f = module.internal(f"finish_{columns}", ["ptr", "ptr"] + ["i64"] * (3 + c.batch))
+    sums, args, row, rows, column, *batch = f.parameters
+    lanes, micro = tile.lanes, _micro(c, tile, 1, columns)
+    first = 8 + c.reductions + c.batch
+    strides = [*c.epilogue.operands, *(s for _, s in c.epilogue.stores)]
+    origins = []
+    for i, steps in enumerate(strides):
+        pointer = f.load("ptr", f.at(args, first + i, "i64"), 8)
+        origins.append(f.at(pointer, offset(steps, [*batch, row, column]), lanes.element))
+
+    def finish_row(i: Value, _: list[Value]) -> list[Value]:
+        for v in range(micro.vectors):
+            at = i * (micro.vectors * lanes.count) + v * lanes.count
+            inputs = [lanes.load(f, f.at(sums, at, lanes.element))]
+            for steps, origin in zip(c.epilogue.operands, origins, strict=False):
+                here = f.at(origin, i * steps[-2] + v * lanes.count * steps[-1], lanes.element)
+                inputs.append(
+                    lanes.load(f, here, micro.active(v)) if steps[-1] else lanes.broadcast(f, here)
+                )
+            values = evaluate(f, lanes, c.epilogue, inputs)
+            outputs = origins[len(c.epilogue.operands) :]
+            for (value, steps), origin in zip(c.epilogue.stores, outputs, strict=True):
+                here = f.at(origin, i * steps[-2] + v * lanes.count, lanes.element)
+                lanes.store(f, values[value], here, micro.active(v))
+        return []
+
+    f.loop(0, rows, finish_row)

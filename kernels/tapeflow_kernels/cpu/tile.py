@@ -1,0 +1,46 @@
+"""The register tile of a contraction: as many rows by vectors of sums as the registers hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..machine import Host
+from .lanes import Lanes
+
+
+@dataclass(frozen=True)
+class Tile:
+    """At most `rows` rows by `vectors` vectors of sums; n columns make `panels` such panels."""
+
+    lanes: Lanes
+    rows: int
+    vectors: int
+    n: int
+
+    @property
+    def width(self) -> int:
+        """The columns of a panel."""
+        return self.vectors * self.lanes.count
+
+    @property
+    def panels(self) -> int:
+        return math.ceil(self.n / self.width)
+
+    @property
+    def widths(self) -> list[int]:
+        """The columns of a panel, then of the last one if it is narrower."""
+        return [w for w in (self.width * (self.n >= self.width), self.n % self.width) if w]
+
+    @property
+    def a_pitch(self) -> int:
+        """Elements from one step of a packed A to the next: the rows, in whole vectors."""
+        return math.ceil(self.rows / self.lanes.count) * self.lanes.count
+
+
+def tile_for(dtype: str, n: int, target: Host) -> Tile:
+    """The tile that fills the target's registers: sums, a row of B's vectors, an element of A."""
+    lanes = Lanes.filling(dtype, target.vector_bytes)
+    vectors = min(2, math.ceil(n / lanes.count))
+    rows = min(14, (target.registers - vectors - 1) // vectors)
+    return Tile(lanes, rows, vectors, n)
