@@ -1,0 +1,44 @@
+"""Forward mode: tangents pushed along with the values."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tapeflow import dispatch
+from tapeflow.dispatch import Record
+from tapeflow.tensor import Tensor
+
+
+class ForwardAccumulator:
+    """Carries the tangents of `primals` through all that runs inside `with`."""
+
+    def __init__(self, primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> None:
+        self._tangent = {id(x): t for x, t in zip(primals, tangents, strict=True)}
+        self._alive: list[Any] = list(primals)   # ids stay valid while their tensors live
+
+    def __enter__(self) -> ForwardAccumulator:
+        dispatch.start(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        dispatch.stop(self)
+
+    def accessed(self, variable: Any, value: Tensor) -> None:
+        """A variable is a constant here unless its value was given as a primal."""
+
+    def record(self, record: Record) -> None:
+        prim, inputs, attrs, outputs = record
+        tangents = [self._tangent.get(id(x)) for x in inputs]
+        if all(t is None for t in tangents):
+            return
+        with dispatch.paused(self):   # the tangent's own arithmetic must not be perturbed again
+            pushed = prim.push(tangents, outputs, inputs, attrs)
+        pairs = zip(outputs, pushed, strict=True) if isinstance(outputs, tuple) else [(outputs, pushed)]
+        for y, t in pairs:
+            if t is not None:
+                self._tangent[id(y)] = t
+                self._alive.append(y)
+
+    def jvp(self, y: Tensor) -> Tensor | None:
+        """The tangent of `y`; None where it does not depend on the primals."""
+        return self._tangent.get(id(y))

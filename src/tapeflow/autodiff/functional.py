@@ -1,0 +1,189 @@
+"""Derivatives of functions as functions: grad, vjp, jvp, jacobian and their kin."""
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tapeflow import dispatch, ops
+from tapeflow.autodiff.forward import ForwardAccumulator
+from tapeflow.autodiff.reverse import GradientTape
+from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.primitive import Primitive
+from tapeflow.tensor import Tensor, as_tensor
+from tapeflow.tree import flatten, map_tree, unflatten
+
+Function = Callable[..., Any]
+
+
+def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+    """A function that gives `(f(*args), gradient)`, or `((value, aux), gradient)` with `has_aux`.
+
+    Args:
+        f: gives a floating tensor without axes, or `(tensor, aux)` with `has_aux`.
+        argnums: the argument to differentiate by (a tensor or a tree of them), or several.
+
+    Raises: ShapeError if `f` gives more than one number, DTypeError if it gives an integer.
+    """
+    @functools.wraps(f)
+    def wrapped(*args: Any, **keywords: Any) -> Any:
+        chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        tensors = _fresh(f, args, chosen)
+        with GradientTape() as tape:
+            tape.watch([tensors[i] for i in chosen])
+            result = f(*tensors, **keywords)
+        value, aux = result if has_aux else (result, None)
+        y = as_tensor(value)
+        if y.shape:
+            raise ShapeError("grad", got=f"{_name(f)} gave {y.spec}", why="a gradient is that of one number",
+                             fix="reduce the result, e.g. with tf.sum, or use tf.jacobian")
+        sources = tuple(tensors[i] for i in chosen)
+        grads = tape.gradient(y, sources, unconnected_gradients="zero")
+        return ((value, aux) if has_aux else value), (grads[0] if isinstance(argnums, int) else grads)
+    return wrapped
+
+
+def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+    """A function that gives the gradient of `f`: see value_and_grad; with `has_aux` `(gradient, aux)`.
+
+    >>> grad(lambda x: x * x * x)(2.0)
+    Tensor(12., f32[])
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **keywords: Any) -> Any:
+        value, gradient = both(*args, **keywords)
+        return (gradient, value[1]) if has_aux else gradient
+    return wrapped
+
+
+def vjp(f: Function, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """`(f(*primals), pullback)`; `pullback(cotangents)` gives a tuple, one entry a primal.
+
+    The cotangents have the structure and shapes of the outputs.
+    """
+    inputs = _fresh(f, primals, range(len(primals)))
+    with GradientTape(persistent=True) as tape:
+        tape.watch(inputs)
+        outputs = f(*inputs)
+
+    def pull(cotangents: Any) -> tuple[Any, ...]:
+        return tape.gradient(outputs, tuple(inputs), output_gradients=cotangents,
+                             unconnected_gradients="zero")
+    return outputs, pull
+
+
+def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """`(f(*primals), output tangents)`: the derivative of `f` along `tangents`.
+
+    Raises: ShapeError if a tangent does not have its primal's shape.
+    """
+    inputs = _fresh(f, primals, range(len(primals)))
+    xs, ts = flatten(list(inputs))[0], [as_tensor(t) for t in flatten(list(tangents))[0]]
+    for x, t in zip(xs, ts, strict=True):
+        if x.shape != t.shape:
+            raise ShapeError("jvp", got=f"primal {x.spec}, tangent {t.spec}",
+                             why="a tangent has the shape of its primal", fix="broadcast it first")
+    with ForwardAccumulator(xs, [ops.cast(t, x.dtype) for x, t in zip(xs, ts, strict=True)]) as acc:
+        outputs = f(*inputs)
+
+    def tangent(y: Any) -> Tensor:
+        t = acc.jvp(y)
+        return ops.zeros_like(y) if t is None else t
+    return outputs, map_tree(tangent, outputs)
+
+
+def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """A function that gives d f[i...] / d x[j...], of shape f.shape + x.shape."""
+    @functools.wraps(f)
+    def wrapped(*args: Any, **keywords: Any) -> Any:
+        chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        tensors = _fresh(f, args, chosen)
+        with GradientTape() as tape:
+            tape.watch([tensors[i] for i in chosen])
+            y = f(*tensors, **keywords)
+        sources = tuple(tensors[i] for i in chosen)
+        leaves, structure = flatten(sources)
+        found = [_zeros(y, x) if j is None else j
+                 for x, j in zip(leaves, flatten(tape.jacobian(y, sources))[0], strict=True)]
+        columns = unflatten(structure, found)
+        return columns[0] if isinstance(argnums, int) else columns
+    return wrapped
+
+
+def _zeros(y: Tensor, x: Tensor) -> Tensor:
+    return ops.zeros((*y.shape, *x.shape), dtype=y.dtype)
+
+
+def hessian(f: Function, argnums: int = 0) -> Function:
+    """A function that gives the second derivatives of `f`, of shape x.shape + x.shape."""
+    return jacobian(grad(f, argnums), argnums)
+
+
+def _fresh(f: Function, args: Sequence[Any], chosen: Sequence[int]) -> list[Any]:
+    """The arguments, those that are differentiated as tensors of their own: nothing else that is
+    the same object takes part."""
+    if any(not -len(args) <= i < len(args) for i in chosen):
+        raise ArgumentError("grad", got=f"argnums {tuple(chosen)} and {len(args)} arguments to {_name(f)}",
+                            why="there is no such argument", fix="count positional arguments from 0")
+    picked = {i % len(args) for i in chosen}
+    return [map_tree(lambda leaf: Tensor(as_tensor(leaf).value), a) if i in picked else a
+            for i, a in enumerate(args)]
+
+
+def _name(f: Function) -> str:
+    return getattr(f, "__name__", type(f).__name__)
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside, nothing is recorded: no gradient flows through what is computed here."""
+    with dispatch.recording_only(()):
+        yield
+
+
+class _Custom(Primitive):
+    """A function whose backward pass the user gave."""
+
+    def __init__(self, name: str, pull: Callable[..., Any], outputs: tuple[Tensor, ...]):
+        super().__init__(lambda *xs: tuple(y.value for y in outputs), lambda *xs: tuple(y.spec for y in outputs),
+                         name=name, multiple=True)
+        self._pull = pull
+
+    def pull(self, gs: Any, ys: Any, xs: Any, attrs: Any, wanted: Sequence[bool]) -> list[Tensor | None]:
+        full = [ops.zeros_like(y) if g is None else g for y, g in zip(ys, gs, strict=True)]
+        given = self._pull(*full)
+        grads = list(given) if isinstance(given, list | tuple) else [given]
+        if len(grads) != len(xs):
+            raise ArgumentError("custom_gradient", got=f"{len(grads)} gradients from {self.name}",
+                                why=f"the function took {len(xs)} tensors", fix="return one gradient for each")
+        return [None if g is None else as_tensor(g) for g in grads]
+
+    def push(self, ts: Any, ys: Any, xs: Any, attrs: Any) -> Any:
+        raise ArgumentError("custom_gradient", got=f"forward mode through {self.name}",
+                            why="only its backward pass was given",
+                            fix="use reverse mode: tf.grad, tf.vjp or GradientTape")
+
+
+def custom_gradient(f: Function) -> Function:
+    """`f` with a backward pass of its own: `f(*xs)` gives `(y, pull)`, `pull(g)` a gradient for each x.
+
+    >>> @custom_gradient
+    ... def clipped(x):
+    ...     return x, lambda g: ops.clip(g, -1.0, 1.0)
+    """
+    @functools.wraps(f)
+    def wrapped(*args: Any) -> Any:
+        xs = tuple(as_tensor(a) for a in args)
+        context = dispatch.here.context
+        with dispatch.recording_only(()):
+            result, pull = f(*xs)
+        leaves, structure = flatten(result)
+        # new objects, so that a result that is one of the inputs is still a step of its own
+        ys = tuple(Tensor(as_tensor(y).value) for y in leaves)
+        for record in context.records:
+            record((_Custom(_name(f), pull, ys), xs, dispatch.NO_ATTRS, ys))
+        return unflatten(structure, ys)
+    return wrapped

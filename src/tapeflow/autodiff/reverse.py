@@ -1,0 +1,236 @@
+"""Reverse mode: pullback() walks records backwards; GradientTape gathers them."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from tapeflow import dispatch, ops
+from tapeflow.dispatch import Outputs, Record
+from tapeflow.dtypes import is_floating
+from tapeflow.errors import ArgumentError, DTypeError, ShapeError, StateError
+from tapeflow.tensor import Tensor, TensorLike, as_tensor
+from tapeflow.tree import flatten, map_tree, unflatten
+from tapeflow.variable import Variable
+
+Gradients = dict[int, Tensor]   # by id of the tensor that each belongs to; the records keep it alive
+
+
+def pullback(records: Sequence[Record], targets: Sequence[Tensor], cotangents: Sequence[Tensor],
+             sources: Sequence[Tensor]) -> list[Tensor | None]:
+    """Carry the cotangents of `targets` back to each of `sources`; None where nothing arrives.
+
+    Adjoints are made of ops, so an outer tape or a tracer sees them too: second derivatives and
+    traced backward passes need no further code.
+    """
+    kept = {id(s) for s in sources}
+    on_path, active = _between(records, kept)
+    grads: Gradients = {}
+    for y, g in zip(targets, cotangents, strict=True):
+        _add(grads, y, g)
+    for prim, inputs, attrs, outputs in reversed(on_path):
+        g = _taken(grads, outputs, kept)
+        if g is None:
+            continue
+        wanted = [id(x) in active for x in inputs]
+        for x, gx in zip(inputs, prim.pull(g, outputs, inputs, attrs, wanted), strict=True):
+            if gx is not None:
+                _add(grads, x, gx)
+    return [grads.get(id(s)) for s in sources]
+
+
+def _between(records: Sequence[Record], sources: set[int]) -> tuple[list[Record], set[int]]:
+    """The records that depend on `sources`, and the ids of all tensors that do."""
+    active, on_path = set(sources), []
+    for record in records:
+        for x in record[1]:
+            if id(x) in active:
+                on_path.append(record)
+                outputs = record[3]
+                active.update(map(id, outputs if type(outputs) is tuple else (outputs,)))
+                break
+    return on_path, active
+
+
+def _add(grads: Gradients, x: Tensor, g: Tensor) -> None:
+    known = grads.get(id(x))
+    grads[id(x)] = g if known is None else known + g
+
+
+def _taken(grads: Gradients, outputs: Outputs, kept: set[int]) -> Any:
+    """What arrived at the outputs of a record; given up, unless they are themselves sources."""
+    def take(y: Tensor) -> Tensor | None:
+        return grads.get(id(y)) if id(y) in kept else grads.pop(id(y), None)
+
+    if type(outputs) is not tuple:
+        return take(outputs)   # type: ignore[arg-type]   # a tensor, as `type is` does not narrow
+    gs = tuple(take(y) for y in outputs)
+    return gs if any(g is not None for g in gs) else None
+
+
+class GradientTape:
+    """Records what runs inside `with`, for gradient().
+
+    Args:
+        persistent: gradient() may be called more than once.
+        watch_accessed_variables: trainable variables that are read are watched without being told.
+
+    >>> import tapeflow as tf
+    >>> x = tf.asarray(3.0)
+    >>> with tf.GradientTape() as tape:
+    ...     tape.watch(x)
+    ...     y = x * x
+    >>> tape.gradient(y, x)
+    Tensor(6., f32[])
+    """
+
+    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
+        self.persistent = persistent
+        self.watch_accessed_variables = watch_accessed_variables
+        self._records: list[Record] | None = []
+        self.record = self._records.append
+        self._watched: dict[int, Tensor] = {}
+        self._reads: dict[int, list[Tensor]] = {}   # by id of a variable: what it held when read
+        self._variables: list[Variable] = []        # their ids stay valid while they live
+
+    def __enter__(self) -> GradientTape:
+        dispatch.start(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        dispatch.stop(self)
+
+    def watch(self, tensor: Any) -> None:
+        """Let gradients flow to `tensor`: a tensor, a variable, or a tree of them."""
+        for x in flatten(tensor)[0]:
+            if isinstance(x, Variable):
+                self._note(x, x.value)
+            elif not isinstance(x, Tensor):
+                raise DTypeError("watch", got=type(x).__name__, why="only tensors can be watched",
+                                 fix="make one first: x = tf.asarray(x)")
+            else:
+                _differentiable("watch", x)
+                self._watched[id(x)] = x
+
+    def accessed(self, variable: Variable, value: Tensor) -> None:
+        if self.watch_accessed_variables and variable.trainable:
+            self._note(variable, value)
+
+    def _note(self, variable: Variable, value: Tensor) -> None:
+        seen = self._reads.setdefault(id(variable), [])
+        if not seen:
+            self._variables.append(variable)
+        if not any(value is t for t in seen):
+            seen.append(value)
+
+    def gradient(self, target: Any, sources: Any, output_gradients: Any = None,
+                 unconnected_gradients: Literal["none", "zero"] = "none") -> Any:
+        """d sum(target) / d source for each of `sources`, in their structure.
+
+        Args:
+            target: a floating tensor or a tree of them, whose gradients are summed.
+            sources: tensors (watched, or computed from what is), variables, or a tree of them.
+            output_gradients: cotangents in the structure of `target`; ones by default.
+            unconnected_gradients: what a source gets that `target` does not depend on: "none" gives
+                None, "zero" zeros.
+
+        Raises: StateError if the tape was used up; DTypeError for a target or source of integers;
+            ShapeError if an output gradient does not have its target's shape.
+        """
+        records = self._open_records()
+        targets = [as_tensor(y) for y in flatten(target)[0]]
+        leaves, structure = flatten(sources)
+        with dispatch.paused(self):
+            cotangents = _seeds(targets, output_gradients)
+            found = self._pull(records, targets, cotangents, leaves)
+            if unconnected_gradients == "zero":
+                found = [ops.zeros_like(x) if g is None else g
+                         for x, g in zip(leaves, found, strict=True)]
+            elif unconnected_gradients != "none":
+                raise ArgumentError("gradient", got=f"unconnected_gradients={unconnected_gradients!r}",
+                                    why="there is no such choice", fix='use "none" or "zero"')
+        return unflatten(structure, found)
+
+    def jacobian(self, target: TensorLike, sources: Any) -> Any:
+        """d target[i...] / d source[j...] for each of `sources`: shape target.shape + source.shape.
+
+        Raises: as gradient().
+        """
+        y = as_tensor(target)
+        records = self._open_records()
+        leaves, structure = flatten(sources)
+        _differentiable("jacobian", y)
+        with dispatch.paused(self):
+            rows = [self._pull(records, [y], [ops.reshape(ops.one_hot(i, y.size, dtype=y.dtype), y.shape)],
+                               leaves) for i in range(y.size)]
+            columns = [_stacked(y, x, column) for x, column in
+                       zip(leaves, zip(*rows, strict=True) if rows else [()] * len(leaves), strict=True)]
+        return unflatten(structure, columns)
+
+    def _open_records(self) -> list[Record]:
+        records = self._records
+        if records is None:
+            raise StateError("gradient", got="a second call on a tape that is not persistent",
+                             why="a tape forgets what it recorded once gradient() was called",
+                             fix="use GradientTape(persistent=True)")
+        if not self.persistent:
+            dispatch.stop(self)
+            self._records = None
+        return records
+
+    def _pull(self, records: Sequence[Record], targets: list[Tensor], cotangents: list[Tensor],
+              leaves: Sequence[Any]) -> list[Tensor | None]:
+        tensors = [self._tensors_of(leaf, records) for leaf in leaves]
+        grads = iter(pullback(records, targets, cotangents, [t for ts in tensors for t in ts]))
+        totals: list[Tensor | None] = []
+        for ts in tensors:
+            there = [g for g in (next(grads) for _ in ts) if g is not None]
+            totals.append(sum(there[1:], start=there[0]) if there else None)
+        return totals
+
+    def _tensors_of(self, leaf: Any, records: Sequence[Record]) -> list[Tensor]:
+        """The tensors that stand for one source: for a variable, all that it held when read."""
+        if isinstance(leaf, Variable):
+            return self._reads.get(id(leaf), [])
+        if not isinstance(leaf, Tensor):
+            raise DTypeError("gradient", got=f"a source of type {type(leaf).__name__}",
+                             why="only tensors and variables can be sources",
+                             fix="watch a tensor: x = tf.asarray(x); tape.watch(x)")
+        _differentiable("gradient", leaf)
+        return [leaf] if self._is_watched(leaf, records) else []
+
+    def _is_watched(self, x: Tensor, records: Sequence[Record]) -> bool:
+        if id(x) in self._watched or any(x is t for ts in self._reads.values() for t in ts):
+            return True
+        roots = {*self._watched, *(id(t) for ts in self._reads.values() for t in ts)}
+        return id(x) in _between(records, roots)[1]
+
+
+def _seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:
+    for y in targets:
+        _differentiable("gradient", y)
+    if output_gradients is None:
+        return [ops.ones_like(y) for y in targets]
+    given = [as_tensor(g) for g in flatten(output_gradients)[0]]
+    for y, g in zip(targets, given, strict=True):
+        if y.shape != g.shape:
+            raise ShapeError("gradient", got=f"target {y.spec}, output gradient {g.spec}",
+                             why="an output gradient has the shape of its target",
+                             fix="broadcast it: tf.broadcast_to(g, target.shape)")
+    return [ops.cast(g, y.dtype) for y, g in zip(targets, given, strict=True)]
+
+
+def _differentiable(op: str, x: Tensor) -> None:
+    if not is_floating(x.dtype):
+        raise DTypeError(op, got=x.spec, why="only floating tensors have gradients",
+                         fix="cast it before the tape: tf.cast(x, tf.float32)")
+
+
+def _stacked(y: Tensor, x: Any, rows: Sequence[Tensor | None]) -> Tensor | None:
+    if rows and all(r is None for r in rows):
+        return None
+    if not rows:
+        return ops.zeros((*y.shape, *x.shape), dtype=y.dtype)
+    zero = ops.zeros_like(x)
+    return ops.reshape(ops.stack([zero if r is None else r for r in rows]), (*y.shape, *x.shape))

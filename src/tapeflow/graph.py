@@ -1,0 +1,156 @@
+"""Node: one application of a primitive. A tape is a list of them, and so is a graph.
+
+A graph prints as text, and the text parses back:
+
+    graph f(x: f32[4]) {
+      a: f32[4] = tanh(x)
+      return a
+    }
+"""
+from __future__ import annotations
+
+import re
+from ast import literal_eval
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from tapeflow.dtypes import OF_SHORT, SHORT, DType
+from tapeflow.tensor import Array, Spec
+
+if TYPE_CHECKING:
+    from tapeflow.primitive import Primitive
+
+V = TypeVar("V")
+_SHOWN = 8   # constants of more elements print as `...`
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Node(Generic[V]):
+    """`outputs = prim(*inputs, **attrs)`; V is Tensor on a tape and Var in a graph."""
+
+    prim: Primitive
+    inputs: tuple[V, ...]
+    attrs: Mapping[str, Any]
+    outputs: tuple[V, ...]
+    scope: str = ""    # the name scope it was made in
+    line: str = ""     # file:line of the user's code that made it
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Var:
+    """A value of a graph, assigned once."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.shape, self.dtype)
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.spec}"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Graph:
+    """A pure function: inputs and constants in, outputs out, nodes in order."""
+
+    name: str
+    inputs: tuple[Var, ...]
+    nodes: tuple[Node[Var], ...]
+    outputs: tuple[Var, ...]
+    constants: Mapping[Var, Array] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        params = ", ".join(map(repr, self.inputs))
+        consts = "".join(f"  {v!r} = {_constant(a)}\n" for v, a in self.constants.items())
+        body = "".join(f"  {_line(node)}\n" for node in self.nodes)
+        return f"graph {self.name}({params}) {{\n{consts}{body}  return {', '.join(v.name for v in self.outputs)}\n}}"
+
+
+def _constant(array: Array) -> str:
+    return f"const {array.tolist()}" if array.size <= _SHOWN else "const ..."
+
+
+def _line(node: Node[Var]) -> str:
+    attrs = [f"{k}={_attr(v)}" for k, v in node.attrs.items()]
+    args = ", ".join([v.name for v in node.inputs] + attrs)
+    return f"{', '.join(map(repr, node.outputs))} = {node.prim.name}({args})"
+
+
+def _attr(value: Any) -> str:
+    return SHORT[value] if isinstance(value, np.dtype) else repr(value)
+
+
+def check(graph: Graph) -> None:
+    """Raise AssertionError unless every value is assigned once, before its use, in the type its op gives."""
+    known = {*graph.inputs, *graph.constants}
+    for node in graph.nodes:
+        for v in node.inputs:
+            assert v in known, f"{v} is used by {_line(node)} before it is assigned"
+        specs = node.prim.output_specs(tuple(v.spec for v in node.inputs), node.attrs)
+        assert specs == tuple(v.spec for v in node.outputs), f"{_line(node)}: the op gives {list(map(str, specs))}"
+        for v in node.outputs:
+            assert v not in known, f"{v} is assigned twice"
+            known.add(v)
+    for v in graph.outputs:
+        assert v in known, f"{v} is returned but never assigned"
+    for v, array in graph.constants.items():
+        assert (v.shape, v.dtype) == (array.shape, array.dtype), f"{v} is a constant of another type"
+
+
+_TYPED = r"(\w+): (\w+)\[([\d,]*)\]"
+
+
+class _Parser:
+    """The values read so far, by name."""
+
+    def __init__(self, primitives: Mapping[str, Primitive]):
+        self.primitives = primitives
+        self.vars: dict[str, Var] = {}
+
+    def declare(self, text: str) -> tuple[Var, ...]:
+        made = [Var(name, tuple(int(n) for n in shape.split(",") if n), OF_SHORT[dtype])
+                for name, dtype, shape in re.findall(_TYPED, text)]
+        self.vars.update((v.name, v) for v in made)
+        return tuple(made)
+
+    def node(self, outputs: str, call: str) -> Node[Var]:
+        name, arguments = call.removesuffix(")").split("(", 1)
+        items = [item.strip() for item in _split(arguments)]
+        inputs = tuple(self.vars[item] for item in items if "=" not in item)
+        attrs = dict(item.split("=", 1) for item in items if "=" in item)
+        return Node(self.primitives[name], inputs, {k: _value(v) for k, v in attrs.items()}, self.declare(outputs))
+
+
+def _value(text: str) -> Any:
+    return OF_SHORT[text] if text in OF_SHORT else literal_eval(text)
+
+
+def _split(text: str) -> Iterable[str]:
+    """The parts of `text` between commas that stand outside brackets."""
+    return [part for part in re.split(r",(?![^(\[]*[)\]])", text) if part.strip()]
+
+
+def parse(text: str, primitives: Mapping[str, Primitive]) -> Graph:
+    """The graph that prints as `text`; lines may be separated by two spaces instead of a line feed."""
+    matched = re.fullmatch(r"\s*graph (\w+)\((.*?)\)\s*\{(.*)\}\s*", text, re.DOTALL)
+    assert matched, f"not the text of a graph: {text[:60]}"
+    name, params, body = matched.groups()
+    parser = _Parser(primitives)
+    inputs, nodes, constants = parser.declare(params), [], {}
+    *lines, last = [line.strip() for line in re.split(r"\n|  +", body) if line.strip()]
+    for line in lines:
+        left, right = line.split(" = ", 1)
+        if right.startswith("const "):
+            (v,) = parser.declare(left)
+            constants[v] = np.array(literal_eval(right.removeprefix("const ")), v.dtype).reshape(v.shape)
+        else:
+            nodes.append(parser.node(left, right))
+    returned = (part.strip() for part in last.removeprefix("return").split(","))
+    outputs = tuple(parser.vars[part] for part in returned if part)
+    return Graph(name, inputs, tuple(nodes), outputs, constants)

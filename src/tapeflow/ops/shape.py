@@ -1,0 +1,217 @@
+"""Ops that move elements and know nothing of their values."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError
+from tapeflow.ops import reduce
+from tapeflow.primitive import View, linear
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+
+Strides = tuple[int, ...]
+
+
+def normalize_axis(op: str, axis: int, ndim: int) -> int:
+    """`axis` counted from the front; raises OutOfRangeError where there is no such axis."""
+    if not -ndim <= axis < ndim:
+        raise OutOfRangeError(op, got=f"axis {axis} of a tensor with {ndim} axes",
+                              why=f"axis must be between {-ndim} and {ndim - 1}" if ndim else
+                              "a tensor without axes has none to choose",
+                              fix="check the shape, or count the axis from the end with -1")
+    return axis % ndim
+
+
+def normalize_axes(op: str, axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """All axes that `axis` names (None: every one), from the front and in order."""
+    if axis is None:
+        return tuple(range(ndim))
+    named = (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = tuple(normalize_axis(op, a, ndim) for a in named)
+    if len(set(axes)) < len(axes):
+        raise ArgumentError(op, got=f"axis {axis}", why="an axis is named twice", fix="name it once")
+    return tuple(sorted(axes))
+
+
+# ---- reshape
+
+def _reshape_spec(x: Spec, *, shape: tuple[int, ...]) -> Spec:
+    if math.prod(shape) != x.size:
+        raise ShapeError("reshape", got=f"{x} -> {list(shape)}",
+                         why=f"{x.size} elements do not fill {math.prod(shape)} places",
+                         fix="give a shape with as many elements, or -1 for one axis")
+    return Spec(shape, x.dtype)
+
+
+def _reshape_layout(shape: tuple[int, ...], offset: int, strides: Strides,
+                    **attrs: tuple[int, ...]) -> tuple[int, Strides] | None:
+    if strides != contiguous(shape):
+        return None
+    return offset, contiguous(attrs["shape"])
+
+
+def contiguous(shape: tuple[int, ...]) -> Strides:
+    """The strides, in elements, of an array stored row by row."""
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= n
+    return tuple(reversed(strides))
+
+
+@linear(name="reshape", spec=_reshape_spec, lowering=View(_reshape_layout),
+        adjoint=lambda g, x, *, shape: _reshape(g, shape=x.shape))
+def _reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
+    return np.reshape(x, shape)
+
+
+def reshape(x: TensorLike, shape: int | Sequence[int]) -> Tensor:
+    """The elements of x, in order, in another shape.
+
+    Args:
+        x: any[...].
+        shape: the new sizes; one of them may be -1, and takes what is left.
+
+    Returns: any[shape].
+    Raises: ShapeError if the number of elements differs.
+
+    >>> reshape([1, 2, 3, 4], (2, -1))
+    Tensor([[1, 2],
+            [3, 4]], i64[2,2])
+    """
+    x = as_tensor(x)
+    sizes = tuple(int(n) for n in ((shape,) if isinstance(shape, int) else shape))
+    if -1 in sizes:
+        sizes = _fill(x.spec, sizes)
+    return x if sizes == x.shape else _reshape(x, shape=sizes)
+
+
+def _fill(x: Spec, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    at = sizes.index(-1)
+    known = math.prod(sizes[:at] + sizes[at + 1:])
+    if -1 in sizes[at + 1:] or (x.size % known if known else x.size):
+        raise ShapeError("reshape", got=f"{x} -> {list(sizes)}",
+                         why=f"{x.size} elements do not divide by the {known} given",
+                         fix="let -1 stand once, for a size that divides evenly")
+    return (*sizes[:at], x.size // known if known else 0, *sizes[at + 1:])
+
+
+def expand_dims(x: TensorLike, axis: int | Sequence[int] = 0) -> Tensor:
+    """x with axes of size 1 inserted, so that they stand at `axis` in the result."""
+    x = as_tensor(x)
+    count = 1 if isinstance(axis, int) else len(axis)
+    axes = normalize_axes("expand_dims", axis, x.ndim + count)
+    sizes = iter(x.shape)
+    return reshape(x, [1 if a in axes else next(sizes) for a in range(x.ndim + count)])
+
+
+def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
+    """x without the axes `axis`, which must be of size 1; None: without all such axes."""
+    x = as_tensor(x)
+    axes = (tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None
+            else normalize_axes("squeeze", axis, x.ndim))
+    if any(x.shape[a] != 1 for a in axes):
+        raise ShapeError("squeeze", got=f"{x.spec}, axis {axis}", why="only axes of size 1 can go",
+                         fix="name axes of size 1, or use tf.reshape")
+    return reshape(x, [n for a, n in enumerate(x.shape) if a not in axes])
+
+
+# ---- transpose
+
+@linear(name="transpose",
+        spec=lambda x, *, axes: Spec(tuple(x.shape[a] for a in axes), x.dtype),
+        adjoint=lambda g, x, *, axes: _transpose(g, axes=inverse_order(axes)),
+        lowering=View(lambda shape, offset, strides, *, axes: (
+            offset, tuple(strides[a] for a in axes))))
+def _transpose(x: Array, *, axes: tuple[int, ...]) -> Array:
+    return np.transpose(x, axes)
+
+
+def inverse_order(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The order that undoes `axes`."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
+    """x with its axes in the order `axes`.
+
+    Raises: ArgumentError unless `axes` names every axis once.
+    """
+    x = as_tensor(x)
+    order = tuple(normalize_axis("permute_dims", a, x.ndim) for a in axes)
+    if sorted(order) != list(range(x.ndim)):
+        raise ArgumentError("permute_dims", got=f"{x.spec}, axes {tuple(axes)}",
+                            why="axes must name each axis once",
+                            fix=f"give an order of {tuple(range(x.ndim))}")
+    return x if order == tuple(range(x.ndim)) else _transpose(x, axes=order)
+
+
+def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
+    """x with its axes in the order `axes`, by default reversed."""
+    x = as_tensor(x)
+    return permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
+
+
+def matrix_transpose(x: TensorLike) -> Tensor:
+    """x with its last two axes swapped: any[..., n, m] -> any[..., m, n]."""
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError("matrix_transpose", got=x.spec, why="a matrix has two axes",
+                         fix="use tf.expand_dims first")
+    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+# ---- broadcast
+
+def _broadcast_layout(shape: tuple[int, ...], offset: int, strides: Strides,
+                      **attrs: tuple[int, ...]) -> tuple[int, Strides]:
+    own = iter(strides)
+    return offset, tuple(0 if a in attrs["axes"] else next(own)
+                         for a in range(len(attrs["shape"])))
+
+
+@linear(name="broadcast_to",
+        spec=lambda x, *, shape, axes: Spec(shape, x.dtype),
+        adjoint=lambda g, x, *, shape, axes: reduce.sum(g, axis=axes),
+        lowering=View(_broadcast_layout))
+def _broadcast_to(x: Array, *, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """x repeated along the new axes `axes`, so that it has `shape`; the adjoint of sum."""
+    own = iter(x.strides)
+    strides = tuple(0 if a in axes else next(own) for a in range(len(shape)))
+    if x.flags.c_contiguous and x.dtype.kind != "V":   # 0.4 us where np.broadcast_to takes 4
+        return np.ndarray(shape, x.dtype, x, 0, strides)
+    return np.broadcast_to(np.expand_dims(x, axes), shape)
+
+
+def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
+    """x repeated along axes of size 1 and new leading axes, so that it has `shape`.
+
+    Raises: ShapeError if another axis would have to change.
+    """
+    x = as_tensor(x)
+    shape = tuple(shape)
+    if x.shape == shape:
+        return x
+    new = len(shape) - x.ndim
+    padded = (1,) * new + x.shape
+    if new < 0 or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
+        raise ShapeError("broadcast_to", got=f"{x.spec} -> {list(shape)}",
+                         why="counted from the right, each size must be equal or 1",
+                         fix="reshape first, so that axes to repeat have size 1")
+    axes = tuple(a for a, (n, m) in enumerate(zip(padded, shape, strict=True))
+                 if n != m or a < new)
+    kept = tuple(n for a, n in enumerate(padded) if a not in axes)
+    return _broadcast_to(reshape(x, kept), shape=shape, axes=axes)
+
+
+def broadcast_shapes(op: str, *specs: Spec) -> tuple[int, ...]:
+    """The common shape of inputs that meet element by element."""
+    try:
+        return np.broadcast_shapes(*(s.shape for s in specs))
+    except ValueError:
+        raise ShapeError(op, got=", ".join(map(str, specs)),
+                         why="the shapes do not broadcast together",
+                         fix="reshape one so that, counted from the right, sizes are equal or 1"
+                         ) from None

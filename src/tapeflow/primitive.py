@@ -1,0 +1,195 @@
+"""Primitive, and the kinds of it. A definition states each fact about an op once.
+
+The decorated function is the op's meaning on arrays. From the kind follow both modes of
+differentiation:
+
+  linear       one adjoint                           jvp is the op itself, on the tangent
+  bilinear     one adjoint per input                 jvp is the product rule
+  elementwise  one partial derivative per input      vjp and jvp are both "times the partial"
+  discrete     nothing                               no gradient flows
+  primitive    adjoints and jvp written out
+
+The elementwise kinds are in ops/elementwise.py, since they multiply. `lowering` says how the
+compiler makes code of an op; without one it runs the array function on the host.
+"""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from tapeflow import dispatch
+from tapeflow.dtypes import is_floating
+from tapeflow.errors import DTypeError
+from tapeflow.tensor import Spec, Tensor
+
+Adjoint: TypeAlias = Callable[..., Tensor]
+Tangents: TypeAlias = Sequence[Tensor | None]
+SpecRule: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One element of the output as text, for CPU and CUDA: `{x}` names an input, `{t}` the output's
+    dtype (`{t}(0.5)` is a literal of it), `{attr}` an attribute."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The same memory by another rule: `layout(shape, offset, strides, **attrs)` gives the output's
+    (offset, strides), in elements, or None where the elements must be copied."""
+
+    layout: Callable[..., tuple[int, tuple[int, ...]] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A reduction over the attribute `axes`: where it starts, how `{a}` takes in `{x}`, how it ends."""
+
+    start: str
+    combine: str
+    finish: str = "{a}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel in `tapeflow_kernels`, by name."""
+
+    name: str
+
+
+Lowering: TypeAlias = Scalar | View | Fold | Kernel
+Definition: TypeAlias = "Callable[[Callable[..., Any]], Primitive]"
+
+REGISTRY: dict[str, Primitive] = {}
+
+
+class Primitive:
+    """One operation: meaning on arrays, shape rule, derivatives, lowering."""
+
+    def __init__(self, array_fn: Callable[..., Any], spec: SpecRule, *, name: str | None = None,
+                 adjoints: Sequence[Adjoint | None] = (), jvp: Callable[..., Any] | None = None,
+                 lowering: Lowering | None = None, multiple: bool = False):
+        self.name = name or array_fn.__name__.rstrip("_")
+        self.array_fn = array_fn
+        self.spec_rule = spec
+        self.adjoints = adjoints
+        self.jvp_rule = jvp
+        self.lowering = lowering
+        self.multiple = multiple
+        self.__doc__ = array_fn.__doc__
+        self.__name__ = self.name
+
+    @property
+    def params(self) -> list[str]:
+        """Names of the inputs, as the definition spells them."""
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return [p.name for p in inspect.signature(self.array_fn).parameters.values() if p.kind in kinds]
+
+    @property
+    def is_differentiable(self) -> bool:
+        return bool(self.adjoints)
+
+    def output_specs(self, specs: tuple[Spec, ...], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
+        """The types of the outputs; raises where the inputs do not fit."""
+        result = self.spec_rule(*specs, **attrs)
+        return result if self.multiple else (result,)
+
+    def pull(self, gs: dispatch.Outputs, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any],
+             wanted: Sequence[bool]) -> list[Tensor | None]:
+        """The cotangents of the wanted inputs, from those of the outputs."""
+        return [adjoint(gs, ys, *xs, **attrs) if want and adjoint else None
+                for adjoint, want in zip(self.adjoints, wanted, strict=True)] if self.adjoints else [None] * len(xs)
+
+    def push(self, ts: Tangents, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Any:
+        """The tangents of the outputs, from those of the inputs; None where they are zero."""
+        if self.jvp_rule is None:
+            return (None,) * len(ys) if isinstance(ys, tuple) else None
+        return self.jvp_rule(ts, ys, *xs, **attrs)
+
+    def __call__(self, *inputs: Tensor, **attrs: Any) -> Any:
+        return dispatch.apply(self, inputs, attrs)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _define(fn: Callable[..., Any], spec: SpecRule, **rules: Any) -> Primitive:
+    """A primitive that graphs can name."""
+    return register(Primitive(fn, spec, **rules))
+
+
+def register(prim: Primitive) -> Primitive:
+    assert prim.name not in REGISTRY, f"two primitives are called {prim.name}"
+    REGISTRY[prim.name] = prim
+    return prim
+
+
+def total(terms: Sequence[Tensor | None]) -> Tensor | None:
+    """Sum of the terms that are not None; None if all are."""
+    there = [t for t in terms if t is not None]
+    return sum(there[1:], start=there[0]) if there else None
+
+
+def primitive(*, spec: SpecRule, adjoints: Sequence[Adjoint | None] = (),
+              jvp: Callable[..., Any] | None = None, lowering: Lowering | None = None,
+              multiple: bool = False, name: str | None = None) -> Definition:
+    """The general kind: `adjoints[i](g, y, *xs, **attrs)` and `jvp(tangents, y, *xs, **attrs)`.
+
+    With several outputs g and y are tuples, and a cotangent that nothing sent is None.
+    """
+    return lambda fn: _define(fn, spec, name=name, adjoints=adjoints, jvp=jvp, lowering=lowering,
+                              multiple=multiple)
+
+
+def linear(*, spec: SpecRule, adjoint: Callable[..., Tensor], lowering: Lowering | None = None,
+           name: str | None = None) -> Definition:
+    """An op linear in its one input; `adjoint(g, x_spec, **attrs)` is its transpose."""
+    def define(fn: Callable[..., Any]) -> Primitive:
+        def jvp(ts: Tangents, y: Tensor, x: Tensor, **attrs: Any) -> Any:
+            return dispatch.apply(prim, (_present(ts[0]),), attrs)
+
+        prim = _define(fn, spec, name=name, lowering=lowering, jvp=jvp,
+                       adjoints=(lambda g, y, x, **attrs: adjoint(g, x.spec, **attrs),))
+        return prim
+    return define
+
+
+def bilinear(*, spec: SpecRule, adjoints: tuple[Callable[..., Tensor], Callable[..., Tensor]],
+             lowering: Lowering | None = None, name: str | None = None) -> Definition:
+    """An op linear in each of its two inputs; `adjoints[i](g, a, b, **attrs)`."""
+    def define(fn: Callable[..., Any]) -> Primitive:
+        def jvp(ts: Tangents, y: Tensor, a: Tensor, b: Tensor, **attrs: Any) -> Tensor | None:
+            ta, tb = ts
+            return total([None if ta is None else dispatch.apply(prim, (ta, b), attrs),
+                          None if tb is None else dispatch.apply(prim, (a, tb), attrs)])
+
+        def adjoint(rule: Callable[..., Tensor]) -> Adjoint:
+            return lambda g, y, a, b, **attrs: rule(g, a, b, **attrs)
+
+        prim = _define(fn, spec, name=name, lowering=lowering, jvp=jvp,
+                       adjoints=tuple(map(adjoint, adjoints)))
+        return prim
+    return define
+
+
+def discrete(*, spec: SpecRule, lowering: Lowering | None = None, multiple: bool = False,
+             name: str | None = None) -> Definition:
+    """An op through which no gradient flows, such as argmax."""
+    return lambda fn: _define(fn, spec, name=name, lowering=lowering, multiple=multiple)
+
+
+def _present(t: Tensor | None) -> Tensor:
+    assert t is not None, "push() is called only where an input has a tangent"
+    return t
+
+
+def require_floating(op: str, *specs: Spec) -> None:
+    """Raise DTypeError unless all of `specs` are of floating dtypes."""
+    if not all(is_floating(s.dtype) for s in specs):
+        raise DTypeError(op, got=", ".join(map(str, specs)),
+                         why=f"{op} is defined for floating dtypes only",
+                         fix="cast the input: tf.cast(x, tf.float32)")

@@ -1,0 +1,220 @@
+"""Spec and Tensor: what a value looks like, and the value itself."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeflow.dtypes import SHORT, DType, as_dtype, default_of
+from tapeflow.errors import ArgumentError, DTypeError, TraceError
+
+if TYPE_CHECKING:
+    from tapeflow.graph import Var
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Shape and dtype: all that a shape rule may look at. Prints as `f32[32,784]`."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __str__(self) -> str:
+        return f"{SHORT[self.dtype]}[{','.join(map(str, self.shape))}]"
+
+
+class Tensor:
+    """An immutable array: a NumPy array, or while tracing a variable of the graph.
+
+    Arithmetic, indexing and the other methods are bound in `tapeflow.ops`, from the operations.
+    """
+
+    __slots__ = ("value",)
+    __hash__ = None  # type: ignore[assignment]   # == compares elements
+    __array_priority__ = 1000.0   # NumPy arrays on the left leave the operation to us
+
+    value: Any   # NDArray | Var: a union would cost a cast at every use
+
+    def __init__(self, value: Array | Var):
+        self.value = value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each axis."""
+        return cast("tuple[int, ...]", self.value.shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The type of the elements."""
+        return cast("DType", self.value.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.value.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.value.shape)
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.value.shape, self.value.dtype)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether this stands for a value that a compiled function will compute."""
+        return not isinstance(self.value, np.ndarray)
+
+    @property
+    def name(self) -> str | None:
+        """The name in the graph being traced; None for a tensor that has a value."""
+        return self.value.name if self.is_traced else None
+
+    def concrete(self, op: str) -> Array:
+        """The array; raises TraceError in the name of `op` if there is none yet."""
+        if not isinstance(self.value, np.ndarray):
+            raise TraceError(op, got=f"a traced value of type {self.spec}",
+                             why="inside a compiled function a tensor has no value yet",
+                             fix=_TRACE_FIX.get(op, "return it from the compiled function and use the result"))
+        return self.value
+
+    def numpy(self) -> Array:
+        """The elements as a read-only NumPy array that shares memory; `.copy()` gives one to write to."""
+        view = self.concrete("numpy").view()
+        view.flags.writeable = False
+        return view
+
+    def item(self) -> bool | int | float:
+        """The only element, as a Python number."""
+        array = self.concrete("item")
+        if array.size != 1:
+            raise ArgumentError("item", got=self.spec, why=f"there are {array.size} elements, not one",
+                                fix="index the element you want, or use .numpy().tolist()")
+        return cast("bool | int | float", array.item())
+
+    def tolist(self) -> Any:
+        """The elements as nested Python lists."""
+        return self.concrete("tolist").tolist()
+
+    def _number(self, op: str) -> Array:
+        array = self.concrete(op)
+        if array.size != 1 or array.ndim:
+            raise ArgumentError(op, got=self.spec, why=f"{op}() needs a tensor without axes",
+                                fix="reduce it first, e.g. tf.all(x), tf.any(x) or tf.sum(x)")
+        return array
+
+    def __bool__(self) -> bool:
+        return bool(self._number("bool"))
+
+    def __int__(self) -> int:
+        return int(self._number("int"))
+
+    def __float__(self) -> float:
+        return float(self._number("float"))
+
+    def __complex__(self) -> complex:
+        return complex(self._number("complex"))
+
+    def __index__(self) -> int:
+        array = self._number("index")
+        if array.dtype.kind not in "iu":
+            raise DTypeError("index", got=self.spec, why="only integers can be an index",
+                             fix="cast it: tf.cast(x, tf.int64)")
+        return int(array)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise DTypeError("len", got=self.spec, why="a tensor without axes has no length",
+                             fix="use .size, or .item() for its value")
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        array = self.numpy() if not copy else self.concrete("numpy").copy()
+        if dtype is None or array.dtype == dtype:
+            return array
+        if copy is False:
+            raise ValueError(f"__array__: {self.spec} cannot become {np.dtype(dtype)} without a copy")
+        return array.astype(dtype)
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        return self.concrete("dlpack").__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __repr__(self) -> str:
+        if self.is_traced:
+            return f"<traced {self.name}: {self.spec}>"
+        text = np.array2string(self.value, separator=", ", threshold=100, edgeitems=3, prefix="Tensor(")
+        return f"Tensor({text}, {self.spec})"
+
+    def _repr_html_(self) -> str:
+        text = repr(self).replace("&", "&amp;").replace("<", "&lt;")
+        return f"<pre>{text}</pre>"
+
+
+_TRACE_FIX = {
+    "bool": "use tf.where(condition, a, b) instead of `if`, or pass the condition as a static argument",
+    "index": "pass the number in static_argnames of tf.jit, or use tf.take",
+    "int": "pass the number in static_argnames of tf.jit",
+    "float": "keep it a tensor, or return it from the compiled function",
+}
+
+TensorLike: TypeAlias = Any   # Tensor | Variable | NDArray | bool | int | float | nested lists of them
+
+
+def is_number(x: object) -> bool:
+    """Whether `x` is a Python number, which takes the dtype of the tensor beside it."""
+    return type(x) in (float, int, bool)
+
+
+def as_tensor(x: TensorLike, dtype: DType | None = None) -> Tensor:
+    """`x` as a Tensor: a tensor as it is, anything else copied, Python numbers in `dtype` or the default.
+
+    Raises: DTypeError if `x` is not numeric.
+    """
+    if type(x) is Tensor:
+        return x
+    if hasattr(x, "__tapeflow_tensor__"):
+        return cast("Tensor", x.__tapeflow_tensor__())
+    if isinstance(x, np.ndarray | np.generic):
+        as_dtype(x.dtype, "asarray")
+        return Tensor(np.array(x, order="C"))
+    if is_number(x):
+        return Tensor(np.array(x, dtype or default_of(x)))
+    return Tensor(_array_of(x, dtype))
+
+
+def _array_of(x: object, dtype: DType | None) -> Array:
+    try:
+        array = np.array(x)
+    except (ValueError, TypeError) as error:
+        raise DTypeError("asarray", got=f"{type(x).__name__} {_short(x)}", why=str(error),
+                         fix="give numbers in lists of equal lengths, or a NumPy array") from None
+    if array.dtype.kind not in "biuf" and array.dtype not in SHORT:
+        raise DTypeError("asarray", got=f"{type(x).__name__} {_short(x)}",
+                         why="this is neither a tensor nor numbers",
+                         fix="give a tensor, a NumPy array of numbers, or nested lists of numbers")
+    if dtype is None and array.dtype == np.float64 and not hasattr(x, "__array__"):
+        dtype = default_of(0.0)
+    return array if dtype is None else array.astype(dtype)
+
+
+def _short(x: object) -> str:
+    text = repr(x)
+    return text if len(text) <= 60 else text[:57] + "..."

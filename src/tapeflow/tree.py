@@ -1,0 +1,66 @@
+"""Trees: tensors in nested lists, tuples, dicts and dataclasses, as arguments and results."""
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+Structure: TypeAlias = Any   # hashable: LEAF, or (type, keys, structures of the children)
+LEAF: Structure = "leaf"
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """The leaves of `tree` in order, and its structure; what is no container is a leaf.
+
+    >>> leaves, structure = flatten({"w": [1, 2], "b": 3})
+    >>> leaves
+    [3, 1, 2]
+    """
+    leaves: list[Any] = []
+    return leaves, _flatten(tree, leaves)
+
+
+def _flatten(tree: Any, leaves: list[Any]) -> Structure:
+    parts = _parts(tree)
+    if parts is None:
+        leaves.append(tree)
+        return LEAF
+    keys, children = parts
+    return type(tree), keys, tuple(_flatten(child, leaves) for child in children)
+
+
+def _parts(tree: Any) -> tuple[tuple[Any, ...], Sequence[Any]] | None:
+    """Keys and children of a container, dicts by sorted key; None for a leaf."""
+    if isinstance(tree, dict):
+        keys = tuple(sorted(tree, key=lambda k: (type(k).__name__, k)))
+        return keys, [tree[k] for k in keys]
+    if isinstance(tree, list | tuple):
+        return (), tree
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        keys = tuple(f.name for f in dataclasses.fields(tree))
+        return keys, [getattr(tree, k) for k in keys]
+    return None
+
+
+def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
+    """The tree of this structure with these leaves."""
+    return _unflatten(structure, iter(leaves))
+
+
+def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
+    if structure == LEAF:
+        return next(leaves)
+    kind, keys, children = structure
+    built = [_unflatten(child, leaves) for child in children]
+    if issubclass(kind, dict):
+        return kind(zip(keys, built, strict=True))
+    if issubclass(kind, list | tuple):
+        return kind(*built) if hasattr(kind, "_fields") else kind(built)
+    return kind(**dict(zip(keys, built, strict=True)))
+
+
+def map_tree(fn: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """`fn` of each leaf, and of the leaves of `others` at the same places, in the same structure."""
+    leaves, structure = flatten(tree)
+    columns = [flatten(other)[0] for other in others]
+    return unflatten(structure, [fn(*row) for row in zip(leaves, *columns, strict=True)])

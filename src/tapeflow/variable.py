@@ -1,0 +1,162 @@
+"""Variable: the one mutable thing. While tracing, a read is an input and a write is an output."""
+from __future__ import annotations
+
+from typing import Any
+
+from tapeflow import dispatch, scope
+from tapeflow.dtypes import DType, as_dtype
+from tapeflow.errors import DTypeError, ShapeError, StateError, TraceError
+from tapeflow.ops.elementwise import cast, coerce
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+
+
+class Variable:
+    """A named tensor that can be replaced by another of the same shape and dtype.
+
+    Args:
+        initial_value: a tensor, NumPy array, number or nested lists; or a function that gives one.
+        trainable: whether tapes watch it without being told.
+        name: below the current name scope; by default `Variable`, `Variable_1`, ...
+        dtype: what the initial value is cast to; by default its own.
+
+    Raises: StateError without an initial value; TraceError if that is a traced value.
+
+    >>> v = Variable([1.0, 2.0], name="v")
+    >>> v.assign_add([0.5, 0.5]).numpy().tolist()
+    [1.5, 2.5]
+    """
+
+    __slots__ = ("__weakref__", "name", "tensor", "trainable")
+
+    def __init__(self, initial_value: Any, trainable: bool = True, name: str | None = None,
+                 dtype: object = None) -> None:
+        self.trainable = trainable
+        self.name = scope.unique(name or "Variable")
+        if initial_value is None:
+            raise StateError("Variable", got=f"initial_value=None for {self.name!r}",
+                             why="a variable always has a value", fix="give one, e.g. tf.zeros(shape)")
+        with dispatch.tracing(None), dispatch.recording_only(()):   # it outlives any trace
+            value = as_tensor(initial_value() if callable(initial_value) else initial_value)
+            if value.is_traced:
+                raise TraceError("Variable", got=f"the initial value {value!r} for {self.name!r}",
+                                 why="a variable made in a compiled function outlives its trace",
+                                 fix="make it outside, or give a function of no arguments")
+            self.tensor = value if dtype is None else cast(value, as_dtype(dtype, "Variable"))
+
+    @property
+    def value(self) -> Tensor:
+        """What it holds now; a read that tapes see."""
+        context = dispatch.here.context
+        value = self.tensor if context.tracer is None else context.tracer.read(self)
+        for recorder in context.recorders:
+            recorder.accessed(self, value)
+        return value
+
+    def __tapeflow_tensor__(self) -> Tensor:
+        return self.value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.tensor.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.tensor.ndim
+
+    @property
+    def size(self) -> int:
+        return self.tensor.size
+
+    @property
+    def spec(self) -> Spec:
+        return self.tensor.spec
+
+    def numpy(self) -> Array:
+        """A copy of what it holds."""
+        return self.value.concrete("numpy").copy()
+
+    def assign(self, value: TensorLike) -> Variable:
+        """Hold `value` from now on.
+
+        Raises: ShapeError or DTypeError unless it has the variable's shape and dtype.
+        """
+        x = coerce("assign", self.tensor, value)[1] if isinstance(value, int | float) else as_tensor(value)
+        if x.shape != self.shape:
+            raise ShapeError("assign", got=f"{self.name}: {self.spec}, value {x.spec}",
+                             why="a variable keeps its shape", fix="reshape the value, or make a new variable")
+        if x.dtype != self.dtype:
+            x = self._in_own_dtype(x, value)
+        tracer = dispatch.tracer()
+        if tracer is not None:
+            tracer.write(self, x)
+        elif x.is_traced:
+            raise TraceError("assign", got=f"{x!r} for {self.name}", why="its trace has ended",
+                             fix="return the value from the compiled function and assign it outside")
+        else:
+            self.tensor = x
+        return self
+
+    def _in_own_dtype(self, x: Tensor, value: TensorLike) -> Tensor:
+        """Lists of numbers are as weak as one number; a tensor of another dtype is a mistake."""
+        if isinstance(value, list | tuple):
+            return cast(x, self.dtype)
+        raise DTypeError("assign", got=f"{self.name}: {self.spec}, value {x.spec}",
+                         why="a variable keeps its dtype", fix=f"cast the value: tf.cast(x, {self.dtype.name!r})")
+
+    def assign_add(self, value: TensorLike) -> Variable:
+        """Hold the sum of what it holds and `value`."""
+        return self.assign(self.value + self._operand(value))
+
+    def assign_sub(self, value: TensorLike) -> Variable:
+        """Hold the difference of what it holds and `value`."""
+        return self.assign(self.value - self._operand(value))
+
+    def _operand(self, value: TensorLike) -> TensorLike:
+        return cast(as_tensor(value), self.dtype) if isinstance(value, list | tuple) else value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self.value.__array__(dtype, copy)
+
+    def __repr__(self) -> str:
+        return f"<Variable {self.name}: {self.spec}\n{self.tensor!r}>"
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+
+def _bind() -> None:
+    """Operators and methods of a variable are those of its value."""
+    own = set(vars(Variable))
+    for name, member in list(vars(Tensor).items()):
+        if name in own or name in ("__slots__", "__hash__", "value") or (
+                name.startswith("__") and not callable(member)):
+            continue
+        if isinstance(member, property):
+            setattr(Variable, name, property(lambda self, _n=name: getattr(self.value, _n)))
+        elif callable(member) and not hasattr(object, name) or name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
+            setattr(Variable, name, _forwarder(name))
+    Variable.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+
+def _forwarder(name: str) -> Any:
+    def method(self: Variable, *args: Any, **keywords: Any) -> Any:
+        return getattr(self.value, name)(*args, **keywords)
+    method.__name__ = name
+    method.__doc__ = getattr(Tensor, name).__doc__
+    return method
+
+
+_bind()
