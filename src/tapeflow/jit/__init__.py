@@ -1,0 +1,1 @@
+"""The compiler: functions traced into graphs, graphs into programs of machine code."""

@@ -1,0 +1,1 @@
+"""Code generation: loops as Python text for CPU and CUDA, and machine code of it."""

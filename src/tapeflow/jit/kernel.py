@@ -1,0 +1,58 @@
+"""What a compiled program is made of: layouts of values, code, and launches of it.
+
+Every kernel has the signature `void kernel(i64 start, i64 stop, i64* args)`: it does the work items
+start to stop - 1, in any division over threads, and reads pointers and extents from `args`.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tapeflow.graph import Var
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the elements of a value lie: in the memory of `base`, from `offset` on, `strides` apart
+    (both in elements). A value with memory of its own is its own base, contiguous."""
+
+    base: Var
+    offset: int
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Source of one kernel. Equal code is compiled once, whatever uses it."""
+
+    language: Literal["python", "llvm"]
+    symbol: str          # the function that `text` defines
+    text: str
+    parameters: tuple[str, ...] = ()   # python: a type each, `f32*` or `i64`, after start and stop
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Memory that only the launches of one node use; `index` tells several apart."""
+
+    index: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """The address of an element: of `of` itself, `offset` bytes on."""
+
+    of: Var | Scratch
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One row of the program table: `code` on `extent` work items, shared out in shares of at
+    least `grain`."""
+
+    code: Code
+    arguments: tuple[Pointer | int, ...]
+    extent: int
+    grain: int

@@ -1,0 +1,1 @@
+"""Passes over graphs, one a file: pure functions from Graph to Graph."""
