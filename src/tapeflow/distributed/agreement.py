@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from tapeflow.distributed.wire import Signature
 from tapeflow.errors import DistributedError

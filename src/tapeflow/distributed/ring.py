@@ -6,6 +6,7 @@ depends on the size alone, so that sums are bit-equal from run to run.
 """
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -47,7 +48,7 @@ def spans(count: int, parts: int) -> list[slice]:
     [slice(0, 2, None), slice(2, 5, None)]
     """
     cuts = [count * i // parts for i in range(parts + 1)]
-    return [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [slice(a, b) for a, b in itertools.pairwise(cuts)]
 
 
 def fold(op: str, terms: Sequence[Array], out: Array, divisor: int = 1) -> None:

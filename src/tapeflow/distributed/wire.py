@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
-from tapeflow.dtypes import SHORT
 from tapeflow.distributed.ring import Array
+from tapeflow.dtypes import SHORT
 
 VERSION = 1
 PIECE_BYTES = 1 << 20                  # arrays travel between hosts in pieces of this size
