@@ -21,7 +21,7 @@ ROWS = {"float32": 3e-5, "float64": 1e-12}
 
 
 def run(ir: str, items: int, block: Sequence[int], splits: Sequence[int] = ()) -> None:
-    kernel = KERNEL(load(assemble(ir), ["kernel"])["kernel"])
+    kernel = KERNEL(load(assemble(ir, optimise=False), ["kernel"])["kernel"])
     memory = np.array(block, np.int64)
     marks = sorted({0, *splits, items})
     for start, stop in itertools.pairwise(marks):

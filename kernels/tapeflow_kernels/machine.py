@@ -50,21 +50,23 @@ def host() -> Host:
     return Host(llvm.get_host_cpu_name(), features, vector_bytes, registers)
 
 
-def assemble(ir: str, target: Host | None = None) -> bytes:
-    """The relocatable object for a module of LLVM IR, optimised for `target` (this host if None).
+def assemble(ir: str, target: Host | None = None, *, optimise: bool = True) -> bytes:
+    """The relocatable object for a module of LLVM IR, compiled for `target` (this host if None).
 
+    Without `optimise` the text goes straight to code generation, which suits text that already
+    says which vectors live in which registers: the optimiser's passes take twice its time.
     Raises: RuntimeError if the text does not parse or does not verify.
     """
     with _lock:
         machine = _target_machine(target or host())
-        return bytes(machine.emit_object(_optimised(ir, machine)))
+        return bytes(machine.emit_object(_module(ir, machine, optimise)))
 
 
-def assembly(ir: str, target: Host | None = None) -> str:
+def assembly(ir: str, target: Host | None = None, *, optimise: bool = True) -> str:
     """The assembly text of what `assemble` would give, for tests and for reading."""
     with _lock:
         machine = _target_machine(target or host())
-        return str(machine.emit_assembly(_optimised(ir, machine)))
+        return str(machine.emit_assembly(_module(ir, machine, optimise)))
 
 
 def load(code: bytes, symbols: Iterable[str]) -> dict[str, int]:
@@ -104,14 +106,15 @@ def _linker() -> Any:
     return llvm.create_lljit_compiler(_target_machine(host()))
 
 
-def _optimised(ir: str, machine: Any) -> Any:
+def _module(ir: str, machine: Any, optimise: bool) -> Any:
     module = llvm.parse_assembly(ir, llvm.create_context())
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = True
-    options.slp_vectorization = True
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    if optimise:
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = True
+        options.slp_vectorization = True
+        builder = llvm.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
     return module

@@ -6,7 +6,7 @@ of a few rows by a few vectors of columns; any range of them may run on any thre
 is formed in the same order however they are split. `nest.emit` writes the code:
 
     c = Contraction("float32", n=300, a=(784, 1), b=(300, 1), epilogue=Epilogue(((0, (300, 1)),)))
-    code = assemble(nest.emit(c, "product"))
+    code = assemble(nest.emit(c, "product"), optimise=False)
     block = arguments(c, Extents(m=50, reduce=(784,)), Pointers(a, b, stores=(y,)))
 
 and the loaded `void product(i64 start, i64 stop, i64* block)` does items [start, stop).
@@ -86,7 +86,8 @@ class Pointers:
 def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:
     """The number of independent work items."""
     tile = tile_for(c.dtype, c.n, target or host())
-    return math.prod(extents.batch) * _tiles(tile, extents.m) * tile.panels
+    tiles = math.ceil(extents.m / _height(c, tile, extents.m))
+    return math.prod(extents.batch) * tiles * tile.panels
 
 
 def arguments(
@@ -98,11 +99,11 @@ def arguments(
     reduction extents…, batch extents…, operands…, stores….
     """
     tile = tile_for(c.dtype, c.n, target or host())
-    tiles = _tiles(tile, extents.m)
-    rows = tile.rows if c.pack_a else math.ceil(extents.m / max(tiles, 1))
+    rows = _height(c, tile, extents.m)
+    tiles = math.ceil(extents.m / rows)
     block = _reduction_block(tile, extents)
     row_bytes = tile.lanes.itemsize * math.prod(extents.reduce[1:]) * max(block, 1)
-    group = max(1, _GROUP_BYTES // (row_bytes * max(rows, 1)))
+    group = max(1, _GROUP_BYTES // (row_bytes * rows))
     return [
         *(pointers.a, pointers.b, pointers.scratch),
         *(extents.m, rows, tiles, group, block),
@@ -134,8 +135,8 @@ def packing_b(c: Contraction, target: Host | None = None) -> Packing:
     return Packing(c.dtype, c.b, c.reductions, tile.width, tile.width)
 
 
-def _tiles(tile: Tile, m: int) -> int:
-    return math.ceil(m / tile.rows)
+def _height(c: Contraction, tile: Tile, m: int) -> int:
+    return tile.rows if c.pack_a else tile.height(m)
 
 
 def _reduction_block(tile: Tile, extents: Extents) -> int:

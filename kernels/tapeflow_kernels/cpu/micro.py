@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .ir import Function, Module, Value
+from .ir import Function, Index, Module, Value
 from .lanes import Lanes
 
 
@@ -25,13 +25,15 @@ class Walk:
 
 @dataclass(frozen=True)
 class Micro:
-    """The sums of `rows` rows by `columns` columns.
+    """The sums of `rows` rows by `columns` columns, of which at least `present` rows exist.
 
-    a_row: elements of A from one row to the next; a, b: how their pointers move.
+    The absent rows repeat the last one, so that nothing beyond it is read; if A is packed, they
+    are padding. a_row: elements of A from one row to the next; a, b: how their pointers move.
     """
 
     lanes: Lanes
     rows: int
+    present: int
     columns: int
     a_row: int
     a: Walk
@@ -47,23 +49,37 @@ class Micro:
 
 
 def emit_micro(module: Module, micro: Micro, name: str) -> None:
-    """Write `void name(ptr a, ptr b, ptr sums, i64 extents…)`; sums is [rows, vectors, lanes]."""
-    f = module.internal(name, ["ptr"] * 3 + ["i64"] * len(micro.a.steps))
-    a, b, sums, *extents = f.parameters
+    """Write `void name(ptr a, ptr b, ptr sums, i64 rows, i64 extents…)`.
+
+    sums: [rows, vectors, lanes], written.
+    """
+    f = module.internal(name, ["ptr"] * 3 + ["i64"] * (1 + len(micro.a.steps)))
+    a, b, sums, rows, *extents = f.parameters
     zero = f.constant(micro.lanes.vector, "zeroinitializer")
     zeros = [zero] * (micro.rows * micro.vectors)
-    _, _, *totals = _nest(f, micro, extents, [a, b, *zeros])
+    offsets = _row_offsets(f, micro, rows)
+    _, _, *totals = _nest(f, micro, offsets, extents, [a, b, *zeros])
     for i, total in enumerate(totals):
         micro.lanes.store(f, total, f.at(sums, i * micro.lanes.count, micro.lanes.element))
 
 
-def _nest(f: Function, micro: Micro, extents: list[Value], carried: list[Value]) -> list[Value]:
+def _row_offsets(f: Function, micro: Micro, rows: Value) -> list[Index]:
+    """Elements of A from the first row to each row."""
+    exist = micro.rows if micro.a.packed else micro.present
+    certain: list[Index] = [row * micro.a_row for row in range(exist)]
+    clamped = [f.smaller(row, rows - 1) * micro.a_row for row in range(exist, micro.rows)]
+    return certain + clamped
+
+
+def _nest(
+    f: Function, micro: Micro, rows: list[Index], extents: list[Value], carried: list[Value]
+) -> list[Value]:
     level = len(micro.a.steps) - len(extents)
     if not extents:
-        return [*carried[:2], *_step(f, micro, *carried)]
+        return [*carried[:2], *_step(f, micro, rows, *carried)]
 
     def body(_: Value, values: list[Value]) -> list[Value]:
-        a, b, *sums = _nest(f, micro, extents[1:], values)
+        a, b, *sums = _nest(f, micro, rows, extents[1:], values)
         return [
             micro.a.next(f, level, values[0], a, micro.lanes.element),
             micro.b.next(f, level, values[1], b, micro.lanes.element),
@@ -73,7 +89,9 @@ def _nest(f: Function, micro: Micro, extents: list[Value], carried: list[Value])
     return f.loop(0, extents[0], body, carried)
 
 
-def _step(f: Function, micro: Micro, a: Value, b: Value, *sums: Value) -> list[Value]:
+def _step(
+    f: Function, micro: Micro, rows: list[Index], a: Value, b: Value, *sums: Value
+) -> list[Value]:
     """One step of all reductions: a row of B's vectors times each row's element of A."""
     lanes = micro.lanes
     row_of_b = [
@@ -85,8 +103,8 @@ def _step(f: Function, micro: Micro, a: Value, b: Value, *sums: Value) -> list[V
         for v in range(micro.vectors)
     ]
     totals = []
-    for row in range(micro.rows):
-        factor = lanes.broadcast(f, f.at(a, row * micro.a_row, lanes.element))
+    for row, offset in enumerate(rows):
+        factor = lanes.broadcast(f, f.at(a, offset, lanes.element))
         for v, vector in enumerate(row_of_b):
             total = sums[row * micro.vectors + v]
             totals.append(lanes.multiply_add(f, factor, vector, total))

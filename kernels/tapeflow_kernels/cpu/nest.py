@@ -11,7 +11,7 @@ from .epilogue import evaluate, offset
 from .ir import Index, Module, Value
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
-from .tile import Tile, tile_for
+from .tile import HEIGHT_STEP, Tile, tile_for
 
 
 def emit(c: Contraction, name: str, target: Host | None = None) -> str:
@@ -19,17 +19,19 @@ def emit(c: Contraction, name: str, target: Host | None = None) -> str:
     module = Module()
     tile = tile_for(c.dtype, c.n, target or host())
     for columns in tile.widths:
-        for rows in range(1, tile.rows + 1):
-            emit_micro(module, _micro(c, tile, rows, columns), f"sums_{columns}_{rows}")
+        for height in tile.heights:
+            emit_micro(module, _micro(c, tile, height, columns), f"sums_{columns}_{height}")
         _emit_finish(module, c, tile, columns)
     _Nest(module, c, tile, name).emit()
     return module.text()
 
 
-def _micro(c: Contraction, tile: Tile, rows: int, columns: int) -> Micro:
+def _micro(c: Contraction, tile: Tile, height: int, columns: int) -> Micro:
     a = Walk((tile.a_pitch,) if c.pack_a else c.a[c.batch + 1 :], c.pack_a)
     b = Walk((tile.width,) if c.pack_b else c.b[c.batch : -1], c.pack_b)
-    return Micro(tile.lanes, rows, columns, 1 if c.pack_a else c.a[c.batch], a, b)
+    present = max(1, height - HEIGHT_STEP + 1)
+    a_row = 1 if c.pack_a else c.a[c.batch]
+    return Micro(tile.lanes, height, present, columns, a_row, a, b)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class _Nest:
         length = f.smaller(self.reduce[0] - k, self.block)
         a = f.at(self.a, self._offset_a(place, k), tile.lanes.element)
         b = f.at(self.b, self._offset_b(place, k), tile.lanes.element)
-        operands: list[Index] = [a, b, self.sums, length, *self.reduce[1:]]
+        operands: list[Index] = [a, b, self.sums, place.rows, length, *self.reduce[1:]]
         self._by_width(place.panel, lambda columns: self._sum(columns, place.rows, operands))
         last = f.less(self.reduce[0], k + self.block + 1)
         self._add_partial(item, k, last)
@@ -141,12 +143,14 @@ class _Nest:
         self.f.when(is_full, lambda: body(widths[0]), lambda: body(widths[1]))
 
     def _sum(self, columns: int, rows: Value, operands: Sequence[Index]) -> None:
-        """Call the micro-kernel of this many rows."""
+        """Call the micro-kernel of the least height that has this many rows."""
 
         def case(height: int) -> Callable[[], None]:
             return lambda: self.f.call(f"sums_{columns}_{height}", operands)
 
-        self.f.switch(rows, {height: case(height) for height in range(1, self.tile.rows + 1)})
+        shorter = self.f.constant("i64", str(self.tile.rows)) - rows
+        cases = dict(enumerate(map(case, self.tile.heights)))
+        self.f.switch(shorter // HEIGHT_STEP, cases)
 
     def _add_partial(self, item: Value, k: Value, last: Value) -> None:
         """Add the sums of earlier blocks; keep the result unless this block is the last."""
