@@ -63,11 +63,10 @@ def read(environ: Mapping[str, str] = os.environ) -> Place:
     >>> read({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}).rank
     3
     """
-    for rank_name, size_name, local_name in _LAUNCHERS:
-        if rank_name in environ and size_name in environ:
-            break
-    else:
+    found = [names for names in _LAUNCHERS if names[0] in environ and names[1] in environ]
+    if not found:
         return Place()
+    rank_name, size_name, local_name = found[0]
     rank, size = _number(environ, rank_name, 0), _number(environ, size_name, 1)
     if not 0 <= rank < size:
         raise ArgumentError("init", got=f"{rank_name}={rank}, {size_name}={size}",

@@ -126,10 +126,9 @@ class Membership:
         return ""
 
     def _audience(self) -> list[int]:
-        """Whom this rank tells its news."""
-        if self.me.rank != 0:
-            return [0]
-        return [rank for rank in self._here if rank != 0]
+        """Whom this rank tells its news, of those who still listen."""
+        of_interest = self._here if self.me.rank == 0 else [0]
+        return [rank for rank in of_interest if rank not in {self.me.rank, *self._ended}]
 
     def _fail(self, why: str, but: int) -> list[Outgoing]:
         if self.failure is not None:

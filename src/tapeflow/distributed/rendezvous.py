@@ -1,11 +1,11 @@
 """How the ranks of a job come together, first all of them, then those of each host."""
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import secrets
 import time
+from pathlib import Path
 
 from tapeflow.distributed import shared
 from tapeflow.distributed.environment import Place, own_address, resolve
@@ -15,6 +15,7 @@ from tapeflow.distributed.wire import Hello, Roster
 from tapeflow.errors import DistributedError
 
 _NAP = 2e-3
+_VERDICT = 1.0   # seconds more than rank 0 waits: only it can say who is missing
 
 
 def meet(place: Place, token: str, seconds: float) -> tuple[Transport, Roster]:
@@ -33,7 +34,7 @@ def meet(place: Place, token: str, seconds: float) -> tuple[Transport, Roster]:
         endpoint = transport.endpoint
         me = Hello(place.rank, place.size, place.host, os.getpid(), endpoint)
         transport.start(Membership(me, secrets.token_hex(16), f"tcp://{master}:{place.port}"))
-        roster = transport.wait_for_roster(seconds)
+        roster = transport.wait_for_roster(seconds + (_VERDICT if place.rank else 0))
         if roster is None:
             raise _nobody(place, transport, seconds)
     except BaseException:
@@ -64,27 +65,30 @@ def _nobody(place: Place, transport: Transport, seconds: float) -> DistributedEr
             "or raise TAPEFLOW_TIMEOUT")
 
 
-def share(ranks: tuple[int, ...], key: str, watch: shared.Watch, me: int) -> shared.HostBlock:
-    """The memory shared by `ranks`, all of one host; no file of it is left behind."""
-    path, size, index = shared.folder() / f"tapeflow-{key}-{ranks[0]}", len(ranks), ranks.index(me)
-    if index == 0:
-        try:
-            block = shared.HostBlock(shared.create(path, size), index, size, watch)
-        except OSError as error:
-            raise DistributedError(
-                "init", got=f"{shared.block_bytes(size)} bytes in {path.parent}",
-                why=f"cannot share memory there: {error.strerror}",
-                fix="make room there; containers grant more with --shm-size") from None
-    else:
-        block = shared.HostBlock(_attached(path, size, watch), index, size, watch)
-    with contextlib.ExitStack() as cleanup:
-        if index == 0:
-            cleanup.callback(path.unlink, missing_ok=True)
+def share(here: tuple[int, ...], rank: int, key: str, watch: shared.Watch) -> shared.HostBlock:
+    """The memory that the ranks `here`, all of one host, share; no file of it is left behind."""
+    path, index = shared.folder() / f"tapeflow-{key}-{here[0]}", here.index(rank)
+    raw = _attached(path, len(here), watch) if index else _created(path, len(here))
+    try:
+        block = shared.HostBlock(raw, index, len(here), watch)
         block.meet()
+    finally:
+        if index == 0:
+            path.unlink(missing_ok=True)
     return block
 
 
-def _attached(path: os.PathLike[str], size: int, watch: shared.Watch) -> mmap.mmap:
+def _created(path: Path, size: int) -> mmap.mmap:
+    try:
+        return shared.create(path, size)
+    except OSError as error:
+        raise DistributedError(
+            "init", got=f"{shared.block_bytes(size)} bytes in {path.parent}",
+            why=f"there is no memory to share: {error.strerror}",
+            fix="make room there; containers get more by --shm-size") from None
+
+
+def _attached(path: Path, size: int, watch: shared.Watch) -> mmap.mmap:
     start = time.monotonic()
     while True:
         try:

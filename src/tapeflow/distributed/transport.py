@@ -26,7 +26,7 @@ from tapeflow.errors import DistributedError
 _HEARTBEAT_MS, _SILENCE_MS = 1000, 5000
 _CONNECT_SECONDS = 5.0     # a peer of the roster listens already, so this is long
 _GRACE_SECONDS = 0.5       # what a peer sent before it went may still be on its way
-_LINGER_MS = 1000
+_LINGER_MS = 200           # to hand the last words to the system, which then sees to them
 _COPY_BELOW = 1 << 16      # bytes; copying these costs less than tracking them
 
 
@@ -67,7 +67,7 @@ class Transport:
         self._handlers: dict[zmq.Socket[bytes], Callable[[], None]] = {}
         self._changed = threading.Condition()   # guards membership
         self._failed_at = 0.0
-        self._closing = False
+        self._closed = self._finished = False
         self._thread: threading.Thread | None = None
         self.membership: Membership
 
@@ -86,12 +86,13 @@ class Transport:
 
     def close(self) -> None:
         """Say goodbye, send what is left to send, and free all sockets."""
-        if self._closing:
+        if self._closed:
             return
+        self._closed = True
         if self._thread is not None:
-            self._tell(self.membership.leave())
-        self._closing = True
-        if self._thread is not None:
+            with self._changed:
+                goodbye = self.membership.leave()
+            self._tell(goodbye)
             self._post([b""])
             self._thread.join()
         for socket in (self._inbox, self._outbox, self._outbox_end):
@@ -124,7 +125,8 @@ class Transport:
         """Send one piece; `payload` must not change before the tracker, if any, is done."""
         frame = zmq.Frame(payload.data, track=True, copy_threshold=_COPY_BELOW)
         self._post([str(to).encode(), wire.encode(self._token, self._rank, header), frame])
-        return frame.tracker
+        tracker: zmq.MessageTracker | None = frame.tracker
+        return tracker
 
     def receive(self, seconds: float) -> Arrival | None:
         """The next piece; None if none comes in time."""
@@ -179,12 +181,10 @@ class Transport:
     def _run(self) -> None:
         self._listen(self._outbox_end, self._forward)
         self._listen(self._inbox, self._take)
-        while not self._closing:
+        while not self._finished:
             for socket, _ in self._poller.poll(1000):
                 self._handlers[socket]()
             self._look_for_silent_links()
-        while self._outbox_end.poll(0):
-            self._forward()
         for link in self._links.values():
             link.socket.disable_monitor()
             link.monitor.close(0)
@@ -195,9 +195,11 @@ class Transport:
         self._handlers[socket] = handler
 
     def _forward(self) -> None:
-        """Send on what another thread posted."""
+        """Send on what another thread posted; an empty message is the last."""
         to, *frames = self._outbox_end.recv_multipart(copy=False)
-        if frames:
+        if not frames:
+            self._finished = True
+        else:
             self._link(int(to.bytes)).socket.send_multipart(frames, copy=False)
 
     def _link(self, rank: int) -> _Link:
