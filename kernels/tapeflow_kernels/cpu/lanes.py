@@ -80,6 +80,11 @@ class Lanes:
             [value, pointer, self._align(f), self._first(f, active)],
         )
 
+    def prefetch(self, f: Function, pointer: Value) -> None:
+        """Fetch a line for reading into the first-level cache; any address is allowed."""
+        read_keep_data = [f.constant("i32", digit) for digit in "031"]
+        f.effect("llvm.prefetch.p0", [pointer, *read_keep_data])
+
     def add(self, f: Function, a: Value, b: Value) -> Value:
         return f.value(self.vector, f"fadd {self.vector} {a.name}, {b.name}")
 

@@ -13,6 +13,8 @@ from .lanes import Lanes
 HEIGHT_STEP = 3
 # Multiply-adds that a core has in flight; a tile with fewer sums waits for their latency.
 _IN_FLIGHT = 8
+# What starting and finishing a tile costs, in rows.
+_TILE_OVERHEAD = 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Tile:
             rest = m % rows
             padded = rest + (self.rows - rest) % HEIGHT_STEP
             least = _IN_FLIGHT // self.vectors
-            return m // rows * max(rows, least) + (max(padded, least) if rest else 0)
+            last = max(padded, least) + _TILE_OVERHEAD if rest else 0
+            return m // rows * (max(rows, least) + _TILE_OVERHEAD) + last
 
         return min(self.heights, key=time)
 
