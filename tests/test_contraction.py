@@ -39,7 +39,7 @@ def multiply(c: Contraction, e: Extents, a: NDArray, b: NDArray, out: NDArray) -
 
 def pack(p: packing.Packing, x: NDArray, n: int, e: Extents) -> NDArray:
     panels = np.full(packing.elements(p, n, e.reduce, e.batch), np.nan, p.dtype)
-    block = packing.arguments(x.ctypes.data, panels.ctypes.data, n, e.reduce, e.batch)
+    block = packing.arguments(p, x.ctypes.data, panels.ctypes.data, n, (e.reduce, e.batch))
     run(packing.emit(p, "kernel"), packing.items(p, n, e.batch), block)
     return panels
 

@@ -41,11 +41,9 @@ def host() -> Host:
     llvm.initialize_native_asmprinter()
     flags = llvm.get_host_cpu_features()
     # Some CPUs with 512-bit registers ask for 256-bit code; long loops are faster without.
-    features = ",".join(
-        ("+" if on else "-") + name
-        for name, on in sorted(flags.items())
-        if name != "prefer-256-bit"
-    )
+    if flags.get("avx512f"):
+        flags["prefer-256-bit"] = False
+    features = ",".join(("+" if on else "-") + name for name, on in sorted(flags.items()))
     vector_bytes, registers = _vectors(flags)
     return Host(llvm.get_host_cpu_name(), features, vector_bytes, registers)
 

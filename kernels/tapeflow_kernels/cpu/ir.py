@@ -111,6 +111,9 @@ class Function:
         """The smaller of two integers."""
         return self.intrinsic("i64", "llvm.smin.i64", [a, b])
 
+    def choose(self, condition: Value, yes: Index, no: Index) -> Value:
+        return self.value("i64", f"select i1 {condition.name}, i64 {text(yes)}, i64 {text(no)}")
+
     def larger(self, a: Index, b: Index) -> Value:
         """The larger of two integers."""
         return self.intrinsic("i64", "llvm.smax.i64", [a, b])

@@ -63,22 +63,52 @@ class Lanes:
         """The vector at a pointer; lanes from `active` on are not read and are zero."""
         if active is None or active == self.count:
             return f.load(self.vector, pointer, self.itemsize)
-        zero = f.constant(self.vector, "zeroinitializer")
-        return f.intrinsic(
-            self.vector,
-            f"llvm.masked.load.{self.suffix}.p0",
-            [pointer, self._align(f), self._first(f, active), zero],
-        )
+        return self.load_where(f, pointer, self._constant_mask(f, active))
 
     def store(self, f: Function, value: Value, pointer: Value, active: int | None = None) -> None:
         """Write a vector; lanes from `active` on are not written."""
         if active is None or active == self.count:
             f.store(value, pointer, self.itemsize)
-            return
-        f.effect(
-            f"llvm.masked.store.{self.suffix}.p0",
-            [value, pointer, self._align(f), self._first(f, active)],
-        )
+        else:
+            self.store_where(f, value, pointer, self._constant_mask(f, active))
+
+    def load_where(self, f: Function, pointer: Value, mask: Value) -> Value:
+        """The vector at a pointer, zero where the mask is false; nothing is read there."""
+        zero = f.constant(self.vector, "zeroinitializer")
+        operands = [pointer, self._align(f), mask, zero]
+        return f.intrinsic(self.vector, f"llvm.masked.load.{self.suffix}.p0", operands)
+
+    def store_where(self, f: Function, value: Value, pointer: Value, mask: Value) -> None:
+        """Write the lanes where the mask is true."""
+        operands = [value, pointer, self._align(f), mask]
+        f.effect(f"llvm.masked.store.{self.suffix}.p0", operands)
+
+    def first(self, f: Function, active: Value) -> Value:
+        """The mask of the first `active` lanes; none if it is negative, at most all."""
+        kind = f"<{self.count} x i32>"
+        clamped = f.smaller(f.larger(active, 0), self.count)
+        narrow = f.value("i32", f"trunc i64 {clamped.name} to i32")
+        one = f.value(kind, f"insertelement {kind} poison, i32 {narrow.name}, i32 0")
+        each = f"shufflevector {kind} {one.name}, {kind} poison, {kind} zeroinitializer"
+        numbers = ", ".join(f"i32 {lane}" for lane in range(self.count))
+        return f.value(self.mask, f"icmp slt {kind} <{numbers}>, {f.value(kind, each).name}")
+
+    def transpose(self, f: Function, rows: list[Value]) -> list[Value]:
+        """As many vectors as lanes, rows and columns exchanged by repeated perfect shuffles.
+
+        Each round moves the highest bit of (row, lane) to the lowest place.
+        """
+        half = self.count // 2
+        for _ in range(self.count.bit_length() - 1):
+            pairs = zip(rows[:half], rows[half:], strict=True)
+            rows = [self._interleave(f, a, b, part) for a, b in pairs for part in (0, half)]
+        return rows
+
+    def _interleave(self, f: Function, a: Value, b: Value, start: int) -> Value:
+        lanes = (lane for i in range(self.count // 2) for lane in (i, i + self.count))
+        order = ", ".join(f"i32 {start + lane}" for lane in lanes)
+        operands = f"{self.vector} {a.name}, {self.vector} {b.name}"
+        return f.value(self.vector, f"shufflevector {operands}, <{self.count} x i32> <{order}>")
 
     def prefetch(self, f: Function, pointer: Value) -> None:
         """Fetch a line for reading into the first-level cache; any address is allowed."""
@@ -95,6 +125,6 @@ class Lanes:
     def _align(self, f: Function) -> Value:
         return f.constant("i32", str(self.itemsize))
 
-    def _first(self, f: Function, active: int) -> Value:
+    def _constant_mask(self, f: Function, active: int) -> Value:
         bits = ", ".join(f"i1 {int(lane < active)}" for lane in range(self.count))
         return f.constant(self.mask, f"<{bits}>")

@@ -101,7 +101,7 @@ class _Nest:
         size = f.smaller(self.tiles - first, self.group)
         tile = first + in_group % size
         row = tile * self.rows
-        batch = coordinates(item // (self.tiles * panels), self.batch, (1,) * self.c.batch)
+        batch = coordinates(item // (self.tiles * panels), self.batch)
         return _Place(batch, tile, row, f.smaller(self.m - row, self.rows), in_group // size)
 
     def _offset_a(self, place: _Place, k: Value) -> Index:
