@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import zmq
@@ -25,7 +26,8 @@ from tapeflow.errors import DistributedError
 
 _HEARTBEAT_MS, _SILENCE_MS = 1000, 5000
 _CONNECT_SECONDS = 5.0     # a peer of the roster listens already, so this is long
-_GRACE_SECONDS = 0.5       # what a peer sent before it went may still be on its way
+_GRACE_SECONDS = 0.5       # for the last words of a peer that went
+_TICK_MS = 100             # how often broken links are looked at
 _LINGER_MS = 200           # to hand the last words to the system, which then sees to them
 _COPY_BELOW = 1 << 16      # bytes; copying these costs less than tracking them
 
@@ -37,9 +39,9 @@ class _Link:
     rank: int
     socket: zmq.Socket[bytes]
     monitor: zmq.Socket[bytes]
-    since: float
+    deadline: float        # when it counts as broken, unless it comes up before
     up: bool = False
-    lost: bool = False
+    lost: bool = False     # and its peer given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +184,13 @@ class Transport:
         self._listen(self._outbox_end, self._forward)
         self._listen(self._inbox, self._take)
         while not self._finished:
-            for socket, _ in self._poller.poll(1000):
+            for socket, _ in self._poller.poll(_TICK_MS):
                 self._handlers[socket]()
-            self._look_for_silent_links()
+            self._give_up_broken_links()
         for link in self._links.values():
             link.socket.disable_monitor()
             link.monitor.close(0)
-            link.socket.close(0 if link.lost else _LINGER_MS)
+            link.socket.close(_LINGER_MS)
 
     def _listen(self, socket: zmq.Socket[bytes], handler: Callable[[], None]) -> None:
         self._poller.register(socket, zmq.POLLIN)
@@ -209,7 +211,7 @@ class Transport:
             socket.setsockopt(zmq.SNDHWM, 0)   # how much is on its way is the plan's business
             monitor = socket.get_monitor_socket(
                 zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-            link = _Link(rank, socket, monitor, time.monotonic())
+            link = _Link(rank, socket, monitor, time.monotonic() + _CONNECT_SECONDS)
             self._links[rank] = link
             self._listen(monitor, lambda: self._watch(link))
             self._listen(socket, lambda: self._take_refusal(link))
@@ -242,21 +244,15 @@ class Transport:
         self._inbox.send_multipart([source, wire.encode("", self._rank, wire.Refused(why))])
 
     def _watch(self, link: _Link) -> None:
-        event = recv_monitor_message(link.monitor)["event"]
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            link.up = True
-        else:
-            self._lose(link)
+        link.up = recv_monitor_message(link.monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        link.deadline = time.monotonic() + _GRACE_SECONDS
 
-    def _look_for_silent_links(self) -> None:
+    def _give_up_broken_links(self) -> None:
         for link in list(self._links.values()):
-            late = time.monotonic() - link.since > _CONNECT_SECONDS
-            if late and not link.up and not link.lost and self.membership.roster:
-                self._lose(link)
-
-    def _lose(self, link: _Link) -> None:
-        link.lost = True
-        self._learn(lambda: self.membership.lost(link.rank))
+            late = not link.up and time.monotonic() > link.deadline
+            if late and not link.lost and self.membership.roster:
+                link.lost = True
+                self._learn(partial(self.membership.lost, link.rank))
 
     def _learn(self, news: Callable[[], list[Outgoing]], source: zmq.Frame | None = None) -> None:
         """Let the membership take note of `news`, and send what it answers."""

@@ -1,0 +1,25 @@
+"""The command line: `tapeflow COMMAND`. A command's module is loaded only when it is called."""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+# Each module has add_arguments(parser) and run(arguments) -> exit code.
+COMMANDS = {
+    "launch": ("tapeflow.distributed.launch", "run a program as several ranks of one job"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code of the process."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="tapeflow", description="Run and look after tapeflow.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if argv[:1] == [name]:
+            import_module(module).add_arguments(command)
+    arguments = parser.parse_args(argv)
+    return int(import_module(COMMANDS[arguments.command][0]).run(arguments))

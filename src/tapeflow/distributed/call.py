@@ -1,0 +1,95 @@
+"""`launch(fn)`: a function as several ranks, from a notebook cell or a program.
+
+The function travels as the place where its text is, its arguments and results as msgpack.
+"""
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import runpy
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+
+from tapeflow.distributed.launch import Plan, cores, environments, free_port, new_token
+from tapeflow.distributed.supervise import Ranks
+from tapeflow.errors import ArgumentError, DistributedError
+
+_RUN_NAME = "__tapeflow_rank__"
+
+
+def launch(fn: Callable[..., Any], nproc: int = 2, args: Sequence[Any] = ()) -> list[Any]:
+    """[fn(*args) of each rank], each in a fresh process of this host.
+
+    Args:
+        fn: a function of a module, of the running script, or of a notebook cell; the last must
+            itself import what it uses.
+        args: plain values: numbers, strings, lists, dicts. So must the results be.
+
+    Raises: DistributedError if a rank fails; its traceback has then been printed.
+    """
+    if nproc < 1:
+        raise ArgumentError("launch", got=f"nproc={nproc}", why="there must be a rank",
+                            fix="give at least 1")
+    with tempfile.TemporaryDirectory(prefix="tapeflow-") as name:
+        folder = Path(name)
+        call = [_source(fn, folder), fn.__qualname__, list(args), sys.path]
+        (folder / "call").write_bytes(_plain("args", call))
+        plan = Plan(nproc, port=free_port(), token=new_token())
+        with Ranks([sys.executable, "-m", __name__, name], environments(plan, os.environ, cores()),
+                   sys.stdout.write, sys.stderr.write) as ranks:
+            code = ranks.wait()
+        if code:
+            raise DistributedError("launch", got=f"{fn.__qualname__}, {nproc} ranks",
+                                   why=f"a rank ended with exit code {code}",
+                                   fix="see its traceback above")
+        return [msgpack.unpackb((folder / str(rank)).read_bytes()) for rank in range(nproc)]
+
+
+def _source(fn: Callable[..., Any], folder: Path) -> str:
+    """The module, or the file, in which a rank finds `fn`."""
+    if "<" in fn.__qualname__:
+        raise ArgumentError("launch", got=fn.__qualname__,
+                            why="a rank cannot find a function that is made inside another",
+                            fix="define it at the top of a module, script or cell")
+    if fn.__module__ != "__main__":
+        return fn.__module__
+    script = inspect.getsourcefile(fn)
+    if script is not None and Path(script).is_file():
+        return str(Path(script).resolve())
+    cell = folder / "cell.py"
+    cell.write_text(textwrap.dedent(inspect.getsource(fn)))
+    return str(cell)
+
+
+def _plain(what: str, value: object) -> bytes:
+    try:
+        return bytes(msgpack.packb(value))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArgumentError("launch", got=f"{value!r:.200}",
+                            why=f"the {what} cannot travel: {error}",
+                            fix="use numbers, strings, lists and dicts, e.g. x.tolist()") from None
+
+
+def _main(folder: Path) -> None:
+    """What a rank does: find the function, call it, leave its result."""
+    source, name, args, path = msgpack.unpackb((folder / "call").read_bytes())
+    sys.path[:] = path
+    if source.endswith(".py"):
+        scope = runpy.run_path(source, run_name=_RUN_NAME)
+        fn = reduce(getattr, name.split(".")[1:], scope[name.split(".")[0]])
+    else:
+        fn = reduce(getattr, name.split("."), importlib.import_module(source))
+    result = fn(*args)
+    (folder / os.environ["RANK"]).write_bytes(_plain("result", result))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
