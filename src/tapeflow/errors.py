@@ -68,12 +68,17 @@ class DistributedError(TapeflowError, RuntimeError):
     """A peer is missing, has failed, or disagrees."""
 
 
+def in_package(filename: str) -> bool:
+    """Whether a file is tapeflow's own, or stands between it and the user's."""
+    return filename.startswith((_PACKAGE, "<frozen")) or filename.endswith("contextlib.py")
+
+
 def user_frame() -> tuple[str, int, str] | None:
     """File, line and function of the innermost frame outside tapeflow; None if there is none."""
     frame = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not filename.startswith((_PACKAGE, "<frozen")) and "contextlib.py" not in filename:
+        if not in_package(filename):
             return filename, frame.f_lineno, frame.f_code.co_name
         frame = frame.f_back  # type: ignore[assignment]
     return None

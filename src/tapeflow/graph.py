@@ -103,6 +103,16 @@ def check(graph: Graph) -> None:
         assert (v.shape, v.dtype) == (array.shape, array.dtype), f"{v} is a constant of another type"
 
 
+def evaluate(graph: Graph, *arrays: Array) -> list[Array]:
+    """What a graph means: its nodes run one by one on arrays."""
+    env = {**graph.constants, **dict(zip(graph.inputs, arrays, strict=True))}
+    for node in graph.nodes:
+        value = node.prim.array_fn(*(env[v] for v in node.inputs), **node.attrs)
+        values = value if node.prim.multiple else (value,)
+        env.update((v, np.asarray(a)) for v, a in zip(node.outputs, values, strict=True))
+    return [env[v] for v in graph.outputs]
+
+
 _TYPED = r"(\w+): (\w+)\[([\d,]*)\]"
 
 

@@ -1,0 +1,266 @@
+"""jit(): trace once for each set of types, then run machine code."""
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+import numpy as np
+
+from tapeflow import dispatch
+from tapeflow.dtypes import float64, int64
+from tapeflow.errors import ArgumentError
+from tapeflow.jit import explain
+from tapeflow.jit.call import Compiled, Recorded
+from tapeflow.jit.trace import trace_state
+from tapeflow.ops.elementwise import Weak
+from tapeflow.tensor import Array, Spec, Tensor, as_tensor
+from tapeflow.tree import LEAF, Structure, flatten, unflatten
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_TENSOR = object()
+
+
+@dataclass(frozen=True)
+class Static:
+    """An argument that is compiled in: another value means another trace."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:   # 1 == 1.0 == True, but they trace differently
+        return (isinstance(other, Static) and type(self.value) is type(other.value)
+                and bool(self.value == other.value))
+
+    def __hash__(self) -> int:
+        return hash((type(self.value), self.value))
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """An argument that is passed: its type, and whether it is a Python number."""
+
+    spec: Spec
+    is_number: bool = False
+
+
+class Jitted(Generic[P, R]):
+    """A function that runs compiled. Made by `jit`."""
+
+    def __init__(self, fn: Callable[P, R], static_argnames: Sequence[str] = ()) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self._static = frozenset(static_argnames)
+        self._lock = threading.RLock()
+        self.programs: dict[Any, Entry] = {}
+        self._short: dict[tuple[Any, ...], Entry] = {}   # by shapes and dtypes of positional tensors
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        context = dispatch.here.context
+        if context.tracer is not None:
+            return self.fn(*args, **kwargs)   # part of the trace that is open
+        if kwargs:
+            return self._general(args, kwargs)
+        key: list[Any] = []
+        arrays: list[Array] = []
+        for x in args:
+            if type(x) is not Tensor:
+                return self._general(args, kwargs)
+            value = x.value
+            arrays.append(value)
+            key.append(value.shape)
+            key.append(value.dtype)
+        entry = self._short.get(tuple(key))
+        if entry is None or context.records:
+            return self._general(args, kwargs)
+        return entry.finish(entry.compiled.run(arrays))
+
+    def _general(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        leaves, structure = flatten((args, dict(kwargs)))
+        kinds, passed = self._classify(leaves, structure)
+        entry = self._entry(args, kwargs, structure, kinds, passed)
+        if dispatch.here.context.records:
+            return entry.finish_tensors(entry.record(passed))
+        return entry.finish(entry.compiled.run([x.value for x in passed]))
+
+    def _classify(self, leaves: Iterable[Any], structure: Structure) -> tuple[tuple[Any, ...], list[Tensor]]:
+        """A key for each leaf, and the tensors among them."""
+        named = self._names(structure)
+        kinds: list[Any] = []
+        passed: list[Tensor] = []
+        for i, leaf in enumerate(leaves):
+            if i in named:
+                kinds.append(self._static_leaf(leaf))
+            elif isinstance(leaf, Tensor):
+                leaf.concrete(self._name)
+                passed.append(leaf)
+                kinds.append(Leaf(leaf.spec))
+            elif isinstance(leaf, np.ndarray | np.generic):
+                passed.append(as_tensor(leaf))
+                kinds.append(Leaf(passed[-1].spec))
+            elif type(leaf) in (float, int):
+                passed.append(Tensor(np.array(leaf, float64 if type(leaf) is float else int64)))
+                kinds.append(Leaf(passed[-1].spec, is_number=True))
+            else:
+                kinds.append(self._static_leaf(leaf))
+        return tuple(kinds), passed
+
+    def _names(self, structure: Structure) -> set[int]:
+        """The leaves that belong to static arguments."""
+        if not self._static:
+            return set()
+        args, kwargs = structure[2]
+        parameters = list(self.__wrapped__.__code__.co_varnames) if hasattr(self.fn, "__code__") else []
+        names = [*parameters[:len(args[2])], *kwargs[1]]
+        found: set[int] = set()
+        at = 0
+        for name, part in zip(names, (*args[2], *kwargs[2]), strict=False):
+            count = _count(part)
+            if name in self._static:
+                found.update(range(at, at + count))
+            at += count
+        return found
+
+    def _static_leaf(self, leaf: Any) -> Static:
+        try:
+            hash(leaf)
+        except TypeError:
+            raise ArgumentError(self._name, got=f"a {type(leaf).__name__}",
+                                why="an argument that is no tensor is compiled in, so it must be hashable",
+                                fix="pass a tensor, a NumPy array, a number, or something hashable") from None
+        return Static(leaf)
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.fn, "__name__", type(self.fn).__name__)
+
+    def _entry(self, args: Any, kwargs: Any, structure: Structure, kinds: tuple[Any, ...],
+               passed: Sequence[Tensor]) -> Entry:
+        key = (structure, kinds)
+        with self._lock:
+            entry = self.programs.get(key)
+            if entry is None:
+                entry = self.programs[key] = self._compile(structure, kinds)
+                entry.reason = explain.why(self.programs, key)
+            simple = not kwargs and all(type(x) is Tensor for x in args)
+            if simple:
+                self._short[tuple(p for x in args for p in (x.shape, x.dtype))] = entry
+            return entry
+
+    def _compile(self, structure: Structure, kinds: tuple[Any, ...]) -> Entry:
+        start = time.perf_counter()
+        results: list[Any] = []
+
+        def call(symbols: Sequence[Tensor]) -> list[Tensor]:
+            given = iter(symbols)
+            leaves = [kind.value if isinstance(kind, Static) else next(given) for kind in kinds]
+            args, kwargs = unflatten(structure, leaves)
+            outputs, shape = flatten(self.fn(*args, **kwargs))
+            results.append(shape)
+            results.append([_TENSOR if _is_result(y) else y for y in outputs])
+            return [as_tensor(y) for y in outputs if _is_result(y)]
+
+        passed = [kind for kind in kinds if isinstance(kind, Leaf)]
+
+        def wrap(i: int, x: Tensor) -> Tensor:
+            return Weak(x.value) if passed[i].is_number else x
+
+        traced = trace_state(call, [kind.spec for kind in passed], self._name, wrap)
+        seconds = time.perf_counter() - start
+        return Entry(Compiled(traced), results[0], results[1], seconds)
+
+    # ---- looking inside
+
+    def lower(self, *args: P.args, **kwargs: P.kwargs) -> explain.Lowered:
+        """The program for these arguments: `.graph .kernels .source .memory`."""
+        leaves, structure = flatten((args, dict(kwargs)))
+        kinds, passed = self._classify(leaves, structure)
+        return explain.Lowered(self._entry(args, kwargs, structure, kinds, passed).compiled)
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> explain.Explanation:
+        """The traces and why each happened, the program for these arguments before and after
+        optimisation, its kernels, memory and times; prints as text."""
+        lowered = self.lower(*args, **kwargs)
+        return explain.Explanation(self._name, [*self.programs.values()], lowered)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """A method compiles with its instance as a static argument."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<jit {self._name}: {len(self.programs)} traces>"
+
+
+@dataclass
+class Entry:
+    """One trace of a function: its program, and how the results are put together."""
+
+    compiled: Compiled
+    structure: Structure
+    constants: list[Any]      # _TENSOR where a tensor stands
+    trace_seconds: float
+    reason: str = ""
+    _is_one: bool = field(init=False)
+    _recorded: Recorded | None = None
+
+    def __post_init__(self) -> None:
+        self._is_one = self.structure == LEAF and self.constants[0] is _TENSOR
+
+    def finish(self, arrays: list[Array]) -> Any:
+        """The results of a call, from the arrays of the program."""
+        if self._is_one:
+            return dispatch.wrap(arrays[0])
+        return self.finish_tensors([dispatch.wrap(a) for a in arrays])
+
+    def record(self, passed: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The results of a call that tapes see: one node, whose derivative is compiled in turn."""
+        if self._recorded is None:
+            self._recorded = Recorded(self.compiled, Jitted)
+        return self.compiled.apply(self._recorded, passed)
+
+    def finish_tensors(self, tensors: Sequence[Tensor]) -> Any:
+        given = iter(tensors)
+        leaves = [next(given) if c is _TENSOR else c for c in self.constants]
+        return unflatten(self.structure, leaves)
+
+
+@overload
+def jit(fn: Callable[P, R], *, static_argnames: Sequence[str] = ()) -> Jitted[P, R]: ...
+
+
+@overload
+def jit(*, static_argnames: Sequence[str] = ()) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
+
+
+def jit(fn: Any = None, *, static_argnames: Sequence[str] = ()) -> Any:
+    """`fn` compiled: traced on its first call for each set of argument types, then machine code.
+
+    Tensors, NumPy arrays, Python numbers and trees of them are passed to the compiled program;
+    strings, bools, modules and other hashable objects are compiled in, and another one means
+    another trace. Variables that are read and assigned, tapes, optimizers and random numbers all
+    work inside. Numbers named in `static_argnames` are compiled in too, e.g. sizes.
+
+    Raises: TraceError where a value is needed that only a run has; what `fn` itself raises.
+
+    >>> import tapeflow as tf
+    >>> @tf.jit
+    ... def f(x, y):
+    ...     return tf.tanh(x) * y
+    >>> f(tf.zeros(2), 3.0)
+    Tensor([0., 0.], f32[2])
+    """
+    if fn is None:
+        return lambda f: Jitted(f, static_argnames)
+    return Jitted(fn, static_argnames)
+
+
+def _is_result(y: Any) -> bool:
+    """Whether a result is passed out of the program; what is not was compiled in."""
+    return isinstance(y, Tensor | np.ndarray | np.generic) or hasattr(y, "__tapeflow_tensor__")
+
+
+def _count(structure: Structure) -> int:
+    return 1 if structure == LEAF else sum(map(_count, structure[2]))

@@ -1,0 +1,181 @@
+"""plan(): an optimised graph as steps in order, with a place in memory for every value."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tapeflow.graph import Graph, Node, Var
+from tapeflow.jit import contract
+from tapeflow.jit.codegen import loops
+from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
+from tapeflow.jit.memory import Lifetime, arrange
+from tapeflow.jit.passes.fuse import Fused
+from tapeflow.ops.shape import contiguous
+from tapeflow.primitive import View
+from tapeflow.tensor import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class HostStep:
+    """A node that runs as its array function, between kernels."""
+
+    node: Node[Var]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """The launches of one node."""
+
+    node: Node[Var]
+    launches: tuple[Launch, ...]
+
+
+Step = HostStep | Kernels
+Occupant = Var | tuple[int, Scratch]   # scratch memory belongs to the step that uses it
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a program does, and where: values lie in the arrays that a call hands over (inputs, then
+    `fresh` outputs), in constants, or in the arena."""
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    layouts: Mapping[Var, Layout]
+    fresh: tuple[Var, ...]                 # bases that each call gets new arrays for
+    updated: Mapping[Var, Var]             # outputs that are written over an input
+    arena: Mapping[Occupant, int]          # byte offsets
+    arena_bytes: int
+
+    @property
+    def launches(self) -> list[Launch]:
+        return [launch for step in self.steps if isinstance(step, Kernels) for launch in step.launches]
+
+
+def plan(graph: Graph, updates: Mapping[Var, Var]) -> Plan:
+    """The plan of `graph`; `updates` says which outputs may take the memory of which input."""
+    return _Planner(graph, updates).run()
+
+
+@dataclass
+class _Planner:
+    graph: Graph
+    updates: Mapping[Var, Var]
+    layouts: dict[Var, Layout] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    updated: dict[Var, Var] = field(default_factory=dict)
+
+    def run(self) -> Plan:
+        self._last_use = {v: i for i, node in enumerate(self.graph.nodes) for v in node.inputs}
+        self._copies = 0
+        for v in (*self.graph.inputs, *self.graph.constants):
+            self.layouts[v] = own(v)
+        for i, node in enumerate(self.graph.nodes):
+            self._node(i, node)
+        outputs = [self._returned(v) for v in self.graph.outputs]
+        bases = {*self.graph.inputs, *self.graph.constants}
+        fresh = tuple(dict.fromkeys(
+            b for v in outputs for b in [self.layouts[v].base] if b not in bases and b not in self.updated))
+        lifetimes = self._lifetimes(exclude={*bases, *fresh, *self.updated})
+        arena, nbytes = arrange(lifetimes)
+        graph = Graph(self.graph.name, self.graph.inputs, self.graph.nodes, tuple(outputs),
+                      self.graph.constants)
+        return Plan(graph, tuple(self.steps), self.layouts, fresh, self.updated, arena, nbytes)
+
+    def _node(self, i: int, node: Node[Var]) -> None:
+        lowering = node.prim.lowering
+        if isinstance(lowering, View):
+            self._view(node, lowering)
+            return
+        for v in node.outputs:
+            self.layouts[v] = own(v)
+        if isinstance(node.prim, Fused):
+            self.updated.update(self._in_place(i, node))
+            launches = loops.lower(node, self.layouts, self.updated)
+        elif contract.fits(node):
+            self.updated.update(self._in_place(i, node))
+            launches = contract.lower(node, self.layouts, self.updated)
+        else:
+            self.steps.append(HostStep(node))
+            return
+        self.steps.append(Kernels(node, tuple(launches)))
+
+    def _view(self, node: Node[Var], view: View) -> None:
+        (x,), (y,) = node.inputs, node.outputs
+        source = self.layouts[x]
+        found = view.layout(x.shape, source.offset, source.strides, **node.attrs)
+        if found is None:
+            source = self.layouts[self._copy(x)]
+            found = view.layout(x.shape, source.offset, source.strides, **node.attrs)
+            assert found is not None, f"{node.prim} of a contiguous value needs no copy"
+        self.layouts[y] = Layout(source.base, *found)
+
+    def _copy(self, x: Var) -> Var:
+        """A contiguous copy of `x`."""
+        self._copies += 1
+        made = Var(f"{x.name}_copy{self._copies}", x.shape, x.dtype)
+        self.layouts[made] = own(made)
+        node = Node(loops.COPY, (x,), {}, (made,))
+        self.steps.append(Kernels(node, tuple(loops.lower_copy(self.layouts[x], x, made))))
+        return made
+
+    def _returned(self, v: Var) -> Var:
+        """`v`, or a copy of it where it is only a part of its memory, or of a constant's."""
+        layout = self.layouts[v]
+        whole = (layout.offset == 0 and layout.strides == contiguous(v.shape)
+                 and Spec(v.shape, v.dtype).size == Spec(layout.base.shape, v.dtype).size)
+        return v if whole and layout.base not in self.graph.constants else self._copy(v)
+
+    def _in_place(self, i: int, node: Node[Var]) -> dict[Var, Var]:
+        """The outputs of `node` that may take the memory of an input: nothing reads that later, and
+        nothing but the element in work is read from it here."""
+        found: dict[Var, Var] = {}
+        for w in node.outputs:
+            r = self.updates.get(w)
+            if r is None or r in found.values() or r in self.updated.values():
+                continue
+            views = [v for v, layout in self.layouts.items() if layout.base is r]
+            used_later = any(self._last_use.get(v, -1) > i for v in views)
+            through_view = any(v in node.inputs for v in views if v is not r)
+            returned = any(self.layouts.get(v, own(v)).base is r for v in self.graph.outputs)
+            if not (used_later or through_view or returned) and element_by_element(node, r, w):
+                found[w] = r
+        return found
+
+    def _lifetimes(self, exclude: set[Var]) -> dict[Occupant, Lifetime]:
+        lives: dict[Occupant, Lifetime] = {}
+
+        def touch(key: Occupant, step: int, nbytes: int) -> None:
+            first = lives[key].first if key in lives else step
+            lives[key] = Lifetime(first, step, nbytes)
+
+        for i, step in enumerate(self.steps):
+            for v in (*step.node.inputs, *step.node.outputs):
+                base = self.layouts[v].base
+                if base not in exclude:
+                    touch(base, i, base.spec.size * base.dtype.itemsize)
+            for scratch in scratches(step):
+                touch((i, scratch), i, scratch.nbytes)
+        return lives
+
+
+def own(v: Var) -> Layout:
+    """The layout of a value in memory of its own."""
+    return Layout(v, 0, contiguous(v.shape))
+
+
+def element_by_element(node: Node[Var], r: Var, w: Var) -> bool:
+    """Whether `node` reads of `r` only the element that it writes to `w` at that time."""
+    if r not in node.inputs or (r.shape, r.dtype) != (w.shape, w.dtype):
+        return False
+    if isinstance(node.prim, Fused):
+        return node.prim.is_elementwise(node.outputs.index(w), node.inputs.index(r))
+    return node.inputs.index(r) > 1 and r not in node.inputs[:2]   # an operand of the epilogue
+
+
+def scratches(step: Step) -> Sequence[Scratch]:
+    """The scratch memory that a step uses."""
+    if isinstance(step, HostStep):
+        return ()
+    pointers = (p for launch in step.launches for p in launch.arguments if isinstance(p, Pointer))
+    return tuple(dict.fromkeys(p.of for p in pointers if isinstance(p.of, Scratch)))

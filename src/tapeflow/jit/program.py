@@ -1,0 +1,189 @@
+"""Program: a plan as a table of kernels in memory, and calls of it."""
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from tapeflow_kernels import memory
+from tapeflow_kernels.cpu import driver
+
+from tapeflow.graph import Var
+from tapeflow.jit import cache, workers
+from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
+from tapeflow.jit.memory import Outputs
+from tapeflow.jit.plan import HostStep, Kernels, Plan
+from tapeflow.tensor import Array
+
+_SHARES_PER_THREAD = 4   # so that a thread that starts late finds less to do, not too little
+
+
+class Program:
+    """Machine code for a plan. A call takes the arrays of the graph's inputs and gives those of its
+    outputs; inputs that the plan updates are written over."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        start = time.perf_counter()
+        self._driver = workers.compiled_driver()
+        self._lock = threading.Lock()
+        self._arena = memory.empty((max(plan.arena_bytes, memory.ALIGNMENT),), np.uint8)
+        self._roots = {v: i for i, v in enumerate((*plan.graph.inputs, *plan.fresh))}
+        self._blank: list[Array | None] = [None] * len(self._roots)
+        self._slots = list(self._blank)
+        self._constants = {v: memory.copy(a) for v, a in plan.graph.constants.items()}
+        self._outputs = [Outputs(v.shape, v.dtype) for v in plan.fresh]
+        self._returns = [self._return_of(v) for v in plan.graph.outputs]
+        self._build_table()
+        self._segments = self._split_at_host_steps()
+        self._threads = 0
+        self._state = np.zeros(8, np.int64)
+        self._state_address = int(self._state.ctypes.data)
+        self.compile_seconds = time.perf_counter() - start
+
+    # ---- building
+
+    def _return_of(self, v: Var) -> tuple[int, tuple[int, ...] | None]:
+        """The slot of an output, and its shape where that is not its memory's."""
+        base = self.plan.layouts[v].base
+        slot = self._roots[self.plan.updated.get(base, base)]
+        return slot, None if base.shape == v.shape else v.shape
+
+    def _build_table(self) -> None:
+        """Argument blocks of all launches one behind the other, and what each call must fill in."""
+        launches, words, triples, starts = [], [], [], []
+        for i, step in enumerate(self.plan.steps):
+            for launch in step.launches if isinstance(step, Kernels) else ():
+                launches.append(launch)
+                starts.append(len(words))
+                for argument in launch.arguments:
+                    word, slot = self._argument(i, argument)
+                    if slot is not None:
+                        triples.append((slot, len(words), word))
+                    words.append(word)
+        self._launches: list[Launch] = launches
+        self._block = np.array([*words, 0], np.int64)
+        self._triples = np.array(triples or [(0, 0, 0)], np.int64)
+        self._bound = len(triples)
+        self._rows = np.zeros((max(len(launches), 1), driver.ROW), np.int64)
+        for row, launch, first in zip(self._rows, launches, starts, strict=False):
+            row[:] = (cache.address(launch.code), self._block.ctypes.data + 8 * first, launch.extent,
+                      launch.extent)
+
+    def _argument(self, step: int, argument: Pointer | int) -> tuple[int, int | None]:
+        """A word of an argument block, and the slot of the array whose address is to be added."""
+        if not isinstance(argument, Pointer):
+            return argument, None
+        of = argument.of
+        if isinstance(of, Scratch):
+            return int(self._arena.ctypes.data) + self.plan.arena[step, of] + argument.offset, None
+        base = self.plan.updated.get(of, of)
+        if base in self._roots:
+            return argument.offset, self._roots[base]
+        return self._fixed_address(base) + argument.offset, None
+
+    def _fixed_address(self, base: Var) -> int:
+        if base in self._constants:
+            return int(self._constants[base].ctypes.data)
+        return int(self._arena.ctypes.data) + self.plan.arena[base]
+
+    def _split_at_host_steps(self) -> list[tuple[int, int] | HostStep]:
+        """Ranges of rows, and the host steps between them; empty if there are only rows."""
+        segments: list[tuple[int, int] | HostStep] = []
+        row = 0
+        for step in self.plan.steps:
+            if isinstance(step, HostStep):
+                segments.append(step)
+                continue
+            last = segments[-1] if segments else None
+            count = len(step.launches)
+            if isinstance(last, tuple):
+                segments[-1] = (last[0], row + count)
+            else:
+                segments.append((row, row + count))
+            row += count
+        return segments if any(isinstance(s, HostStep) for s in segments) else []
+
+    def _share_out(self, threads: int) -> None:
+        """Divide the rows over `threads`."""
+        self._threads = threads
+        for row, launch in zip(self._rows, self._launches, strict=False):
+            even = -(-launch.extent // (threads * _SHARES_PER_THREAD))
+            share = launch.extent if threads == 1 else max(launch.grain, even, 1)
+            row[3] = max(share, -(-launch.extent // driver.MAX_SHARES))
+        self._is_parallel = threads > 1 and bool((self._rows[:, 3] < self._rows[:, 2]).any())
+        self._pool = workers.pool(threads) if self._is_parallel else None
+        self._state[:] = (id(self._slots), len(self._slots), self._triples.ctypes.data, self._bound,
+                          self._block.ctypes.data, self._rows.ctypes.data, len(self._launches), 0)
+
+    # ---- calling
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs for `inputs`, which are contiguous or else copied."""
+        with self._lock:
+            threads = workers.threads()
+            if threads != self._threads:
+                self._share_out(threads)
+            slots = self._slots
+            slots[:] = [*inputs, *[o.take() for o in self._outputs]]
+            try:
+                self._execute()
+                return [slots[i] if shape is None else slots[i].reshape(shape)   # type: ignore[union-attr, misc]
+                        for i, shape in self._returns]
+            finally:
+                slots[:] = self._blank
+
+    def _execute(self) -> None:
+        pool = self._pool
+        if pool is None or not pool.lock.acquire(blocking=False):
+            self._run(0)
+            return
+        try:
+            pool.wake()
+            self._run(pool.address)
+        finally:
+            pool.lock.release()
+
+    def _run(self, pool: int) -> None:
+        if self._segments:
+            self._run_segments(pool)
+            return
+        self._state[7] = pool
+        while (unfit := self._driver.call(self._state_address)) >= 0:
+            self._make_contiguous(unfit)
+
+    def _make_contiguous(self, slot: int) -> None:
+        self._slots[slot] = memory.copy(self._slots[slot])   # type: ignore[arg-type]
+
+    def _run_segments(self, pool: int) -> None:
+        while (unfit := self._driver.bind(*map(int, self._state[:5]))) >= 0:
+            self._make_contiguous(unfit)
+        rows = int(self._rows.ctypes.data)
+        for segment in self._segments:
+            if isinstance(segment, HostStep):
+                self._run_on_host(segment)
+            else:
+                self._driver.run(rows, *segment, pool)
+
+    def _run_on_host(self, step: HostStep) -> None:
+        node = step.node
+        with np.errstate(all="ignore"):
+            values = node.prim.array_fn(*map(self._array, node.inputs), **node.attrs)
+        for v, value in zip(node.outputs, values if node.prim.multiple else (values,), strict=True):
+            self._array(v)[...] = value
+
+    def _array(self, v: Var) -> Array:
+        """The value of `v` as an array in its place."""
+        layout: Layout = self.plan.layouts[v]
+        base = self.plan.updated.get(layout.base, layout.base)
+        if base in self._roots:
+            memory_of: Array = self._slots[self._roots[base]]   # type: ignore[assignment]
+        elif base in self._constants:
+            memory_of = self._constants[base]
+        else:
+            start = self.plan.arena[base]
+            memory_of = self._arena[start:start + base.spec.size * v.dtype.itemsize].view(v.dtype)
+        strides = tuple(s * v.dtype.itemsize for s in layout.strides)
+        flat = memory_of.reshape(-1)[layout.offset:]
+        return np.lib.stride_tricks.as_strided(flat, v.shape, strides)

@@ -1,0 +1,69 @@
+"""Warnings about what a trace would freeze: the clock and the random numbers of the host."""
+from __future__ import annotations
+
+import random
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from tapeflow.errors import in_package, user_frame
+
+_CLOCKS = {time.time, time.time_ns, time.perf_counter, time.perf_counter_ns, time.monotonic}
+
+
+class TraceWarning(UserWarning):
+    """What a compiled function does once, while it is traced, and never again."""
+
+
+@contextmanager
+def watched(name: str) -> Iterator[None]:
+    """Inside, a host random call or a clock read by the user's code is warned of, with its line.
+
+    NumPy's global generator makes no profile events; that it was used shows in its state, the line
+    of the call of the compiled function stands for it.
+    """
+    found: dict[tuple[str, int], str] = {}
+
+    def profile(frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and not in_package(frame.f_code.co_filename):
+            what = _impure(called)
+            if what:
+                found.setdefault((frame.f_code.co_filename, frame.f_lineno), what)
+
+    numpy_state, previous = _numpy_state(), sys.getprofile()
+    if previous is None:
+        sys.setprofile(profile)
+    try:
+        yield
+    finally:
+        if previous is None:
+            sys.setprofile(None)
+    place = user_frame()
+    if place and _numpy_state() != numpy_state:
+        found[place[:2]] = "numpy.random"
+    for (filename, line), what in found.items():
+        warnings.warn_explicit(
+            f"{name}: {what} was called while the function was traced; every later call gets this "
+            "one result. Use tf.random for random numbers, and pass times as arguments.",
+            TraceWarning, filename, line)
+
+
+def _numpy_state() -> tuple[Any, ...]:
+    _, keys, position, *gauss = np.random.get_state()
+    return (hash(keys.tobytes()), position, *gauss)   # type: ignore[union-attr]   # the MT19937 form
+
+
+def _impure(called: Any) -> str | None:
+    """What to call it, if a call of `called` gives another result each time."""
+    if isinstance(getattr(called, "__self__", None), random.Random):
+        return f"the host's random.{called.__name__}"
+    try:
+        return f"time.{called.__name__}" if called in _CLOCKS else None
+    except TypeError:   # unhashable
+        return None

@@ -1,0 +1,124 @@
+"""trace(): run a function on symbols, and keep what it did."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tapeflow import dispatch, scope
+from tapeflow.errors import TraceError, user_frame
+from tapeflow.graph import Graph, Node, Var, evaluate
+from tapeflow.jit.purity import watched
+from tapeflow.primitive import Primitive
+from tapeflow.tensor import Array, Spec, Tensor
+from tapeflow.variable import Variable
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A pure graph of what a function did: its inputs are those of the function, then the variables
+    that it read; its outputs are those of the function, then the new values of `written`."""
+
+    graph: Graph
+    read: tuple[Variable, ...]
+    written: tuple[Variable, ...]
+
+    @property
+    def results(self) -> int:
+        """The number of outputs that the function itself returned."""
+        return len(self.graph.outputs) - len(self.written)
+
+
+class Tracer:
+    """The graph that is being written. State becomes inputs and outputs of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: list[Node[Var]] = []
+        self.constants: dict[Var, Array] = {}
+        self._vars: set[Var] = set()
+        self._of_array: dict[int, Var] = {}               # by id; constants keeps the arrays alive
+        self._state: dict[Variable, Tensor] = {}          # what each variable holds by now
+        self.reads: dict[Variable, Var] = {}              # what it held when the trace began
+        self.writes: dict[Variable, Tensor] = {}
+
+    def new_var(self, spec: Spec, prefix: str = "v") -> Var:
+        var = Var(f"{prefix}{len(self._vars)}", spec.shape, spec.dtype)
+        self._vars.add(var)
+        return var
+
+    def var(self, x: Tensor) -> Var:
+        """The variable of the graph that stands for `x`: its own, or a constant."""
+        value = x.value
+        if isinstance(value, Var):
+            if value not in self._vars:
+                raise TraceError(self.name, got=repr(x), why="this value belongs to a trace that has ended",
+                                 fix="return it from the compiled function that made it; do not keep it "
+                                     "in a global, a closure or an attribute")
+            return value
+        if id(value) not in self._of_array:
+            var = self._of_array[id(value)] = self.new_var(x.spec, "c")
+            self.constants[var] = value
+        return self._of_array[id(value)]
+
+    def emit(self, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any],
+             specs: tuple[Spec, ...]) -> tuple[Tensor, ...]:
+        outputs = tuple(map(self.new_var, specs))
+        place = user_frame()
+        line = f"{place[0]}:{place[1]}" if place else ""
+        self.nodes.append(Node(prim, tuple(map(self.var, inputs)), dict(attrs), outputs,
+                               scope.current(), line))
+        return tuple(map(Tensor, outputs))
+
+    def read(self, variable: Variable) -> Tensor:
+        if variable not in self._state:
+            var = self.reads[variable] = self.new_var(variable.spec, "r")
+            self._state[variable] = Tensor(var)
+        return self._state[variable]
+
+    def write(self, variable: Variable, value: Tensor) -> None:
+        self._state[variable] = value
+        self.writes[variable] = value
+
+
+def trace(fn: Callable[..., Any], *specs: Spec, name: str | None = None) -> Graph:
+    """The graph of `fn` for tensors of these types; `fn` gives a tensor, or a list or tuple of them."""
+    def call(symbols: Sequence[Tensor]) -> list[Tensor]:
+        result = fn(*symbols)
+        return list(result) if isinstance(result, list | tuple) else [result]
+    return trace_state(call, specs, name or fn.__name__).graph
+
+
+def trace_state(call: Callable[[Sequence[Tensor]], Sequence[Tensor]], specs: Sequence[Spec],
+                name: str, wrap: Callable[[int, Tensor], Tensor] = lambda i, x: x) -> Trace:
+    """What `call` does to symbols of these types, with the state it reads and writes.
+
+    `wrap(i, symbol)` gives what `call` gets for input i.
+    """
+    tracer = Tracer(name)
+    inputs = [tracer.new_var(s, "x") for s in specs]
+    with dispatch.tracing(tracer), dispatch.recording_only(()), scope.fresh(), watched(name):
+        results = call([wrap(i, Tensor(v)) for i, v in enumerate(inputs)])
+        outputs = [tracer.var(y) for y in (*results, *tracer.writes.values())]
+    graph = Graph(name, (*inputs, *tracer.reads.values()), tuple(tracer.nodes), tuple(outputs),
+                  tracer.constants)
+    return Trace(graph, tuple(tracer.reads), tuple(tracer.writes))
+
+
+def interpret(graph: Graph, *arrays: Array) -> list[Array]:
+    """The outputs of a graph whose nodes run one by one, without NumPy's warnings."""
+    with np.errstate(all="ignore"):
+        return evaluate(graph, *arrays)
+
+
+def replay(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The graph applied to tensors through dispatch, so that tapes and tracers see every node."""
+    env = {v: Tensor(a) for v, a in graph.constants.items()}
+    env.update(zip(graph.inputs, tensors, strict=True))
+    for node in graph.nodes:
+        with scope.entered(node.scope):
+            result = dispatch.apply(node.prim, tuple(env[v] for v in node.inputs), node.attrs)
+        env.update(zip(node.outputs, result if node.prim.multiple else (result,), strict=True))
+    return [env[v] for v in graph.outputs]
