@@ -3,60 +3,317 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
+import math
+import platform
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tapeflow_kernels import reference
 from tapeflow_kernels.cpu import contraction, nest, packing
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
-from tapeflow_kernels.machine import assemble, load
+from tapeflow_kernels.machine import AVX2, AVX512, BASELINE, Host, assemble, assembly, host, load
 
+Array = NDArray[Any]
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-ROWS = {"float32": 3e-5, "float64": 1e-12}
+TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
+X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="targets x86")
+TARGETS = [pytest.param(t, id=name, marks=X86) for t, name in ((AVX2, "avx2"), (BASELINE, "sse2"))]
 
 
-def run(ir: str, items: int, block: Sequence[int], splits: Sequence[int] = ()) -> None:
-    kernel = KERNEL(load(assemble(ir, optimise=False), ["kernel"])["kernel"])
+@functools.cache
+def kernel(ir: str, target: Host) -> Any:
+    return KERNEL(load(assemble(ir, target, optimise=False), ["kernel"])["kernel"])
+
+
+def run(ir: str, marks: Sequence[int], block: Sequence[int], target: Host) -> None:
+    """All items from the first mark to the last, one range at a time."""
     memory = np.array(block, np.int64)
-    marks = sorted({0, *splits, items})
     for start, stop in itertools.pairwise(marks):
-        kernel(start, stop, memory.ctypes.data)
+        kernel(ir, target)(start, stop, memory.ctypes.data)
 
 
-def multiply(c: Contraction, e: Extents, a: NDArray, b: NDArray, out: NDArray) -> None:
-    if c.pack_a:
-        a = pack(contraction.packing_a(c), a, e.m, e)
-    if c.pack_b:
-        b = pack(contraction.packing_b(c), b, c.n, e)
-    pointers = Pointers(a.ctypes.data, b.ctypes.data, (), (out.ctypes.data,))
-    run(nest.emit(c, "kernel"), contraction.items(c, e), contraction.arguments(c, e, pointers))
-
-
-def pack(p: packing.Packing, x: NDArray, n: int, e: Extents) -> NDArray:
+def packed(p: packing.Packing, x: Array, n: int, e: Extents, target: Host) -> Array:
     panels = np.full(packing.elements(p, n, e.reduce, e.batch), np.nan, p.dtype)
     block = packing.arguments(p, x.ctypes.data, panels.ctypes.data, n, (e.reduce, e.batch))
-    run(packing.emit(p, "kernel"), packing.items(p, n, e.batch), block)
+    run(packing.emit(p, "kernel", target), [0, packing.items(p, n, e.batch)], block, target)
     return panels
 
 
+@dataclass
+class Problem:
+    """A contraction with the flat memory of all that it reads and writes."""
+
+    c: Contraction
+    extents: Extents
+    a: Array
+    b: Array
+    operands: list[Array] = field(default_factory=list)
+    stores: list[Array] = field(default_factory=list)
+
+    def solve(self, splits: Sequence[float] = (), target: Host | None = None) -> None:
+        """Run the emitted code, its items split at these fractions."""
+        target, c, e = target or host(), self.c, self.extents
+        a = packed(contraction.packing_a(c, target), self.a, e.m, e, target) if c.pack_a else self.a
+        b = packed(contraction.packing_b(c, target), self.b, c.n, e, target) if c.pack_b else self.b
+        scratch = np.full(contraction.scratch_bytes(c, e, target), 255, np.uint8)
+        pointers = Pointers(
+            a.ctypes.data,
+            b.ctypes.data,
+            tuple(x.ctypes.data for x in self.operands),
+            tuple(x.ctypes.data for x in self.stores),
+            scratch.ctypes.data,
+        )
+        count = contraction.items(c, e, target)
+        marks = sorted({0, count, *(int(s * count) for s in splits)})
+        block = contraction.arguments(c, e, pointers, target)
+        run(nest.emit(c, "kernel", target), marks, block, target)
+
+    def expected(self) -> list[Array]:
+        """What the oracle stores; where a store shares an operand's memory, so does its copy."""
+        copies = {id(x): x.copy() for x in (*self.operands, *self.stores)}
+        operands = [copies[id(x)] for x in self.operands]
+        stores = [copies[id(x)] for x in self.stores]
+        reference.contraction(self.c, self.extents, self.a, self.b, operands, stores)
+        return stores
+
+    def check(self, target: Host | None = None) -> None:
+        expected = self.expected()
+        self.solve(target=target)
+        rtol = TOLERANCE[self.c.dtype]
+        for out, wanted in zip(self.stores, expected, strict=True):
+            np.testing.assert_allclose(out, wanted, rtol=rtol, atol=rtol)
+
+
+def strides(shape: Sequence[int], order: Sequence[int], broadcast: Sequence[int] = ()) -> list[int]:
+    """Element strides of a dense array whose axes lie in memory in this order."""
+    steps, step = [0] * len(shape), 1
+    for axis in reversed(order):
+        if axis not in broadcast:
+            steps[axis] = step
+            step *= max(1, shape[axis])
+    return steps
+
+
+def memory(shape: Sequence[int], dtype: str, seed: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(math.prod(shape)).astype(dtype)
+
+
+def product(
+    m: int, k: int, n: int, dtype: str = "float32", epilogue: Epilogue | None = None, **packs: bool
+) -> Problem:
+    """The plain product of two row-major matrices."""
+    epilogue = epilogue or Epilogue(stores=((0, (n, 1)),))
+    c = Contraction(dtype, n, (k, 1), (n, 1), epilogue, **packs)
+    stores = [memory((m, n), dtype, 2 + i) for i in range(len(epilogue.stores))]
+    a, b = memory((m, k), dtype, 0), memory((k, n), dtype, 1)
+    return Problem(c, Extents(m, (k,)), a, b, [], stores)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    """Any strides: permuted axes, broadcast batch axes, several reductions, packed or not."""
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    batch = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
+    reduce = tuple(draw(st.lists(st.integers(0, 7), min_size=1, max_size=3)))
+    m, n = draw(st.integers(0, 40)), draw(st.integers(1, 80))
+    pack_a, pack_b = draw(st.booleans()), draw(st.booleans())
+    a_shape, b_shape, c_shape = (*batch, m, *reduce), (*batch, *reduce, n), (*batch, m, n)
+    alone = st.sets(st.sampled_from(range(len(batch)))) if batch else st.just(set())
+    a = strides(a_shape, draw(st.permutations(range(len(a_shape)))), list(draw(alone)))
+    last = len(b_shape) - 1
+    order = [*draw(st.permutations(range(last))), last]
+    if pack_b:
+        order = draw(st.permutations(order))
+    b = strides(b_shape, order, list(draw(alone)))
+    out = strides(c_shape, [*draw(st.permutations(range(len(c_shape) - 1))), len(c_shape) - 1])
+    stored = Epilogue(stores=((0, tuple(out)),))
+    c = Contraction(dtype, n, tuple(a), tuple(b), stored, len(reduce), pack_a, pack_b)
+    x, y, z = memory(a_shape, dtype, 0), memory(b_shape, dtype, 1), memory(c_shape, dtype, 2)
+    return Problem(c, Extents(m, reduce, batch), x, y, [], [z])
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_any_strides_give_what_numpy_gives(problem: Problem) -> None:
+    problem.check()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("pack_a", [False, True])
-@pytest.mark.parametrize("pack_b", [False, True])
-@pytest.mark.parametrize("m,k,n", [(50, 20, 37), (3, 4, 10), (0, 3, 5), (5, 0, 70), (100, 50, 64)])
-def test_product_matches_numpy(
-    dtype: str, pack_a: bool, pack_b: bool, m: int, k: int, n: int
+@pytest.mark.parametrize("n", [1, 10, 37, 64, 70])
+def test_any_number_of_rows_has_its_tiles(dtype: str, n: int) -> None:
+    for m in range(35):
+        product(m, 5, n, dtype).check()
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_an_empty_reduction_is_zero(pack: bool) -> None:
+    empty = product(5, 0, 37, pack_a=pack, pack_b=pack)
+    empty.solve()
+    assert not empty.stores[0].any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(problems(), st.lists(st.floats(0, 1), max_size=4))
+def test_splitting_the_items_changes_no_bit(problem: Problem, splits: list[float]) -> None:
+    problem.solve()
+    whole = problem.stores[0].copy()
+    problem.stores[0][:] = np.nan
+    problem.solve(splits)
+    np.testing.assert_array_equal(problem.stores[0], whole)
+
+
+@pytest.mark.parametrize("packs", [{}, {"pack_a": True, "pack_b": True}])
+def test_long_reductions_are_summed_in_blocks(
+    packs: dict[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
-    out, expected = np.full((m, n), np.nan, dtype), np.full((m, n), np.nan, dtype)
-    stored = Epilogue(stores=((0, (n, 1)),))
-    c = Contraction(dtype, n, (k, 1), (n, 1), stored, pack_a=pack_a, pack_b=pack_b)
-    e = Extents(m, (k,))
-    multiply(c, e, a, b, out)
-    reference.contraction(c, e, a, b, stores=[expected])
-    np.testing.assert_allclose(out, expected, rtol=ROWS[dtype], atol=ROWS[dtype])
+    monkeypatch.setattr(contraction, "_REDUCTION_BYTES", 4096)
+    monkeypatch.setattr(contraction, "_BLOCK_BYTES", 2048)
+    problem = product(31, 100, 70, **packs)
+    assert contraction.scratch_bytes(problem.c, problem.extents)
+    problem.check()
+    whole = problem.stores[0].copy()
+    problem.solve([0.3, 0.5])
+    np.testing.assert_array_equal(problem.stores[0], whole)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("packs", [{}, {"pack_a": True, "pack_b": True}])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_other_hosts_give_the_same(target: Host, packs: dict[str, bool], dtype: str) -> None:
+    for m, k, n in ((17, 9, 37), (6, 3, 1)):
+        product(m, k, n, dtype, **packs).check(target)
+
+
+@X86
+@pytest.mark.parametrize("target", [AVX512, AVX2, BASELINE], ids=["avx512", "avx2", "sse2"])
+@pytest.mark.parametrize("n", [10, 300])
+def test_no_innermost_loop_touches_the_stack(target: Host, n: int) -> None:
+    code = assembly(
+        nest.emit(product(50, 784, n, pack_b=True).c, "kernel", target), target, optimise=False
+    )
+    sums = re.findall(r"^sums_\w+:.*?^\s*retq", code, re.MULTILINE | re.DOTALL)
+    loops = [
+        body
+        for function in sums
+        for label, body in re.findall(r"^(\.LBB\w+):(.*?\n\s+j\w+\s+\1)\b", function, re.M | re.S)
+    ]
+    assert len(loops) == len(sums) >= 2
+    assert not [loop for loop in loops if "(%rsp" in loop or "(%rbp" in loop]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bias_and_relu_join_the_product(dtype: str) -> None:
+    epilogue = Epilogue(
+        operands=((0, 1),),
+        instructions=(
+            ("add", (0, 1)),
+            ("maximum", (2, 0.0)),
+            ("gt", (2, 0.0)),
+            ("select", (4, 1.0, 0.0)),
+        ),
+        stores=((3, (37, 1)), (5, (37, 1))),
+    )
+    problem = product(29, 8, 37, dtype, epilogue)
+    problem.operands = [memory((37,), dtype, 7)]
+    problem.check()
+
+
+def test_a_weight_and_its_moments_are_updated_in_place() -> None:
+    """Adam: m = 0.9 m + 0.1 g, v = 0.99 v + 0.01 g², w -= rate · m / (sqrt(v) + eps)."""
+    dense = (37, 1)
+    epilogue = Epilogue(
+        operands=(dense, dense, dense, (0, 0)),
+        instructions=(
+            *(("mul", (2, 0.9)), ("mul", (0, 0.1)), ("add", (5, 6))),
+            *(("mul", (3, 0.99)), ("mul", (0, 0)), ("mul", (9, 0.01)), ("add", (8, 10))),
+            *(("sqrt", (11,)), ("add", (12, 1e-6)), ("div", (7, 13))),
+            *(("mul", (14, 4)), ("sub", (1, 15))),
+        ),
+        stores=((16, dense), (7, dense), (11, dense)),
+    )
+    problem = product(20, 8, 37, epilogue=epilogue)
+    weight, first, second = memory((20, 37), "float32", 3), memory((20, 37), "float32", 4), None
+    second = np.abs(memory((20, 37), "float32", 5))
+    problem.operands = [weight, first, second, np.full(1, 0.01, np.float32)]
+    problem.stores = [weight, first, second]
+    problem.check()
+
+
+NAMES = ["add", "sub", "mul", "div", "maximum", "minimum"]
+COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_each_instruction_treats_nan_as_numpy_does(dtype: str) -> None:
+    first = 2
+    instructions: list[tuple[str, tuple[int | float, ...]]] = [(name, (0, 1)) for name in NAMES]
+    instructions += [(name, (1,)) for name in ("neg", "abs", "sqrt")]
+    for name in COMPARISONS:
+        condition = first + len(instructions)
+        instructions += [(name, (0, 1)), ("select", (condition, 0, 2.5))]
+    plain = [i for i, (name, _) in enumerate(instructions) if name not in COMPARISONS]
+    epilogue = Epilogue(
+        operands=((19, 1),),
+        instructions=tuple(instructions),
+        stores=tuple((first + i, (19, 1)) for i in plain),
+    )
+    problem = product(16, 3, 19, dtype, epilogue)
+    other = memory((16, 19), dtype, 9)
+    other[::3], other[1::7] = np.nan, np.inf
+    problem.a[::5] = np.nan
+    problem.operands = [other]
+    with np.errstate(all="ignore"):
+        problem.check()
+
+
+def test_operands_may_be_broadcast_along_any_axis() -> None:
+    batch, m, n = 3, 11, 20
+    layouts = [(0, 1, 0), (m, 1, 0), (n, 0, 1), (0, 0, 0), (m * n, n, 1)]
+    epilogue = Epilogue(
+        operands=tuple(layouts),
+        instructions=tuple(("add", (i + 5 if i else 0, i + 1)) for i in range(5)),
+        stores=((10, (m * n, n, 1)),),
+    )
+    c = Contraction("float32", n, (m * 4, 4, 1), (0, n, 1), epilogue)
+    a, b = memory((batch, m, 4), "float32", 0), memory((4, n), "float32", 1)
+    sizes = [m, batch * m, batch * n, 1, batch * m * n]
+    operands = [memory((size,), "float32", size) for size in sizes]
+    out = memory((batch, m, n), "float32", 2)
+    Problem(c, Extents(m, (4,), (batch,)), a, b, operands, [out]).check()
+
+
+@settings(max_examples=25, deadline=None)
+@given(problems())
+def test_panels_are_those_of_the_oracle(problem: Problem) -> None:
+    c, e = problem.c, problem.extents
+    for p, x, n in (
+        (contraction.packing_a(c), problem.a, e.m),
+        (contraction.packing_b(c), problem.b, c.n),
+    ):
+        wanted = reference.packing(p, x, n, e.reduce, e.batch).ravel()
+        np.testing.assert_array_equal(packed(p, x, n, e, host()), wanted)
+
+
+def test_packing_is_planned_where_it_is_needed_or_repaid() -> None:
+    def plan(m: int, a: tuple[int, int], b: tuple[int, int], k: int = 784) -> tuple[bool, bool]:
+        c = Contraction("float32", 300, a, b, Epilogue(stores=((0, (300, 1)),)))
+        planned = contraction.plan(c, Extents(m, (k,)))
+        return planned.pack_a, planned.pack_b
+
+    assert plan(50, (784, 1), (300, 1)) == (False, False)
+    assert plan(50, (784, 1), (1, 784)) == (False, True)
+    assert plan(5000, (784, 1), (300, 1)) == (False, True)
+    assert plan(64, (784, 1), (1024, 1)) == (False, True)
+    assert plan(50, (1, 784), (300, 1)) == (True, False)
+    assert plan(50, (1, 784), (300, 1), k=50) == (False, False)

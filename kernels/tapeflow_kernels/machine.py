@@ -31,6 +31,7 @@ class Host:
 
 
 BASELINE = Host("x86-64", "", vector_bytes=16, registers=16)
+AVX512 = Host("skylake-avx512", "-prefer-256-bit", vector_bytes=64, registers=32)
 AVX2 = Host("haswell", "+avx2,+fma", vector_bytes=32, registers=16)
 
 

@@ -15,7 +15,7 @@ and the loaded `void product(i64 start, i64 stop, i64* block)` does items [start
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..machine import Host, host
 from .epilogue import Epilogue
@@ -29,6 +29,13 @@ _SMALL_GROUP_BYTES = 16 * 1024
 # A tile whose operands exceed the first sums up blocks of the second.
 _REDUCTION_BYTES = 1024 * 1024
 _BLOCK_BYTES = 256 * 1024
+# Packing B is repaid by this many rows, by fewer if B's rows are a page or more apart, since they
+# then compete for few cache sets; packing A by this many columns and this long a reduction.
+_ROWS_REPAY_B = 300
+_ROWS_REPAY_PAGES = 40
+_PAGE_BYTES = 4096
+_COLUMNS_REPAY_A = 128
+_STEPS_REPAY_A = 128
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,8 @@ class Contraction:
     dtype: "float32" or "float64", of all operands.
     n: the number of columns.
     a: element strides of A: batch…, m, reductions….
-    b: element strides of B: batch…, reductions…, n. Unless B is packed that of n is 1.
+    b: element strides of B: batch…, reductions…, n. To emit code for n > 1 that of n must be 1, or
+        B be packed; `plan` sees to it.
     epilogue: what happens to each sum, and where it is stored.
     reductions: the number of reduction loops, at least one; the last is the innermost.
     pack_a, pack_b: the operand is read from the panels that `packing_a`, `packing_b` describe.
@@ -57,7 +65,6 @@ class Contraction:
         assert self.reductions >= 1
         assert self.n >= 1
         assert len(self.a) == len(self.b) == self.batch + 1 + self.reductions
-        assert self.pack_b or self.b[-1] == 1 or self.n == 1
 
     @property
     def batch(self) -> int:
@@ -83,6 +90,16 @@ class Pointers:
     operands: tuple[int, ...] = ()
     stores: tuple[int, ...] = ()
     scratch: int = 0
+
+
+def plan(c: Contraction, extents: Extents) -> Contraction:
+    """`c` with those operands packed for which it is needed or repaid (bench/contraction.py)."""
+    itemsize = 8 if c.dtype == "float64" else 4
+    apart = max(map(abs, c.b[c.batch : -1])) * itemsize
+    least = _ROWS_REPAY_PAGES if apart % _PAGE_BYTES == 0 else _ROWS_REPAY_B
+    pack_b = (c.b[-1] != 1 and c.n > 1) or extents.m >= least
+    long = math.prod(extents.reduce) >= _STEPS_REPAY_A and c.n >= _COLUMNS_REPAY_A
+    return replace(c, pack_a=c.a[-1] != 1 and long, pack_b=pack_b)
 
 
 def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:

@@ -13,17 +13,21 @@ _PREFETCH = 16
 
 @dataclass(frozen=True)
 class Walk:
-    """How a pointer moves: elements per step of each reduction loop, or on and on if packed."""
+    """How a pointer moves: elements per step of each reduction loop, or `pitch` on and on."""
 
     steps: tuple[int, ...]
-    packed: bool
+    pitch: int = 0
+
+    @property
+    def innermost(self) -> int:
+        """Elements per step of the innermost loop."""
+        return self.pitch or self.steps[-1]
 
     def next(self, f: Function, level: int, pointer: Value, reached: Value, kind: str) -> Value:
         """The pointer after one step of loop `level`, whose inner loops got to `reached`."""
-        innermost = level == len(self.steps) - 1
-        if self.packed and not innermost:
-            return reached
-        return f.at(pointer, self.steps[level], kind)
+        if level == len(self.steps) - 1:
+            return f.at(pointer, self.innermost, kind)
+        return reached if self.pitch else f.at(pointer, self.steps[level], kind)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def emit_micro(module: Module, micro: Micro, name: str) -> None:
 
 def _row_offsets(f: Function, micro: Micro, rows: Value) -> list[Index]:
     """Elements of A from the first row to each row."""
-    exist = micro.rows if micro.a.packed else micro.present
+    exist = micro.rows if micro.a.pitch else micro.present
     certain: list[Index] = [row * micro.a_row for row in range(exist)]
     clamped = [f.smaller(row, rows - 1) * micro.a_row for row in range(exist, micro.rows)]
     return certain + clamped
@@ -98,13 +102,13 @@ def _step(
     """One step of all reductions: a row of B's vectors times each row's element of A."""
     lanes = micro.lanes
     for v in range(micro.vectors):
-        ahead = _PREFETCH * micro.b.steps[-1] + v * lanes.count
+        ahead = _PREFETCH * micro.b.innermost + v * lanes.count
         lanes.prefetch(f, f.at(b, ahead, lanes.element))
     row_of_b = [
         lanes.load(
             f,
             f.at(b, v * lanes.count, lanes.element),
-            None if micro.b.packed else micro.active(v),
+            None if micro.b.pitch else micro.active(v),
         )
         for v in range(micro.vectors)
     ]

@@ -16,6 +16,7 @@ from .tile import HEIGHT_STEP, Tile, tile_for
 
 def emit(c: Contraction, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `contraction.arguments`."""
+    assert c.pack_b or c.b[-1] == 1 or c.n == 1, "B's columns do not lie side by side: pack it"
     module = Module()
     tile = tile_for(c.dtype, c.n, target or host())
     for columns in tile.widths:
@@ -27,8 +28,8 @@ def emit(c: Contraction, name: str, target: Host | None = None) -> str:
 
 
 def _micro(c: Contraction, tile: Tile, height: int, columns: int) -> Micro:
-    a = Walk((tile.a_pitch,) if c.pack_a else c.a[c.batch + 1 :], c.pack_a)
-    b = Walk((tile.width,) if c.pack_b else c.b[c.batch : -1], c.pack_b)
+    a = Walk(c.a[c.batch + 1 :], tile.a_pitch if c.pack_a else 0)
+    b = Walk(c.b[c.batch : -1], tile.width if c.pack_b else 0)
     present = max(1, height - HEIGHT_STEP + 1)
     a_row = 1 if c.pack_a else c.a[c.batch]
     return Micro(tile.lanes, height, present, columns, a_row, a, b)
