@@ -12,7 +12,7 @@ import pytest
 from tapeflow import cli
 from tapeflow.distributed import environment
 from tapeflow.distributed.call import launch
-from tapeflow.distributed.launch import Plan, environments
+from tapeflow.distributed.launcher import Plan, environments
 from tapeflow.distributed.supervise import last_traceback
 from tapeflow.errors import ArgumentError, DistributedError
 

@@ -10,8 +10,8 @@ import pytest
 import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ranks import free_port, nothing_left_behind, run_ranks
 
+from ranks import free_port, nothing_left_behind, run_ranks
 from tapeflow.distributed import shared
 from tapeflow.distributed.environment import Place
 from tapeflow.distributed.group import Group

@@ -8,7 +8,7 @@ from importlib import import_module
 
 # Each module has add_arguments(parser) and run(arguments) -> exit code.
 COMMANDS = {
-    "launch": ("tapeflow.distributed.launch", "run a program as several ranks of one job"),
+    "launch": ("tapeflow.distributed.launcher", "run a program as several ranks of one job"),
 }
 
 

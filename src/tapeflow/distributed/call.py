@@ -4,25 +4,20 @@ The function travels as the place where its text is, its arguments and results a
 """
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
-import runpy
 import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from tapeflow.distributed.launch import Plan, cores, environments, free_port, new_token
+from tapeflow.distributed.launcher import Plan, cores, environments, free_port, new_token
 from tapeflow.distributed.supervise import Ranks
 from tapeflow.errors import ArgumentError, DistributedError
-
-_RUN_NAME = "__tapeflow_rank__"
 
 
 def launch(fn: Callable[..., Any], nproc: int = 2, args: Sequence[Any] = ()) -> list[Any]:
@@ -41,9 +36,10 @@ def launch(fn: Callable[..., Any], nproc: int = 2, args: Sequence[Any] = ()) -> 
     with tempfile.TemporaryDirectory(prefix="tapeflow-") as name:
         folder = Path(name)
         call = [_source(fn, folder), fn.__qualname__, list(args), sys.path]
-        (folder / "call").write_bytes(_plain("args", call))
+        (folder / "call").write_bytes(plain("args", call))
         plan = Plan(nproc, port=free_port(), token=new_token())
-        with Ranks([sys.executable, "-m", __name__, name], environments(plan, os.environ, cores()),
+        command = [sys.executable, "-m", "tapeflow.distributed.called", name]
+        with Ranks(command, environments(plan, os.environ, cores()),
                    sys.stdout.write, sys.stderr.write) as ranks:
             code = ranks.wait()
         if code:
@@ -69,27 +65,11 @@ def _source(fn: Callable[..., Any], folder: Path) -> str:
     return str(cell)
 
 
-def _plain(what: str, value: object) -> bytes:
+def plain(what: str, value: object) -> bytes:
+    """`value` as msgpack; raises ArgumentError if there is more in it than plain values."""
     try:
         return bytes(msgpack.packb(value))
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError("launch", got=f"{value!r:.200}",
                             why=f"the {what} cannot travel: {error}",
                             fix="use numbers, strings, lists and dicts, e.g. x.tolist()") from None
-
-
-def _main(folder: Path) -> None:
-    """What a rank does: find the function, call it, leave its result."""
-    source, name, args, path = msgpack.unpackb((folder / "call").read_bytes())
-    sys.path[:] = path
-    if source.endswith(".py"):
-        scope = runpy.run_path(source, run_name=_RUN_NAME)
-        fn = reduce(getattr, name.split(".")[1:], scope[name.split(".")[0]])
-    else:
-        fn = reduce(getattr, name.split("."), importlib.import_module(source))
-    result = fn(*args)
-    (folder / os.environ["RANK"]).write_bytes(_plain("result", result))
-
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]))

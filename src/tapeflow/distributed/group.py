@@ -9,23 +9,14 @@ from tapeflow.distributed.environment import Place
 from tapeflow.distributed.ring import COMBINE, Array
 from tapeflow.dtypes import SHORT, is_floating
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
+from tapeflow.tensor import Spec
 
 if TYPE_CHECKING:
     from tapeflow.distributed.job import Job
 
 
-def _typed(x: Array) -> str:
+def _typed(x: Array | Spec) -> str:
     return f"{SHORT.get(x.dtype, x.dtype)}[{','.join(map(str, x.shape))}]"
-
-
-def _check_reducible(op: str, x: Array) -> None:
-    if op not in COMBINE:
-        raise ArgumentError("all_reduce", got=f"op {op!r}", why="there is no such reduction",
-                            fix="take one of " + ", ".join(COMBINE))
-    if op == "mean" and not is_floating(x.dtype):
-        raise DTypeError("all_reduce mean", got=f"x {_typed(x)}",
-                         why="a mean of these is not one of them",
-                         fix='cast x to float32, or take op="sum"')
 
 
 class Group:
@@ -60,6 +51,16 @@ class Group:
         if self._job is not None:
             self._job.close()
 
+    def check_reducible(self, op: str, x: Array | Spec) -> None:
+        """Raise unless arrays like `x` can be reduced by `op`."""
+        if op not in COMBINE:
+            raise ArgumentError("all_reduce", got=f"op {op!r}", why="there is no such reduction",
+                                fix="take one of " + ", ".join(COMBINE))
+        if op == "mean" and not is_floating(x.dtype):
+            raise DTypeError("all_reduce mean", got=f"x {_typed(x)}",
+                             why="a mean of these is not one of them",
+                             fix='cast x to float32, or take op="sum"')
+
     def all_reduce(self, x: Array, op: str = "mean", name: str | None = None,
                    out: Array | None = None) -> Array:
         """The arrays of all ranks joined element by element, the same bits on every rank.
@@ -69,7 +70,7 @@ class Group:
             name: what errors call it; ranks must agree on it.
             out: where the result goes; may be `x`.
         """
-        _check_reducible(op, x)
+        self.check_reducible(op, x)
         if self._job is None:
             return _copied(x, out)
         out = _target("all_reduce", x, x.shape, out)
