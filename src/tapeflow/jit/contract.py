@@ -58,11 +58,10 @@ def lower(node: Node[Var], layouts: Mapping[Var, Layout], updated: Mapping[Var, 
                         tuple(_at(layouts[v]) for v in operands),
                         tuple(Pointer(updated.get(v, v)) for v in node.outputs),
                         Pointer(Scratch(2, partial)) if partial else 0)
-    name = "product_" + _digest(c)
     items = contraction.items(c, extents)
     flops = 2 * node.outputs[0].spec.size * math.prod(extents.reduce)
     grain = max(1, math.ceil(items * min(1.0, _FLOPS_WORTH_A_THREAD / max(flops, 1))))
-    launches.append(Launch(Code("llvm", name, nest.emit(c, name)),
+    launches.append(Launch(_code("product", nest.emit(c, "kernel")),
                            tuple(contraction.arguments(c, extents, pointers)), items, grain))
     return launches
 
@@ -72,9 +71,8 @@ def _pack(p: packing.Packing, source: Layout, extents: Extents, n: int, index: i
     """Add the launch that copies an operand into panels; gives their address."""
     size = packing.elements(p, n, extents.reduce, extents.batch)
     panels = Pointer(Scratch(index, size * source.base.dtype.itemsize))
-    name = "pack_" + _digest(p)
-    arguments = packing.arguments(_at(source), panels, n, extents.reduce, extents.batch)
-    launches.append(Launch(Code("llvm", name, packing.emit(p, name)), tuple(arguments),
+    arguments = packing.arguments(p, _at(source), panels, n, (extents.reduce, extents.batch))
+    launches.append(Launch(_code("pack", packing.emit(p, "kernel")), tuple(arguments),
                            packing.items(p, n, extents.batch), 1))
     return panels
 
@@ -91,5 +89,7 @@ def _instructions(node: Node[Var]) -> tuple[Any, ...]:
     return node.prim.instructions if isinstance(node.prim, Product) else ()
 
 
-def _digest(what: object) -> str:
-    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
+def _code(kind: str, text: str) -> Code:
+    """The code of a kernel, named by what it is."""
+    name = f"{kind}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return Code("llvm", name, text.replace("@kernel(", f"@{name}("))

@@ -9,7 +9,7 @@ from tapeflow.jit import contract
 from tapeflow.jit.codegen import loops
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.memory import Lifetime, arrange
-from tapeflow.jit.passes.fuse import Fused
+from tapeflow.jit.passes.fused import Fused
 from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import View
 from tapeflow.tensor import Spec
