@@ -22,6 +22,8 @@ from .epilogue import Epilogue
 from .packing import Packing
 from .tile import Tile, tile_for
 
+# Where the extents start in the argument block.
+FIRST_EXTENT = 8
 # A group of tiles walks all columns with its rows of A in the second-level cache, or in the first
 # together with a panel of B if the reduction is so short: 784x50x300 gains 8 %.
 _GROUP_BYTES = 768 * 1024

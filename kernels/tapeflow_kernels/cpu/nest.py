@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..machine import Host, host
-from .contraction import Contraction
-from .epilogue import evaluate, offset
-from .ir import Index, Module, Value
+from .contraction import FIRST_EXTENT, Contraction
+from .epilogue import Epilogue, evaluate, offset
+from .ir import Function, Index, Module, Value
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
 from .tile import HEIGHT_STEP, Tile, tile_for
@@ -57,8 +57,9 @@ class _Nest:
         self.m, self.rows, self.tiles, self.group, self.block = (
             self._argument("i64", 3 + i) for i in range(5)
         )
-        self.reduce = [self._argument("i64", 8 + i) for i in range(c.reductions)]
-        self.batch = [self._argument("i64", 8 + c.reductions + i) for i in range(c.batch)]
+        self.reduce = [self._argument("i64", FIRST_EXTENT + i) for i in range(c.reductions)]
+        first = FIRST_EXTENT + c.reductions
+        self.batch = [self._argument("i64", first + i) for i in range(c.batch)]
         room = f"[{tile.rows * tile.width} x {tile.lanes.element}]"
         self.sums = f.value("ptr", f"alloca {room}, align 64")
 
@@ -179,33 +180,62 @@ class _Nest:
 def _emit_finish(module: Module, c: Contraction, tile: Tile, columns: int) -> None:
     """Write `void finish_{columns}(ptr sums, ptr args, i64 row, i64 rows, i64 column, i64 batch…)`.
 
-    Rows are a loop rather than unrolled: the sums pass through the first-level cache, which the
-    code of a long epilogue could not leave so small.
+    Rows are a loop rather than unrolled: the sums pass through the first-level cache, which costs
+    less than the code of a long epilogue for each height would.
     """
     f = module.internal(f"finish_{columns}", ["ptr", "ptr"] + ["i64"] * (3 + c.batch))
     sums, args, row, rows, column, *batch = f.parameters
-    lanes, micro = tile.lanes, _micro(c, tile, 1, columns)
-    first = 8 + c.reductions + c.batch
-    strides = [*c.epilogue.operands, *(s for _, s in c.epilogue.stores)]
+    layouts = [*c.epilogue.operands, *(strides for _, strides in c.epilogue.stores)]
+    first = FIRST_EXTENT + c.reductions + c.batch
     origins = []
-    for i, steps in enumerate(strides):
+    for i, strides in enumerate(layouts):
         pointer = f.load("ptr", f.at(args, first + i, "i64"), 8)
-        origins.append(f.at(pointer, offset(steps, [*batch, row, column]), lanes.element))
+        where = offset(strides, [*batch, row, column])
+        origins.append(f.at(pointer, where, tile.lanes.element))
+    finish = _Finish(f, c.epilogue, _micro(c, tile, 1, columns), sums, origins)
+    finish.emit(rows)
 
-    def finish_row(i: Value, _: list[Value]) -> list[Value]:
-        for v in range(micro.vectors):
-            at = i * (micro.vectors * lanes.count) + v * lanes.count
-            inputs = [lanes.load(f, f.at(sums, at, lanes.element))]
-            for steps, origin in zip(c.epilogue.operands, origins, strict=False):
-                here = f.at(origin, i * steps[-2] + v * lanes.count * steps[-1], lanes.element)
-                inputs.append(
-                    lanes.load(f, here, micro.active(v)) if steps[-1] else lanes.broadcast(f, here)
-                )
-            values = evaluate(f, lanes, c.epilogue, inputs)
-            outputs = origins[len(c.epilogue.operands) :]
-            for (value, steps), origin in zip(c.epilogue.stores, outputs, strict=True):
-                here = f.at(origin, i * steps[-2] + v * lanes.count, lanes.element)
-                lanes.store(f, values[value], here, micro.active(v))
-        return []
 
-    f.loop(0, rows, finish_row)
+class _Finish:
+    """The epilogue of a tile: its operands and outputs start at `origins`."""
+
+    def __init__(
+        self, f: Function, epilogue: Epilogue, micro: Micro, sums: Value, origins: list[Value]
+    ) -> None:
+        self.f, self.epilogue, self.micro, self.sums = f, epilogue, micro, sums
+        count = len(epilogue.operands)
+        self.operands, self.outputs = origins[:count], origins[count:]
+
+    def emit(self, rows: Value) -> None:
+        vectors = range(self.micro.vectors)
+        # What no row changes is read once.
+        fixed = [
+            {i: self._operand(i, v, 0) for i, s in enumerate(self.epilogue.operands) if not s[-2]}
+            for v in vectors
+        ]
+
+        def row(index: Value, _: list[Value]) -> list[Value]:
+            for v in vectors:
+                self._vector(index, v, fixed[v])
+            return []
+
+        self.f.loop(0, rows, row)
+
+    def _vector(self, row: Value, v: int, fixed: dict[int, Value]) -> None:
+        f, lanes = self.f, self.micro.lanes
+        at = row * (self.micro.vectors * lanes.count) + v * lanes.count
+        inputs = [lanes.load(f, f.at(self.sums, at, lanes.element))]
+        for i in range(len(self.operands)):
+            inputs.append(fixed[i] if i in fixed else self._operand(i, v, row))
+        values = evaluate(f, lanes, self.epilogue, inputs)
+        for (value, strides), origin in zip(self.epilogue.stores, self.outputs, strict=True):
+            here = f.at(origin, row * strides[-2] + v * lanes.count, lanes.element)
+            lanes.store(f, values[value], here, self.micro.active(v))
+
+    def _operand(self, i: int, v: int, row: Index) -> Value:
+        f, lanes, strides = self.f, self.micro.lanes, self.epilogue.operands[i]
+        at = row * strides[-2] + v * lanes.count * strides[-1]
+        here = f.at(self.operands[i], at, lanes.element)
+        return (
+            lanes.load(f, here, self.micro.active(v)) if strides[-1] else lanes.broadcast(f, here)
+        )
