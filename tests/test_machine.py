@@ -68,12 +68,12 @@ def test_text_that_does_not_parse_is_an_error() -> None:
     [(AVX512, "zmm"), (AVX2, "ymm"), (BASELINE, "xmm")],
     ids=lambda x: str(x)[:40],
 )
-def test_a_loop_uses_the_target_s_full_vectors(target: Host, register: str) -> None:
+def test_a_loop_uses_the_full_vectors_of_its_target(target: Host, register: str) -> None:
     assert register in assembly(ADD, target)
 
 
 @pytest.mark.skipif(host().vector_bytes != 64, reason="needs AVX-512")
-def test_a_loop_uses_the_host_s_full_vectors() -> None:
+def test_a_loop_uses_the_full_vectors_of_the_host() -> None:
     assert "zmm" in assembly(ADD)
 
 
