@@ -16,13 +16,14 @@ from tapeflow.jit.kernel import Code, Launch, Layout, Pointer, Scratch
 from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import Kernel, Primitive
 
+Instruction = tuple[str, tuple[int | float, ...]]
 _FLOPS_WORTH_A_THREAD = 1_000_000
 
 
 class Product(Primitive):
     """A matrix product whose result goes through `body`: a graph of (product, *operands)."""
 
-    def __init__(self, matmul: Primitive, body: Graph, instructions: tuple[Any, ...],
+    def __init__(self, matmul: Primitive, body: Graph, instructions: tuple[Instruction, ...],
                  stores: tuple[int, ...]) -> None:
         def run(a: Any, b: Any, *operands: Any) -> Any:
             return tuple(evaluate(body, matmul.array_fn(a, b), *operands))
@@ -85,7 +86,7 @@ def _stores(node: Node[Var]) -> Sequence[int]:
     return node.prim.stores if isinstance(node.prim, Product) else (0,)
 
 
-def _instructions(node: Node[Var]) -> tuple[Any, ...]:
+def _instructions(node: Node[Var]) -> tuple[Instruction, ...]:
     return node.prim.instructions if isinstance(node.prim, Product) else ()
 
 

@@ -1,0 +1,196 @@
+"""epilogue: what follows a matrix product element by element is done on its accumulators.
+
+A bias, an activation, a residual, or the update of the variable whose gradient the product is: the
+product is then never written to memory and read back. A Product node holds the ops it took in.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tapeflow.dtypes import DType, bool_
+from tapeflow.graph import Graph, Node, Var
+from tapeflow.jit.contract import Instruction, Product, fits
+from tapeflow.primitive import View
+
+Value = int | float
+# Ops that a contraction kernel has an instruction for. `where` takes its mask first, as select does.
+_SAME = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "maximum": "maximum",
+         "minimum": "minimum", "negative": "neg", "sqrt": "sqrt", "abs": "abs", "where": "select",
+         "equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt",
+         "greater_equal": "ge"}
+# Ops that are one instruction with another operand.
+_WRITTEN: dict[str, Callable[[Value], Instruction]] = {
+    "relu": lambda x: ("maximum", (x, 0.0)),
+    "square": lambda x: ("mul", (x, x)),
+    "reciprocal": lambda x: ("div", (1.0, x)),
+    "cast": lambda x: ("select", (x, 1.0, 0.0)),   # of a comparison
+}
+
+
+def epilogue(graph: Graph) -> Graph:
+    """`graph` with scalar ops behind matrix products taken into these."""
+    taken = _Absorber(graph).run()
+    products = {chain.matmul: _product(graph, chain, literals(graph)) for chain in taken if chain.nodes}
+    replaced = {i: products[chain.matmul] for chain in taken if chain.nodes for i in (*chain.nodes, chain.matmul)}
+    return _ordered(graph, replaced)
+
+
+@dataclass
+class _Chain:
+    """A product, by the position of its node, and the nodes that it takes in."""
+
+    matmul: int
+    nodes: list[int]
+    sources: set[int]   # products that it reads
+
+
+class _Absorber:
+    """Walks the nodes in order and gives each to the product that it can join without a cycle."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.literals = literals(graph)
+        self.producer = {v: node for node in graph.nodes for v in node.outputs}
+        self.chains: dict[int, _Chain] = {}
+        self.owner: dict[Var, int] = {}
+        self.depends: dict[Var, set[int]] = {}   # products that a value outside all chains needs
+
+    def run(self) -> list[_Chain]:
+        for i, node in enumerate(self.graph.nodes):
+            sources = set().union(*(self._sources(v) for v in node.inputs)) if node.inputs else set()
+            if fits(node) and not isinstance(node.prim, Product):
+                self.chains[i] = _Chain(i, [], sources)
+                self.owner[node.outputs[0]] = i
+                continue
+            home = self._home(node) if node.prim.name in (*_SAME, *_WRITTEN) else None
+            if home is None:
+                self.depends.update((v, sources) for v in node.outputs)
+                continue
+            self.chains[home].nodes.append(i)
+            self.chains[home].sources |= sources - {home}
+            self.owner[node.outputs[0]] = home
+        for chain in self.chains.values():
+            self._without_loose_masks(chain)
+        return list(self.chains.values())
+
+    def _sources(self, v: Var) -> set[int]:
+        return {self.owner[v]} if v in self.owner else self.depends.get(v, set())
+
+    def _home(self, node: Node[Var]) -> int | None:
+        """The latest product that can take `node` in."""
+        owners = {self.owner[v] for v in node.inputs if v in self.owner}
+        for home in sorted(owners, reverse=True):
+            out = self.graph.nodes[home].outputs[0]
+            if all(self._joins(v, home, out) for v in node.inputs) and self._is_typed(node, out.dtype):
+                return home
+        return None
+
+    def _is_typed(self, node: Node[Var], dtype: DType) -> bool:
+        (y,) = node.outputs
+        if node.prim.name == "cast":
+            return node.inputs[0].dtype == bool_ and y.dtype == dtype
+        return y.dtype in (dtype, bool_)
+
+    def _joins(self, v: Var, home: int, out: Var) -> bool:
+        """Whether a product may read `v`: its own, a number, or a matrix known before it."""
+        if self.owner.get(v) == home or v in self.literals:
+            return True
+        readable = v.shape == out.shape and v.dtype == out.dtype and self._has_rows(v)
+        return readable and not self._reaches(self._sources(v), home)
+
+    def _has_rows(self, v: Var) -> bool:
+        """Whether neighbours in the last axis of `v` lie side by side, or are the same element."""
+        node = self.producer.get(v)
+        if node is None or not isinstance(node.prim.lowering, View):
+            return True
+        (x,) = node.inputs
+        memory = self.producer.get(x)
+        return node.prim.name == "broadcast_to" and not (memory and isinstance(memory.prim.lowering, View)
+                                                         and memory.prim.name != "reshape")
+
+    def _reaches(self, sources: set[int], goal: int) -> bool:
+        todo, seen = list(sources), set(sources)
+        while todo:
+            i = todo.pop()
+            if i == goal:
+                return True
+            new = self.chains[i].sources - seen
+            seen |= new
+            todo += new
+        return False
+
+    def _without_loose_masks(self, chain: _Chain) -> None:
+        """Give up comparisons that something outside wants, as masks are never stored, and what
+        is made of them."""
+        nodes = self.graph.nodes
+        while True:
+            inside = {*chain.nodes, chain.matmul}
+            wanted = {v for i, n in enumerate(nodes) if i not in inside for v in n.inputs} | set(self.graph.outputs)
+            loose = {nodes[i].outputs[0] for i in chain.nodes
+                     if nodes[i].outputs[0].dtype == bool_ and nodes[i].outputs[0] in wanted}
+            if not loose:
+                return
+            for i in list(chain.nodes):
+                if nodes[i].outputs[0] in loose or loose.intersection(nodes[i].inputs):
+                    loose.add(nodes[i].outputs[0])
+                    chain.nodes.remove(i)
+
+
+def literals(graph: Graph) -> dict[Var, float]:
+    """Values that are one constant number everywhere."""
+    found = {v: float(a) for v, a in graph.constants.items() if not a.ndim}
+    for node in graph.nodes:
+        if node.prim.name == "broadcast_to" and node.inputs[0] in found:
+            found[node.outputs[0]] = found[node.inputs[0]]
+    return found
+
+
+def _product(graph: Graph, chain: _Chain, numbers: dict[Var, float]) -> Node[Var]:
+    """The node of a product and what it took in."""
+    matmul = graph.nodes[chain.matmul]
+    members = [graph.nodes[i] for i in chain.nodes]
+    (acc,) = matmul.outputs
+    made = {acc, *(n.outputs[0] for n in members)}
+    read = dict.fromkeys(v for n in members for v in n.inputs if v not in made)
+    operands = tuple(v for v in read if v not in numbers)
+    values: dict[Var, Value] = {v: x for v, x in numbers.items() if v in read}
+    values.update((v, k) for k, v in enumerate((acc, *operands)))
+    instructions = []
+    for k, n in enumerate(members):
+        arguments = [values[v] for v in n.inputs]
+        written = _WRITTEN.get(n.prim.name)
+        instructions.append(written(*arguments) if written else (_SAME[n.prim.name], tuple(arguments)))
+        values[n.outputs[0]] = 1 + len(operands) + k
+    inside = {*chain.nodes, chain.matmul}
+    wanted = {v for i, n in enumerate(graph.nodes) if i not in inside for v in n.inputs} | set(graph.outputs)
+    outputs = tuple(v for v in (acc, *(n.outputs[0] for n in members)) if v in wanted)
+    repeats = tuple(n for n in graph.nodes if n.outputs[0] in read and n.outputs[0] in numbers)
+    constants = {v: a for v, a in graph.constants.items() if v in read or any(v in n.inputs for n in repeats)}
+    body = Graph("epilogue", (acc, *operands), (*repeats, *members), outputs, constants)
+    prim = Product(matmul.prim, body, tuple(instructions), tuple(int(values[v]) for v in outputs))
+    last = members[-1]
+    return Node(prim, (*matmul.inputs, *operands), {}, outputs, last.scope, last.line)
+
+
+def _ordered(graph: Graph, replaced: dict[int, Node[Var]]) -> Graph:
+    """The graph with nodes replaced, each after what it reads and otherwise where its last part was."""
+    merged = [replaced.get(i, node) for i, node in enumerate(graph.nodes)]
+    last = {id(node): i for i, node in enumerate(merged)}
+    producer = {v: node for node in merged for v in node.outputs}
+    done: dict[int, Node[Var]] = {}
+
+    def place(node: Node[Var]) -> None:
+        stack = [node]
+        while stack:
+            missing = [producer[v] for v in stack[-1].inputs if v in producer and id(producer[v]) not in done]
+            if missing:
+                stack.extend(missing)
+            else:
+                done.setdefault(id(stack[-1]), stack[-1])
+                stack.pop()
+
+    for i, node in enumerate(merged):
+        if last[id(node)] == i:
+            place(node)
+    return replace(graph, nodes=tuple(done.values()))
