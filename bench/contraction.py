@@ -2,9 +2,9 @@
 
 The layers of a multilayer perceptron at batch 50, forward and backward, then square products; each
 packed where `plan` says so, packing included in the time. `--tiny` runs each once, small.
-Recorded on a Xeon with AVX-512 (bare multiply-adds: 214 to 233 GFLOP/s): 170 for 50x784x300, 150 for its
-weight gradient, 160 to 172 for 512³ to 2048³; OpenBLAS: 122, 131, 150 to 170; MKL: 147 to 157, 148,
-160 to 172. 20 to 45 ms to compile.
+Recorded on a Xeon with AVX-512 whose bare multiply-adds ran at 214 to 233 GFLOP/s: 170 for
+50x784x300, 150 for its weight gradient, 160 to 172 for 512³ to 2048³; OpenBLAS 122, 131, 150 to
+170; MKL 147 to 157, 148, 160 to 172. 20 to 45 ms to compile.
 """
 
 from __future__ import annotations
