@@ -120,6 +120,27 @@ def test_two_ranks_on_halves_equal_one_on_the_whole(tmp_path):
     assert len({out for _, out, _ in two + again}) == 1
 
 
+def test_a_traced_step_does_what_the_eager_one_does(tmp_path):
+    run_job(tmp_path, """
+        import numpy as np
+        import tapeflow as tf
+        import tapeflow.distributed as D
+        from tapeflow.jit.trace import interpret, trace_state
+        from test_distributed import Descent
+        D.init()
+        w = tf.Variable(np.ones((3, 2)))
+        x = tf.asarray(np.arange(12.0).reshape(4, 3) * (1 + D.rank()))
+        def step(symbols):
+            return [D.DataParallel(Descent()).minimize(lambda: tf.sum(symbols[0] @ w.value), [w])]
+        trace = trace_state(step, [x.spec], "step")
+        assert "op='mean', name='gradients 0'" in str(trace.graph)
+        loss, new = interpret(trace.graph, x.value, w.numpy())
+        step([x])
+        np.testing.assert_array_equal(new, w.numpy())
+        np.testing.assert_allclose(new[:, 0], 1 - 0.1 * 1.5 * np.array([18, 22, 26]))
+        """)
+
+
 def test_collectives_of_real_ranks_have_derivatives(tmp_path):
     run_job(tmp_path, """
         import numpy as np

@@ -12,7 +12,7 @@ import pytest
 from tapeflow import cli
 from tapeflow.distributed import environment
 from tapeflow.distributed.call import launch
-from tapeflow.distributed.launcher import Plan, environments
+from tapeflow.distributed.launcher import Plan, environments, free_port
 from tapeflow.distributed.supervise import last_traceback
 from tapeflow.errors import ArgumentError, DistributedError
 
@@ -80,6 +80,20 @@ def start(tmp_path, program, *options, arguments=()):
         [sys.executable, "-c", "import sys; from tapeflow.cli import main; sys.exit(main())",
          "launch", *options, str(script), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_launchers_of_two_hosts_make_one_job(tmp_path):
+    endpoint = f"127.0.0.1:{free_port()}"
+    jobs = [start(tmp_path, """
+        import numpy as np
+        import tapeflow.distributed as D
+        D.init()
+        print(D.all_gather(np.array([D.rank()])).numpy().tolist(), D.local_rank())
+        """, "--nnodes", "2", "--node-rank", node, "--nproc-per-node", "2",
+        "--rdzv-endpoint", endpoint) for node in "01"]
+    said = [job.communicate(timeout=60) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], said
+    assert sorted(said[1][0].splitlines()) == ["[rank 2] [0, 1, 2, 3] 0", "[rank 3] [0, 1, 2, 3] 1"]
 
 
 def test_output_is_prefixed_and_arguments_arrive(tmp_path):

@@ -96,13 +96,10 @@ class Group:
 
     def all_gather(self, x: Array, name: str | None = None, out: Array | None = None) -> Array:
         """The arrays of all ranks, one after the other along axis 0."""
-        if x.ndim == 0:
-            raise ShapeError("all_gather", got=f"x {_typed(x)}",
-                             why="there is no axis along which to join the ranks' values",
-                             fix="reshape x to [1]")
+        shape = (self.size * x.shape[0], *x.shape[1:])   # of a 0-d x the op says what is wrong
         if self._job is None:
             return _copied(x, out)
-        out = _target("all_gather", x, (self.size * x.shape[0], *x.shape[1:]), out)
+        out = _target("all_gather", x, shape, out)
         with self._job.collective("all_gather", name, x):
             self._job.all_gather(np.ascontiguousarray(x).reshape(-1),
                                  out.reshape(self.size, x.size))

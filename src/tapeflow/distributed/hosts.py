@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tapeflow.distributed.ring import Array
+from tapeflow.distributed.shared import Watch
 from tapeflow.distributed.transport import Arrival, Transport
 from tapeflow.distributed.wire import PIECE_BYTES, Data
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     import zmq
 
 _GLANCE_SECONDS = 0.1   # how often a rank that waits looks whether its peers live
-
-Watch = Callable[[list[int], float], None]   # (who is missing, seconds so far): raises to give up
 
 
 def _pieces(x: Array) -> Iterator[Array]:
