@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 
 
@@ -60,3 +60,12 @@ def unique(name: str) -> str:
     count = _names.used.get(path, 0)
     _names.used[path] = count + 1
     return f"{path}_{count}" if count else path
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """`name`, with `_1`, `_2`, ... where it is taken."""
+    count, free = 0, name
+    while free in taken:
+        count += 1
+        free = f"{name}_{count}"
+    return free

@@ -1,6 +1,7 @@
 """Variable: the one mutable thing. While tracing, a read is an input and a write is an output."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tapeflow import dispatch, scope
@@ -26,11 +27,12 @@ class Variable:
     [1.5, 2.5]
     """
 
-    __slots__ = ("__weakref__", "name", "tensor", "trainable")
+    __slots__ = ("__weakref__", "constraint", "name", "tensor", "trainable")
 
     def __init__(self, initial_value: Any, trainable: bool = True, name: str | None = None,
                  dtype: object = None) -> None:
         self.trainable = trainable
+        self.constraint: Callable[[Tensor], Tensor] | None = None   # optimizers keep to it
         self.name = scope.unique(name or "Variable")
         if initial_value is None:
             raise StateError("Variable", got=f"initial_value=None for {self.name!r}",
