@@ -64,11 +64,16 @@ def timeout() -> float:
 
 def num_threads() -> int:
     """How many threads compiled programs use."""
-    if _threads is not None:
-        return _threads
-    named = os.environ.get("TAPEFLOW_NUM_THREADS") or os.environ.get("NUMBA_NUM_THREADS")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(named)) if named else cores
+    global _threads
+    if _threads is None:   # read once: every call of a compiled program asks
+        named = os.environ.get("TAPEFLOW_NUM_THREADS") or os.environ.get("NUMBA_NUM_THREADS")
+        _threads = max(1, int(named)) if named else _cores()
+    return _threads
+
+
+def _cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_num_threads(count: int | None) -> None:

@@ -9,6 +9,7 @@ from tapeflow.graph import Graph
 from tapeflow.jit.call import Compiled
 from tapeflow.jit.kernel import Launch
 from tapeflow.jit.plan import HostStep
+from tapeflow.variable import Variable
 
 if TYPE_CHECKING:
     from tapeflow.jit.api import Entry
@@ -39,6 +40,11 @@ class Lowered:
     def traced(self) -> Graph:
         """The graph as the function was traced."""
         return self._compiled.trace.graph
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """What the last inputs of `traced` are the values of."""
+        return self._compiled.trace.read
 
     @property
     def graph(self) -> Graph:

@@ -128,15 +128,18 @@ class Program:
             slots = self._slots
             slots[:] = [*inputs, *[o.take() for o in self._outputs]]
             try:
-                self._execute()
+                if self._pool is None:
+                    self._run(0)
+                else:
+                    self._run_with_help(self._pool)
                 return [slots[i] if shape is None else slots[i].reshape(shape)   # type: ignore[union-attr, misc]
                         for i, shape in self._returns]
             finally:
                 slots[:] = self._blank
 
-    def _execute(self) -> None:
-        pool = self._pool
-        if pool is None or not pool.lock.acquire(blocking=False):
+    def _run_with_help(self, pool: workers.Pool) -> None:
+        """Run with the workers of `pool`, or without where another program has them."""
+        if not pool.lock.acquire(blocking=False):
             self._run(0)
             return
         try:
@@ -149,7 +152,8 @@ class Program:
         if self._segments:
             self._run_segments(pool)
             return
-        self._state[7] = pool
+        if pool != self._state[7]:
+            self._state[7] = pool
         while (unfit := self._driver.call(self._state_address)) >= 0:
             self._make_contiguous(unfit)
 

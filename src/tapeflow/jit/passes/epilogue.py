@@ -52,6 +52,12 @@ class _Absorber:
         self.graph = graph
         self.literals = literals(graph)
         self.producer = {v: node for node in graph.nodes for v in node.outputs}
+        self.readers: dict[Var, set[int]] = {v: set() for v in (*graph.inputs, *graph.constants, *self.producer)}
+        for i, node in enumerate(graph.nodes):
+            for v in node.inputs:
+                self.readers[v].add(i)
+        for v in graph.outputs:
+            self.readers[v].add(len(graph.nodes))
         self.chains: dict[int, _Chain] = {}
         self.owner: dict[Var, int] = {}
         self.depends: dict[Var, set[int]] = {}   # products that a value outside all chains needs
@@ -72,6 +78,7 @@ class _Absorber:
             self.owner[node.outputs[0]] = home
         for chain in self.chains.values():
             self._without_loose_masks(chain)
+            self._take_in_operands(chain)
         return list(self.chains.values())
 
     def _sources(self, v: Var) -> set[int]:
@@ -135,6 +142,21 @@ class _Absorber:
                 if nodes[i].outputs[0] in loose or loose.intersection(nodes[i].inputs):
                     loose.add(nodes[i].outputs[0])
                     chain.nodes.remove(i)
+
+
+    def _take_in_operands(self, chain: _Chain) -> None:
+        """Compute operands that only this product reads, such as a decayed moment, as it reads them."""
+        nodes, out = self.graph.nodes, self.graph.nodes[chain.matmul].outputs[0]
+        taken = {i for other in self.chains.values() for i in (*other.nodes, other.matmul)}
+        for i in range(max(chain.nodes, default=0) - 1, -1, -1):
+            node = nodes[i]
+            if i in taken or node.prim.name not in _SAME or node.outputs[0].dtype != out.dtype:
+                continue
+            readers = self.readers[node.outputs[0]]
+            fitting = all(v in self.literals or (v.shape, v.dtype) == (out.shape, out.dtype)
+                          and self._has_rows(v) for v in node.inputs)
+            if readers and readers <= set(chain.nodes) and fitting:
+                chain.nodes.insert(0, i)
 
 
 def literals(graph: Graph) -> dict[Var, float]:

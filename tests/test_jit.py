@@ -1,0 +1,416 @@
+"""tf.jit: what a compiled function means, when it is traced again, what it keeps and what it tells."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapeflow as tf
+from tapeflow.jit import cache
+from tapeflow.jit.purity import TraceWarning
+
+
+def floats(*shape: int, seed: int = 0) -> tf.Tensor:
+    return tf.asarray(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+# ---- meaning
+
+def test_trees_go_in_and_come_out() -> None:
+    @dataclasses.dataclass
+    class Pair:
+        left: Any
+        right: Any
+
+    @tf.jit
+    def f(tree: dict[str, Any], pair: Pair) -> dict[str, Any]:
+        return {"sum": tree["a"] + tree["b"][0], "pair": Pair(pair.right, pair.left), "label": "kept", "none": None}
+
+    x, y = floats(3), floats(3, seed=1)
+    result = f({"a": x, "b": [y]}, Pair(x, y))
+    np.testing.assert_array_equal(result["sum"].numpy(), x.numpy() + y.numpy())
+    np.testing.assert_array_equal(result["pair"].left.numpy(), y.numpy())
+    assert (result["label"], result["none"]) == ("kept", None)
+
+
+def test_variables_are_read_and_written() -> None:
+    total, count = tf.Variable(tf.zeros(3)), tf.Variable(0)
+
+    @tf.jit
+    def add(x: tf.Tensor) -> tf.Tensor:
+        total.assign_add(x)
+        count.assign_add(1)
+        return total / tf.cast(count, "float32")
+
+    for i in range(1, 4):
+        mean = add(tf.ones(3) * float(i))
+    assert total.numpy().tolist() == [6.0] * 3
+    assert int(count) == 3
+    assert mean.numpy().tolist() == [2.0] * 3
+
+
+def test_a_training_step_with_momentum_is_the_eager_one() -> None:
+    x, y = floats(20, 30), floats(20, 5, seed=1)
+
+    def train(compile_it: bool) -> tuple[list[float], np.ndarray]:
+        w, m = tf.Variable(floats(30, 5, seed=2)), tf.Variable(tf.zeros((30, 5)))
+
+        def step(x: tf.Tensor, y: tf.Tensor, rate: float) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                error = tf.nn.relu(x @ w) - y
+                loss = tf.sum(error * error)
+            m.assign(m * 0.9 + tape.gradient(loss, w))
+            w.assign_sub(m * rate)
+            return loss
+        run = tf.jit(step) if compile_it else step
+        return [run(x, y, 0.001).item() for _ in range(5)], w.numpy()
+
+    eager, compiled = train(False), train(True)
+    np.testing.assert_allclose(compiled[0], eager[0], rtol=1e-5)
+    np.testing.assert_allclose(compiled[1], eager[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_tensor_keeps_its_value_when_its_variable_is_updated_in_place() -> None:
+    v = tf.Variable(floats(1000))
+
+    @tf.jit
+    def double() -> None:
+        v.assign(v * 2.0)
+
+    start = v.numpy()
+    before, view = v.value, v.value.numpy()
+    double()
+    held = v.value
+    double()
+    np.testing.assert_array_equal(before.numpy(), start)
+    np.testing.assert_array_equal(view, start)
+    np.testing.assert_array_equal(held.numpy(), start * 2)
+    np.testing.assert_array_equal(v.numpy(), start * 4)
+
+
+def test_results_keep_their_values_over_later_calls() -> None:
+    f = tf.jit(lambda x: x + 1.0)
+    results = [f(tf.full(50_000, float(i))) for i in range(6)]
+    assert [r[0].item() for r in results] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+def test_an_argument_that_is_returned_is_not_changed_by_later_calls() -> None:
+    f = tf.jit(lambda x: (x, x * 2.0))
+    array = np.ones(4, np.float32)
+    same, _ = f(array)
+    array[0] = 7
+    assert same.numpy().tolist() == [1.0] * 4
+
+
+def test_views_and_broadcasts_may_be_arguments() -> None:
+    f = tf.jit(lambda x: x * 2.0)
+    x = floats(4, 6)
+    np.testing.assert_array_equal(f(tf.transpose(x)).numpy(), x.numpy().T * 2)
+    np.testing.assert_array_equal(f(tf.broadcast_to(x[0], (3, 6))).numpy(), np.tile(x.numpy()[0] * 2, (3, 1)))
+
+
+def test_random_numbers_are_those_of_eager_code() -> None:
+    def draw() -> tf.Tensor:
+        return tf.random.normal((5,)) + tf.random.uniform((5,))
+
+    compiled = tf.jit(draw)
+    tf.random.seed(3)
+    eager = [draw().numpy() for _ in range(3)]
+    tf.random.seed(3)
+    for want in eager:
+        np.testing.assert_array_equal(compiled().numpy(), want)
+
+
+def test_jit_inside_jit_is_part_of_the_outer_program() -> None:
+    inner = tf.jit(lambda x: x * 2.0)
+    outer = tf.jit(lambda x: inner(x) + 1.0)
+    assert outer(tf.ones(2)).numpy().tolist() == [3.0, 3.0]
+    assert not inner.programs
+
+
+def test_a_method_compiles_for_its_instance() -> None:
+    class Scale:
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+        @tf.jit
+        def apply(self, x: tf.Tensor) -> tf.Tensor:
+            return x * self.factor
+
+    assert [Scale(f).apply(tf.ones(1)).item() for f in (2.0, 3.0)] == [2.0, 3.0]
+
+
+# ---- derivatives
+
+def test_gradients_flow_through_a_compiled_function() -> None:
+    w = tf.Variable(floats(3, 2))
+    f = tf.jit(lambda x: tf.tanh(x @ w))
+    x = floats(4, 3, seed=1)
+    grads = []
+    for call in (f, f.fn):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.sum(call(x) ** 2)
+        grads.append(tape.gradient(loss, [x, w]))
+    for compiled, eager in zip(*grads, strict=True):
+        np.testing.assert_allclose(compiled.numpy(), eager.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_second_derivatives_flow_through_a_compiled_function() -> None:
+    f = tf.jit(lambda x: tf.sum(x ** 3))
+    x = tf.asarray([1.0, 2.0])
+    np.testing.assert_allclose(tf.hessian(f)(x).numpy(), np.diag([6.0, 12.0]), rtol=1e-6)
+    np.testing.assert_allclose(tf.jvp(f, [x], [tf.ones(2)])[1].numpy(), 15.0, rtol=1e-6)
+
+
+def test_transformations_compile() -> None:
+    f = tf.jit(tf.hessian(lambda x: tf.sum(tf.tanh(x) * x)))
+    x = floats(3)
+    np.testing.assert_allclose(f(x).numpy(), f.fn(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+# ---- when it is traced, and what is compiled
+
+def test_numbers_never_cause_a_trace_and_static_values_do() -> None:
+    traced: list[str] = []
+
+    @tf.jit
+    def f(x: tf.Tensor, rate: float, mode: str) -> tf.Tensor:
+        traced.append(mode)
+        return x * rate
+
+    x = tf.ones(2)
+    for rate in (0.1, 0.2, 5.0):
+        np.testing.assert_allclose(f(x, rate, "a").numpy(), np.float32([rate, rate]))
+    f(x, 0.1, "b")
+    assert traced == ["a", "b"]
+
+
+def test_a_number_takes_the_dtype_of_the_tensor_beside_it() -> None:
+    f = tf.jit(lambda x, r: x * (r * 0.5))
+    for dtype in ("float32", "float64", "bfloat16"):
+        assert f(tf.ones(2, dtype=dtype), 3.0).dtype == dtype
+
+
+def test_a_learning_rate_in_a_variable_never_causes_a_trace() -> None:
+    rate = tf.Variable(0.5)
+    f = tf.jit(lambda x: x * rate)
+    results = []
+    for value in (0.5, 0.25):
+        rate.assign(value)
+        results.append(f(tf.ones(())).item())
+    assert results == [0.5, 0.25]
+    assert len(f.programs) == 1
+
+
+def test_static_argnames_are_compiled_in() -> None:
+    @tf.jit(static_argnames=("n",))
+    def repeat(x: tf.Tensor, n: int) -> tf.Tensor:
+        return tf.reshape(tf.broadcast_to(x, (n, 2)), (n * 2,))
+
+    assert repeat(tf.ones(2), 3).shape == (6,)
+    assert repeat(tf.ones(2), n=2).shape == (4,)
+
+
+def test_fifty_batch_sizes_compile_no_element_wise_kernel_twice() -> None:
+    f = tf.jit(lambda x, b: tf.mean(tf.exp(-(x * x)) + b, axis=0))
+    bias = floats(17)
+    codes = set()
+    for n in range(2, 52):
+        x = floats(n, 17, seed=n)
+        np.testing.assert_allclose(f(x, bias).numpy(), (np.exp(-x.numpy() ** 2) + bias.numpy()).mean(0), rtol=1e-4)
+        codes |= {launch.code for launch in f.lower(x, bias).kernels}
+    assert len(codes) <= len(f.lower(x, bias).kernels)
+
+
+def test_explain_says_why_each_trace_happened() -> None:
+    f = tf.jit(lambda x, flag: x + 1.0 if flag else x)
+    f(tf.ones(3), True)
+    f(tf.ones(4), True)
+    text = str(f.explain(tf.ones(4), False))
+    assert "first call" in text
+    assert "argument 0: f32[3] became f32[4]" in text
+    assert "argument 1: the static True became the static False" in text
+
+
+def test_lower_shows_graph_kernels_source_and_memory() -> None:
+    f = tf.jit(lambda x: tf.sum(x * 2.0))
+    lowered = f.lower(floats(100))
+    assert "x0" in str(lowered.graph)
+    assert lowered.kernels
+    assert "for " in lowered.source
+    assert lowered.memory.inputs == 400
+    assert not lowered.host_steps
+
+
+def test_a_training_step_has_no_host_step() -> None:
+    model = tf.nn.Sequential([tf.nn.Dense(16, "relu"), tf.nn.Dense(4)])
+    optimizer = tf.optim.Adam(0.01)
+    x, y = floats(8, 5), tf.asarray(np.arange(8) % 4)
+
+    @tf.jit
+    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = tf.mean(tf.nn.sparse_softmax_cross_entropy(y, model(x)))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    losses = [step(x, y).item() for _ in range(30)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert step.lower(x, y).host_steps == []
+
+
+# ---- mistakes
+
+def test_control_flow_on_a_traced_value_names_the_line_and_the_fix() -> None:
+    @tf.jit
+    def f(x: tf.Tensor) -> tf.Tensor:
+        if tf.sum(x) > 0.0:
+            return x
+        return -x
+
+    with pytest.raises(tf.errors.TraceError, match=r"(?s)bool.*tf\.where.*test_jit\.py:\d+ in f: if tf\.sum"):
+        f(tf.ones(2))
+
+
+def test_a_leaked_traced_value_is_an_error_with_the_fix() -> None:
+    kept: list[tf.Tensor] = []
+    tf.jit(lambda x: kept.append(x) or x)(tf.ones(2))
+    for use in (lambda t: t + 1.0, lambda t: t + t, lambda t: t.numpy(), lambda t: tf.exp(t)):
+        with pytest.raises(tf.errors.TraceError, match="return it"):
+            use(kept[0])
+    with pytest.raises(tf.errors.TraceError, match="trace that has ended"):
+        tf.jit(lambda x: x + kept[0])(tf.ones(2))
+
+
+def test_a_mistake_reads_the_same_inside_and_outside() -> None:
+    def f(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+        return a @ b
+
+    messages = []
+    for call in (f, tf.jit(f)):
+        with pytest.raises(tf.errors.ShapeError) as caught:
+            call(tf.ones((2, 3)), tf.ones((4, 5)))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_host_randomness_and_clocks_in_a_trace_are_warned_of() -> None:
+    for impure in (time.time, np.random.rand):
+        with pytest.warns(TraceWarning, match="every later call gets this one result"):
+            tf.jit(lambda x, impure=impure: x * float(impure()))(tf.ones(1))
+
+
+def test_an_unhashable_argument_is_refused_with_its_type() -> None:
+    with pytest.raises(tf.errors.ArgumentError, match="a set"):
+        tf.jit(lambda x, s: x)(tf.ones(1), {1})
+
+
+def test_a_failed_trace_leaves_no_trace_open() -> None:
+    with pytest.raises(ZeroDivisionError):
+        tf.jit(lambda x: x / (1 // 0))(tf.ones(1))
+    assert (tf.ones(1) + 1.0).item() == 2.0
+
+
+# ---- threads
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    f = tf.jit(tf.value_and_grad(lambda x, w: tf.sum(tf.tanh(x @ w)), argnums=(0, 1)))
+    x, w = floats(300, 200), floats(200, 100, seed=1)
+    results = []
+    try:
+        for n in (1, 2, 3):
+            tf.config.set_num_threads(n)
+            value, grads = f(x, w)
+            results.append([value.numpy(), *(g.numpy() for g in grads)])
+    finally:
+        tf.config.set_num_threads(None)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_threads_may_call_one_function_at_once() -> None:
+    f = tf.jit(lambda x: tf.sum(x * x, axis=1))
+    arrays = [floats(200, 300, seed=i) for i in range(4)]
+    f(arrays[0])
+    wrong: list[int] = []
+
+    def work(i: int) -> None:
+        for _ in range(50):
+            if not np.allclose(f(arrays[i]).numpy(), (arrays[i].numpy() ** 2).sum(1), rtol=1e-4):
+                wrong.append(i)
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# ---- the cache on disk
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TAPEFLOW_CACHE_DIR", str(tmp_path / "code"))
+    monkeypatch.setattr(cache, "_addresses", {})
+    return tmp_path / "code"
+
+
+def compiled_by(call: Any) -> int:
+    before = cache.statistics.compiled
+    call()
+    return cache.statistics.compiled - before
+
+
+def test_a_second_process_compiles_nothing_and_imports_no_numba(folder: Path) -> None:
+    code = ("import sys, tapeflow as tf; from tapeflow.jit import cache; f = tf.jit(lambda x: tf.sum(x @ x + 1.0));"
+            "f(tf.ones((4, 4))); print(cache.statistics.compiled, 'numba' in sys.modules)")
+    env = {**os.environ, "TAPEFLOW_CACHE_DIR": str(folder)}
+    first, second = (subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+                     .stdout.split() for _ in range(2))
+    assert int(first[0]) > 0
+    assert second == ["0", "False"]
+
+
+def test_a_damaged_entry_is_compiled_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = tf.ones(3)
+    assert compiled_by(lambda: tf.jit(lambda x: x * 3.0 + 2.0)(x)) == 1
+    for entry in folder.rglob("*.o"):
+        entry.write_bytes(entry.read_bytes()[:-5])
+    monkeypatch.setattr(cache, "_addresses", {})
+    assert compiled_by(lambda: tf.jit(lambda x: x * 3.0 + 2.0)(x)) == 1
+    monkeypatch.setattr(cache, "_addresses", {})
+    assert compiled_by(lambda: tf.jit(lambda x: x * 3.0 + 2.0)(x)) == 0
+
+
+def test_a_folder_that_cannot_be_written_is_warned_of_and_done_without(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("TAPEFLOW_CACHE_DIR", str(tmp_path / "file" / "code"))
+    monkeypatch.setattr(cache, "_addresses", {})
+    with pytest.warns(cache.CacheWarning, match="TAPEFLOW_CACHE_DIR"):
+        result = tf.jit(lambda x: x * 3.0 - 2.0)(tf.ones(3))
+    assert result.numpy().tolist() == [1.0] * 3
+
+
+def test_clear_empties_the_folder(folder: Path) -> None:
+    tf.jit(lambda x: x * 5.0 - 2.0)(tf.ones(3))
+    assert cache.clear() >= 1
+    assert not list(cache.entries())
+
+
+def test_programs_can_be_interpreted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEFLOW_JIT", "0")
+    v = tf.Variable(1.0)
+    f = tf.jit(lambda x: v.assign_add(tf.sum(x)).value)
+    assert [f(tf.ones(3)).item() for _ in range(2)] == [4.0, 7.0]
+    assert not list(cache.entries())
