@@ -4,7 +4,7 @@
 >>> tf.grad(lambda x: tf.tanh(x) * x)(0.5)
 Tensor(0.85534..., f32[])
 """
-from tapeflow import config, ops
+from tapeflow import config, linalg, ops, random
 from tapeflow.autodiff.functional import (
     custom_gradient,
     grad,
@@ -16,6 +16,7 @@ from tapeflow.autodiff.functional import (
     vjp,
 )
 from tapeflow.autodiff.reverse import GradientTape
+from tapeflow.checkpoint import Checkpoint, CheckpointManager
 from tapeflow.dtypes import (
     bfloat16,
     float16,

@@ -112,10 +112,12 @@ def wrap(value: Any) -> Tensor:
     return tensor
 
 
-def binary(prim: Primitive, general: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
-    """`prim` as an operator: two eager tensors of one type, or such a tensor and a Python float,
-    take a short way, all else `general`."""
+def binary(prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
+           ) -> Callable[[Any, Any], Tensor]:
+    """`prim`, defined for dtypes of these `kinds`, as an operator: two eager tensors of one type, or
+    such a tensor and a Python number, take a short way, all else `general`."""
     array_fn = prim.array_fn
+    numbers = (float, int) if "f" in kinds else ()
 
     def operator(x: Any, y: Any) -> Tensor:
         context = here.context
@@ -123,14 +125,14 @@ def binary(prim: Primitive, general: Callable[[Any, Any], Tensor]) -> Callable[[
             a = x.value
             if type(y) is Tensor:
                 b = y.value
-                if a.dtype is b.dtype and a.shape == b.shape:
+                if a.dtype is b.dtype and a.shape == b.shape and a.dtype.kind in kinds:
                     tensor = _new(Tensor)
                     value = context.quiet(array_fn, a, b)
                     tensor.value = value if type(value) is _ndarray else np.asarray(value)
                     for record in context.records:
                         record((prim, (x, y), NO_ATTRS, tensor))
                     return tensor
-            elif type(y) is float and a.dtype.kind == "f":
+            elif type(y) in numbers and a.dtype.kind == "f":
                 tensor = wrap(context.quiet(array_fn, a, y))
                 for record in context.records:
                     record((prim, (x, wrap(np.array(y, a.dtype))), NO_ATTRS, tensor))
@@ -139,13 +141,15 @@ def binary(prim: Primitive, general: Callable[[Any, Any], Tensor]) -> Callable[[
     return operator
 
 
-def reflected(prim: Primitive, general: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
-    """`prim` as the operator of a value on its left, which is a Python float more often than not."""
+def reflected(prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
+              ) -> Callable[[Any, Any], Tensor]:
+    """`prim` as the operator of a value on its left, which is a Python number more often than not."""
     array_fn = prim.array_fn
+    numbers = (float, int) if "f" in kinds else ()
 
     def operator(y: Any, x: Any) -> Tensor:
         context = here.context
-        if type(x) is float and type(y) is Tensor and context.tracer is None:
+        if type(x) in numbers and type(y) is Tensor and context.tracer is None:
             b = y.value
             if b.dtype.kind == "f":
                 tensor = wrap(context.quiet(array_fn, x, b))

@@ -110,8 +110,9 @@ class Primitive:
             return (None,) * len(ys) if isinstance(ys, tuple) else None
         return self.jvp_rule(ts, ys, *xs, **attrs)
 
-    def __call__(self, *inputs: Tensor, **attrs: Any) -> Any:
-        return dispatch.apply(self, inputs, attrs)
+    def __call__(self, *inputs: Tensor, **attrs: Any) -> Tensor:
+        """The output; the few that have several give a tuple, through dispatch.apply."""
+        return dispatch.apply(self, inputs, attrs)   # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return self.name

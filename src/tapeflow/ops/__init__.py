@@ -1,10 +1,131 @@
 """Operations, one definition each, and the operators and methods of Tensor."""
 from __future__ import annotations
 
-from tapeflow.ops.create import asarray, full, full_like, ones, ones_like, zeros, zeros_like
-from tapeflow.ops.elementwise import add, cast, divide, exp, greater, multiply, negative, subtract, tanh
-from tapeflow.ops.linalg import matmul
-from tapeflow.ops.reduce import sum
+from tapeflow.ops._operators import bind as _bind
+from tapeflow.ops.accumulate import cumsum, cumulative_sum, diff, repeat
+from tapeflow.ops.activation import (
+    elu,
+    gelu,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    logsumexp,
+    relu,
+    relu6,
+    selu,
+    silu,
+    softmax,
+    softplus,
+)
+from tapeflow.ops.arithmetic import abs_ as abs
+from tapeflow.ops.arithmetic import (
+    add,
+    ceil,
+    clip,
+    copysign,
+    divide,
+    floor,
+    floor_divide,
+    hypot,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    nextafter,
+    positive,
+    reciprocal,
+    remainder,
+    rsqrt,
+    sign,
+    sqrt,
+    square,
+    subtract,
+    trunc,
+)
+from tapeflow.ops.arithmetic import round_ as round
+from tapeflow.ops.create import (
+    arange,
+    asarray,
+    empty,
+    empty_like,
+    eye,
+    from_dlpack,
+    full,
+    full_like,
+    linspace,
+    meshgrid,
+    ones,
+    ones_like,
+    tril,
+    triu,
+    zeros,
+    zeros_like,
+)
+from tapeflow.ops.einsum import einsum
+from tapeflow.ops.elementwise import astype, cast, stop_gradient, where
+from tapeflow.ops.gather import (
+    embedding_lookup,
+    gather,
+    one_hot,
+    scatter_add,
+    segment_sum,
+    take,
+    take_along_axis,
+)
+from tapeflow.ops.info import can_cast, finfo, iinfo, isdtype, result_type
+from tapeflow.ops.linalg import matmul, outer, tensordot, vecdot
+from tapeflow.ops.logic import (
+    bitwise_and,
+    bitwise_invert,
+    bitwise_left_shift,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    equal,
+    greater,
+    greater_equal,
+    isfinite,
+    isinf,
+    isnan,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    not_equal,
+    signbit,
+)
+from tapeflow.ops.loss import (
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    sparse_softmax_cross_entropy,
+)
+from tapeflow.ops.movement import (
+    add_n,
+    broadcast_arrays,
+    concat,
+    flip,
+    moveaxis,
+    pad,
+    roll,
+    split,
+    stack,
+    tile,
+    unstack,
+)
+from tapeflow.ops.normalization import (
+    batch_normalization,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+    global_norm,
+    l2_normalize,
+    layer_normalization,
+    moments,
+)
+from tapeflow.ops.product import cumulative_prod, prod
+from tapeflow.ops.reduce import all, any, count_nonzero, max, mean, min, std, sum, var
 from tapeflow.ops.shape import (
     broadcast_to,
     expand_dims,
@@ -14,6 +135,68 @@ from tapeflow.ops.shape import (
     squeeze,
     transpose,
 )
-from tapeflow.ops._operators import bind as _bind
+from tapeflow.ops.sorting import (
+    argmax,
+    argmin,
+    argsort,
+    in_top_k,
+    nonzero,
+    searchsorted,
+    sort,
+    top_k,
+    unique_counts,
+    unique_inverse,
+    unique_values,
+)
+from tapeflow.ops.transcendental import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cos,
+    cosh,
+    erf,
+    exp,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    pow,
+    sigmoid,
+    sin,
+    sinh,
+    tan,
+    tanh,
+)
+
+__all__ = [   # noqa: RUF022   # in alphabetical order
+    "abs", "acos", "acosh", "add", "add_n", "all", "any", "arange", "argmax", "argmin", "argsort",
+    "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "batch_normalization",
+    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "broadcast_arrays", "broadcast_to", "can_cast", "cast", "ceil", "clip",
+    "clip_by_global_norm", "clip_by_norm", "clip_by_value", "concat", "copysign", "cos", "cosh",
+    "count_nonzero", "cumsum", "cumulative_prod", "cumulative_sum", "diff", "divide", "einsum",
+    "elu", "embedding_lookup", "empty", "empty_like", "equal", "erf", "exp", "expand_dims", "expm1",
+    "eye", "finfo", "flip", "floor", "floor_divide", "from_dlpack", "full", "full_like", "gather",
+    "gelu", "global_norm", "greater", "greater_equal", "hypot", "iinfo", "in_top_k", "isdtype",
+    "isfinite", "isinf", "isnan", "l2_normalize", "layer_normalization", "leaky_relu", "less",
+    "less_equal", "linspace", "log", "log10", "log1p", "log2", "log_sigmoid", "log_softmax",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "matmul",
+    "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum", "moments",
+    "moveaxis", "multiply", "negative", "nextafter", "nonzero", "not_equal", "one_hot", "ones",
+    "ones_like", "outer", "pad", "permute_dims", "positive", "pow", "prod", "reciprocal", "relu",
+    "relu6", "remainder", "repeat", "reshape", "result_type", "roll", "round", "rsqrt",
+    "scatter_add", "searchsorted", "segment_sum", "selu", "sigmoid", "sigmoid_cross_entropy",
+    "sign", "signbit", "silu", "sin", "sinh", "softmax", "softmax_cross_entropy", "softplus",
+    "sort", "sparse_softmax_cross_entropy", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "stop_gradient", "subtract", "sum", "take", "take_along_axis", "tan", "tanh", "tensordot",
+    "tile", "top_k", "transpose", "tril", "triu", "trunc", "unique_counts", "unique_inverse",
+    "unique_values", "unstack", "var", "vecdot", "where", "zeros", "zeros_like",
+]
 
 _bind()

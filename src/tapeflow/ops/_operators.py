@@ -1,43 +1,70 @@
 """The operators and methods of Tensor, from the operations."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tapeflow import dispatch
-from tapeflow.ops import create, elementwise, linalg, reduce, shape
-from tapeflow.ops.elementwise import Elementwise
+from tapeflow.errors import ShapeError
+from tapeflow.ops import arithmetic, index, linalg, logic, movement, reduce, shape, sorting, transcendental
+from tapeflow.ops.elementwise import Elementwise, astype
 from tapeflow.tensor import Tensor
 
 _BINARY: dict[str, Elementwise] = {
-    "add": elementwise.add, "sub": elementwise.subtract, "mul": elementwise.multiply,
-    "truediv": elementwise.divide,
+    "add": arithmetic.add, "sub": arithmetic.subtract, "mul": arithmetic.multiply,
+    "truediv": arithmetic.divide, "floordiv": arithmetic.floor_divide, "mod": arithmetic.remainder,
+    "and": logic.bitwise_and, "or": logic.bitwise_or, "xor": logic.bitwise_xor,
+    "lshift": logic.bitwise_left_shift, "rshift": logic.bitwise_right_shift,
 }
-_COMPARISON: dict[str, Elementwise] = {"gt": elementwise.greater}
-_UNARY: dict[str, Callable[[Any], Tensor]] = {"neg": elementwise.negative}
-_METHODS: dict[str, Callable[..., Tensor]] = {
-    "astype": elementwise.cast, "reshape": shape.reshape, "sum": reduce.sum,
-    "transpose": shape.transpose,
+_COMPARISON: dict[str, Elementwise] = {
+    "eq": logic.equal, "ne": logic.not_equal, "lt": logic.less, "le": logic.less_equal,
+    "gt": logic.greater, "ge": logic.greater_equal,
+}
+_UNARY: dict[str, Callable[[Any], Tensor]] = {
+    "neg": arithmetic.negative, "pos": arithmetic.positive, "abs": arithmetic.abs_,
+    "invert": logic.bitwise_invert,
+}
+_METHODS: dict[str, Callable[..., Any]] = {
+    "astype": astype, "reshape": shape.reshape, "transpose": shape.transpose, "sum": reduce.sum,
+    "mean": reduce.mean, "max": reduce.max, "min": reduce.min, "var": reduce.var, "std": reduce.std,
+    "all": reduce.all, "any": reduce.any, "argmax": sorting.argmax, "argmin": sorting.argmin,
+    "__pow__": transcendental.pow, "__getitem__": index.getitem, "__setitem__": index.setitem,
+    "__matmul__": linalg.matmul,
 }
 
 
 def bind() -> None:
     """Give Tensor its operators and methods."""
     for name, prim in {**_BINARY, **_COMPARISON}.items():
-        setattr(Tensor, f"__{name}__", dispatch.binary(prim, prim.__call__))
+        setattr(Tensor, f"__{name}__", dispatch.binary(prim, prim.__call__, prim.accepted.kinds))
     for name, prim in _BINARY.items():
-        setattr(Tensor, f"__r{name}__", dispatch.reflected(prim, prim.__call__))
+        setattr(Tensor, f"__r{name}__", dispatch.reflected(prim, prim.__call__, prim.accepted.kinds))
     for name, op in _UNARY.items():
         setattr(Tensor, f"__{name}__", _method(op))
     for name, op in _METHODS.items():
         setattr(Tensor, name, _method(op))
-    Tensor.__matmul__ = lambda a, b: linalg.matmul(a, b)   # type: ignore[attr-defined]
-    Tensor.__rmatmul__ = lambda a, b: linalg.matmul(b, a)   # type: ignore[attr-defined]
+    Tensor.__rpow__ = lambda y, x: transcendental.pow(x, y)   # type: ignore[attr-defined]
+    Tensor.__rmatmul__ = lambda b, a: linalg.matmul(a, b)   # type: ignore[attr-defined]
+    Tensor.__iter__ = _iterate   # type: ignore[attr-defined]
     Tensor.mT = property(shape.matrix_transpose)   # type: ignore[attr-defined]
+    Tensor.T = property(_transposed)   # type: ignore[attr-defined]
+    Tensor.device = property(lambda x: "cpu:0")   # type: ignore[attr-defined]
 
 
-def _method(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def method(self: Tensor, *args: Any, **keywords: Any) -> Tensor:
+def _method(op: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **keywords: Any) -> Any:
         return op(self, *args, **keywords)
     method.__doc__ = op.__doc__
     return method
+
+
+def _iterate(x: Tensor) -> Iterator[Tensor]:
+    len(x)   # which says why a tensor without axes has no elements to go through
+    return iter(movement.unstack(x))
+
+
+def _transposed(x: Tensor) -> Tensor:
+    if x.ndim != 2:
+        raise ShapeError("T", got=x.spec, why="T is defined for matrices",
+                         fix="use .mT for the last two axes, or tf.transpose for all")
+    return shape.transpose(x)

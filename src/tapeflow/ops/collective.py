@@ -33,7 +33,7 @@ def _reduced_spec(x: Spec, *, group: Group, op: str, name: str | None) -> Spec:
 
 
 def _reduced_again(g: Tensor, x: Spec, *, group: Group, op: str, name: str | None) -> Tensor:
-    return all_reduce(g, group=group, op=op, name=name)   # type: ignore[no-any-return]
+    return all_reduce(g, group=group, op=op, name=name)
 
 
 @linear(spec=_reduced_spec, adjoint=_reduced_again)
@@ -101,11 +101,11 @@ def _scattered_spec(x: Spec, *, group: Group, name: str | None) -> Spec:
 
 
 def _scattered(g: Tensor, x: Spec, *, group: Group, name: str | None) -> Tensor:
-    return reduce_scatter(g, group=group, name=name)   # type: ignore[no-any-return]
+    return reduce_scatter(g, group=group, name=name)
 
 
 def _gathered(g: Tensor, x: Spec, *, group: Group, name: str | None) -> Tensor:
-    return all_gather(g, group=group, name=name)   # type: ignore[no-any-return]
+    return all_gather(g, group=group, name=name)
 
 
 @linear(spec=_gathered_spec, adjoint=_scattered)

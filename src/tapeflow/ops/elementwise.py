@@ -1,7 +1,8 @@
-"""The two kinds of primitive that work element by element, and arithmetic."""
+"""The two kinds of primitive that work element by element; cast and where."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,10 +11,28 @@ from tapeflow import dispatch
 from tapeflow.dtypes import DType, as_dtype, bool_, default_of, is_floating, promote, weak
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
-from tapeflow.primitive import Primitive, Scalar, Tangents, primitive, register, total
+from tapeflow.primitive import Primitive, Scalar, Tangents, discrete, primitive, register, total
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number
 
-Partial: TypeAlias = Callable[..., TensorLike] | float | None
+Definition: TypeAlias = "Callable[[Callable[..., Array]], Elementwise]"
+Partial: TypeAlias = Callable[..., Tensor] | int | None   # 1, -1, or a function
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The dtypes that an op is defined for: their NumPy kinds (V: bfloat16), and how to say so."""
+
+    kinds: str
+    words: str
+    fix: str
+
+
+ANY = Accepted("biufV", "every dtype", "")
+NUMBERS = Accepted("iufV", "numbers, not for bool", "cast the input: tf.cast(x, tf.int32)")
+FLOATS = Accepted("fV", "floating dtypes only", "cast the input: tf.cast(x, tf.float32)")
+BITS = Accepted("biu", "bool and integers", "cast the input: tf.cast(x, tf.int32)")
+INTEGERS = Accepted("iu", "integers only", "cast the input: tf.cast(x, tf.int32)")
+BOOLS = Accepted("b", "bool only", "compare first, e.g. x != 0")
 
 
 class Weak(Tensor):
@@ -37,7 +56,7 @@ def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
     strong: DType | None = None
     tensors: list[Tensor | None] = []
     for x in xs:
-        t = None if is_number(x) or type(x) is Weak else as_tensor(x)
+        t = None if is_number(x) or type(x) is Weak else as_tensor(x, op=op)
         tensors.append(t)
         if t is not None:
             strong = t.dtype if strong is None or t.dtype is strong else promote(strong, t.dtype, op)
@@ -68,12 +87,25 @@ def _numbers(op: str, xs: Sequence[TensorLike]) -> list[Tensor]:
 class Elementwise(Primitive):
     """Broadcasting is an op of its own, so that forty elementwise ops need not know of it."""
 
-    def __call__(self, *xs: TensorLike) -> Any:
+    def __init__(self, array_fn: Callable[..., Array], accepted: Accepted, result: DType | None,
+                 spec: Callable[..., Spec] | None = None, **rules: Any) -> None:
+        name = array_fn.__name__.strip("_")
+        super().__init__(array_fn, spec or _spec_rule(name, accepted, result), name=name, **rules)
+        self.accepted = accepted
+
+    def coerce(self, *xs: TensorLike) -> list[Tensor]:
+        """The inputs in one dtype, which the op is defined for."""
         tensors = coerce(self.name, *xs)
+        if tensors[0].value.dtype.kind not in self.accepted.kinds:   # NumPy would convert silently
+            raise _unfit(self.name, self.accepted, *(t.spec for t in tensors))
+        return tensors
+
+    def __call__(self, *xs: TensorLike) -> Tensor:   # type: ignore[override]   # no attributes
+        tensors = self.coerce(*xs)
         context = dispatch.here.context
         if len(xs) > 1 and (context.tracer is not None or context.records):
             tensors = self._broadcast(xs, tensors)
-        y = dispatch.apply(self, tuple(tensors))
+        y: Tensor = dispatch.apply(self, tuple(tensors))
         if context.tracer is not None and all(is_number(x) or type(x) is Weak for x in xs):
             return Weak(y.value)
         return y
@@ -88,62 +120,72 @@ class Elementwise(Primitive):
                 for x, t in zip(xs, tensors, strict=True)]
 
 
-def _spec_rule(op: str, result: DType | None, floating: bool) -> Callable[..., Spec]:
+def _unfit(op: str, accepted: Accepted, *specs: Spec) -> DTypeError:
+    return DTypeError(op, got=", ".join(map(str, specs)),
+                      why=f"{op} is defined for {accepted.words}", fix=accepted.fix)
+
+
+def _spec_rule(op: str, accepted: Accepted, result: DType | None) -> Callable[..., Spec]:
     def spec(*specs: Spec) -> Spec:
         first = specs[0]
         if any(s.dtype != first.dtype for s in specs):
             raise DTypeError(op, got=", ".join(map(str, specs)), why="the dtypes differ",
                              fix="cast one of them: tf.cast(x, tf.float32)")
-        if floating and not is_floating(first.dtype):
-            raise DTypeError(op, got=", ".join(map(str, specs)),
-                             why=f"{op} is defined for floating dtypes",
-                             fix="cast the input: tf.cast(x, tf.float32)")
-        shape = _shape.broadcast_shapes(op, *specs)
-        if dispatch.tracer() and any(s.shape != shape for s in specs):
-            raise ShapeError(op, got=", ".join(map(str, specs)), why="the shapes differ",
-                             fix="broadcast the inputs first")
-        return Spec(shape, result or first.dtype)
+        if first.dtype.kind not in accepted.kinds:
+            raise _unfit(op, accepted, *specs)
+        return Spec(_common(op, *specs), result or first.dtype)
     return spec
 
 
-def elementwise(text: str, *partials: Partial, floating: bool = False) -> Any:
+def _common(op: str, *specs: Spec) -> tuple[int, ...]:
+    """The shape of an elementwise result; in a graph all inputs have it."""
+    shape = _shape.broadcast_shapes(op, *specs)
+    if dispatch.tracer() and any(s.shape != shape for s in specs):
+        raise ShapeError(op, got=", ".join(map(str, specs)), why="the shapes differ",
+                         fix="broadcast the inputs first")
+    return shape
+
+
+def elementwise(text: str, *partials: Partial, of: Accepted = NUMBERS) -> Definition:
     """An op on each element; `text` is its scalar form, in the names of the function's parameters.
 
-    Partial i is dy/dx_i: a number, or a function of (y, *xs) that gives a tensor, or None where no
-    gradient flows to x_i. It serves both modes. `floating`: the op is not defined for integers.
+    Partial i is dy/dx_i: 1 or -1, or a function of (y, *xs) that gives a tensor (of bools: where
+    the cotangent passes), or None where no gradient flows to x_i. It serves both modes.
     """
     def define(fn: Callable[..., Array]) -> Elementwise:
-        def adjoint(partial: Partial) -> Callable[..., Tensor] | None:
-            return None if partial is None else lambda g, y, *xs: _times(g, partial, y, *xs)
-
-        def jvp(ts: Tangents, y: Tensor, *xs: Tensor) -> Tensor | None:
-            return total([None if t is None or d is None else _times(t, d, y, *xs)
-                          for t, d in zip(ts, partials, strict=True)])
-
-        name = fn.__name__.strip("_")
-        prim = Elementwise(fn, _spec_rule(name, None, floating), name=name, lowering=Scalar(text),
-                           adjoints=tuple(map(adjoint, partials)), jvp=jvp)
+        prim = Elementwise(fn, of, None, lowering=Scalar(text), **_both_modes(partials))
         register(prim)
         return prim
     return define
 
 
-def predicate(text: str, *, floating: bool = False, same_dtype: bool = False) -> Any:
+def predicate(text: str, *, of: Accepted = ANY, same_dtype: bool = False) -> Definition:
     """An elementwise op with no derivative: a comparison, which gives bools, or (`same_dtype`) a
     step function such as floor or bitwise_and."""
     def define(fn: Callable[..., Array]) -> Elementwise:
-        name = fn.__name__.strip("_")
-        prim = Elementwise(fn, _spec_rule(name, None if same_dtype else bool_, floating), name=name,
-                           lowering=Scalar(text))
+        prim = Elementwise(fn, of, None if same_dtype else bool_, lowering=Scalar(text))
         register(prim)
         return prim
     return define
 
 
-def _times(g: Tensor, partial: Partial, y: Tensor, *xs: Tensor) -> Tensor:
-    if callable(partial):
-        return g * partial(y, *xs)
-    return g if partial == 1 else -g if partial == -1 else g * partial
+def _both_modes(partials: Sequence[Partial]) -> dict[str, Any]:
+    """Adjoints and jvp, both "times the partial"."""
+    def adjoint(partial: Partial) -> Callable[..., Tensor] | None:
+        return None if partial is None else lambda g, y, *xs: _times(g, partial, y, *xs)
+
+    def jvp(ts: Tangents, y: Tensor, *xs: Tensor) -> Tensor | None:
+        return total([None if t is None or d is None else _times(t, d, y, *xs)
+                      for t, d in zip(ts, partials, strict=True)])
+
+    return {"adjoints": tuple(map(adjoint, partials)), "jvp": jvp}
+
+
+def _times(g: Tensor, partial: Callable[..., Tensor] | int, y: Tensor, *xs: Tensor) -> Tensor:
+    if isinstance(partial, int):
+        return g if partial == 1 else -g
+    d = partial(y, *xs)
+    return where(d, g, 0.0) if d.dtype is bool_ else g * d
 
 
 # ---- cast
@@ -170,57 +212,66 @@ def cast(x: TensorLike, dtype: object) -> Tensor:
     >>> cast([1.7, -1.7], "int32")
     Tensor([ 1, -1], i32[2])
     """
-    x = as_tensor(x)
+    x = as_tensor(x, op="cast")
     target = as_dtype(dtype, "cast")
     return x if x.dtype == target else _cast(x, dtype=target)
 
 
-# ---- arithmetic
-
-@elementwise("{x} + {y}", 1, 1)
-def add(x: Array, y: Array) -> Array:
-    """x + y."""
-    return np.add(x, y)
+def astype(x: TensorLike, dtype: object, *, copy: bool = True) -> Tensor:
+    """x with its elements in `dtype`: cast() by the array API's name. Tensors never share changes."""
+    return cast(x, dtype)
 
 
-@elementwise("{x} - {y}", 1, -1)
-def subtract(x: Array, y: Array) -> Array:
-    """x - y."""
-    return np.subtract(x, y)
+@discrete(name="stop_gradient", spec=lambda x: x, lowering=Scalar("{x}"))
+def _stop_gradient(x: Array) -> Array:
+    return x
 
 
-@elementwise("{x} * {y}", lambda z, x, y: y, lambda z, x, y: x)
-def multiply(x: Array, y: Array) -> Array:
-    """x * y."""
-    return np.multiply(x, y)
+def stop_gradient(x: TensorLike) -> Tensor:
+    """x itself, as a constant: no gradient flows back through it."""
+    return _stop_gradient(as_tensor(x, op="stop_gradient"))
 
 
-@elementwise("{x} / {y}", lambda z, x, y: 1.0 / y, lambda z, x, y: -(z / y),
-             floating=True)
-def divide(x: Array, y: Array) -> Array:
-    """x / y, for floating dtypes; x / 0 is infinite or NaN."""
-    return np.divide(x, y)
+# ---- where
+
+class _Where(Elementwise):
+    """The one elementwise op whose inputs are not all of one dtype."""
+
+    def coerce(self, *xs: TensorLike) -> list[Tensor]:
+        condition, x, y = xs
+        return [_condition(as_tensor(condition, op="where")), *coerce("where", x, y)]
 
 
-@elementwise("-{x}", -1)
-def negative(x: Array) -> Array:
-    """-x."""
-    return np.negative(x)
+def _condition(c: Tensor) -> Tensor:
+    if c.dtype != bool_:
+        raise _unfit("where", BOOLS, c.spec)
+    return c
 
 
-@elementwise("exp({x})", lambda y, x: y, floating=True)
-def exp(x: Array) -> Array:
-    """e to the power x."""
-    return np.exp(x)
+def _where_spec(condition: Spec, x: Spec, y: Spec) -> Spec:
+    if condition.dtype != bool_ or x.dtype != y.dtype:
+        raise DTypeError("where", got=f"condition {condition}, x {x}, y {y}",
+                         why="the condition must be bool, and x and y of one dtype",
+                         fix="compare first, e.g. x > 0, and cast x or y")
+    return Spec(_common("where", condition, x, y), x.dtype)
 
 
-@elementwise("tanh({x})", lambda y, x: 1.0 - y * y, floating=True)
-def tanh(x: Array) -> Array:
-    """Hyperbolic tangent of x."""
-    return np.tanh(x)
+def _where(condition: Array, x: Array, y: Array) -> Array:
+    """x where the condition holds, elsewhere y.
+
+    Args:
+        condition: bool[...].
+        x, y: of one dtype, or a Python number.
+
+    Returns: the common shape of all three. The derivative does not touch the value not chosen: no
+        NaN comes from there, unless it was computed with one.
+    Raises: DTypeError unless the condition is bool and x and y promote, ShapeError unless all
+        shapes broadcast together.
+    """
+    return np.where(condition, x, y)
 
 
-@predicate("{x} > {y}")
-def greater(x: Array, y: Array) -> Array:
-    """Whether x > y."""
-    return np.greater(x, y)
+where = _Where(_where, ANY, None, lowering=Scalar("({x} if {condition} else {y})"),
+               spec=_where_spec,
+               **_both_modes((None, lambda z, c, x, y: c, lambda z, c, x, y: ~c)))
+register(where)

@@ -1,11 +1,15 @@
-"""Products of matrices."""
+"""Products of matrices, vectors and tensors."""
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from tapeflow.errors import DTypeError, ShapeError
+from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.elementwise import coerce
+from tapeflow.ops.elementwise import NUMBERS, coerce
 from tapeflow.primitive import Kernel, bilinear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike
 
@@ -14,6 +18,9 @@ def _matmul_spec(a: Spec, b: Spec) -> Spec:
     if a.dtype != b.dtype:
         raise DTypeError("matmul", got=f"a {a}, b {b}", why="the dtypes differ",
                          fix="cast one of them: tf.cast(x, tf.float32)")
+    if a.dtype.kind not in NUMBERS.kinds:
+        raise DTypeError("matmul", got=f"a {a}, b {b}", why=f"matmul is defined for {NUMBERS.words}",
+                         fix=NUMBERS.fix)
     if a.ndim < 2 or b.ndim < 2 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
         raise ShapeError("matmul", got=f"a {a}, b {b}",
                          why=_mismatch(a, b), fix="transpose one, or check the layer's input size")
@@ -34,6 +41,12 @@ def _mismatch(a: Spec, b: Spec) -> str:
                     lambda g, a, b: _matmul(_shape.matrix_transpose(a), g)))
 def _matmul(a: Array, b: Array) -> Array:
     """f[..., n, k] @ f[..., k, m] -> f[..., n, m], with equal leading axes."""
+    dtype = a.dtype
+    if dtype.itemsize <= 2:
+        if dtype.kind == "b":   # NumPy would take it; the shape rule says why we do not
+            raise TypeError("bool has no product")
+        wide = _shape.wide(dtype)
+        return np.matmul(a.astype(wide), b.astype(wide)).astype(dtype)
     return np.matmul(a, b)
 
 
@@ -48,6 +61,8 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     Raises: ShapeError if the sizes do not fit, DTypeError if the dtypes do not promote.
     """
     a, b = coerce("matmul", a, b)
+    if len(a.shape) == 2 == len(b.shape):
+        return _matmul(a, b)
     if not a.ndim or not b.ndim:
         raise ShapeError("matmul", got=f"a {a.spec}, b {b.spec}", why=_mismatch(a.spec, b.spec),
                          fix="use * to scale")
@@ -65,11 +80,60 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
 
 def _together(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """x and y with their leading axes broadcast."""
-    batch_x, batch_y = Spec(x.shape[:-2], x.dtype), Spec(y.shape[:-2], y.dtype)
     try:
-        batch = np.broadcast_shapes(batch_x.shape, batch_y.shape)
+        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     except ValueError:
         raise ShapeError("matmul", got=f"a {a.spec}, b {b.spec}", why=_mismatch(a.spec, b.spec),
                          fix="make the leading axes equal, or 1") from None
     return (_shape.broadcast_to(x, (*batch, *x.shape[-2:])),
             _shape.broadcast_to(y, (*batch, *y.shape[-2:])))
+
+
+def tensordot(a: TensorLike, b: TensorLike,
+              axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:
+    """The sum of products over axes of both: the last `axes` of a with the first of b, or pairs.
+
+    Returns: the other axes of a, then those of b.
+    Raises: ShapeError unless paired axes have equal sizes.
+    """
+    a, b = coerce("tensordot", a, b)
+    if isinstance(axes, int):
+        ours, theirs = list(range(a.ndim - axes, a.ndim)), list(range(axes))
+    else:
+        ours, theirs = list(axes[0]), list(axes[1])
+    ours = [_shape.normalize_axis("tensordot", i, a.ndim) for i in ours]
+    theirs = [_shape.normalize_axis("tensordot", i, b.ndim) for i in theirs]
+    if [a.shape[i] for i in ours] != [b.shape[i] for i in theirs]:
+        raise ShapeError("tensordot", got=f"a {a.spec}, b {b.spec}, axes {axes}",
+                         why="the sizes of paired axes differ", fix="pair axes of equal sizes")
+    free_a = [i for i in range(a.ndim) if i not in ours]
+    free_b = [i for i in range(b.ndim) if i not in theirs]
+    shape = [a.shape[i] for i in free_a] + [b.shape[i] for i in free_b]
+    count = math.prod(a.shape[i] for i in ours)
+    x = _shape.reshape(_shape.permute_dims(a, free_a + ours), (math.prod(a.shape[i] for i in free_a), count))
+    y = _shape.reshape(_shape.permute_dims(b, theirs + free_b), (count, math.prod(b.shape[i] for i in free_b)))
+    return _shape.reshape(_matmul(x, y), shape)
+
+
+def vecdot(a: TensorLike, b: TensorLike, axis: int = -1) -> Tensor:
+    """The sum of products along `axis`; the other axes broadcast.
+
+    Raises: ShapeError unless both have the same size along the axis.
+    """
+    a, b = coerce("vecdot", a, b)
+    shortest = min(a.ndim, b.ndim)
+    if axis >= 0 or not -shortest <= axis:
+        axis = _shape.normalize_axis("vecdot", axis, shortest) - shortest
+    if a.shape[axis] != b.shape[axis]:
+        raise ShapeError("vecdot", got=f"a {a.spec}, b {b.spec}, axis {axis}",
+                         why="the vectors differ in length", fix="make them equally long")
+    return reduce.sum(a * b, axis, dtype=a.dtype)
+
+
+def outer(a: TensorLike, b: TensorLike) -> Tensor:
+    """The products of all elements of two vectors: any[n], any[m] -> any[n,m]."""
+    a, b = coerce("outer", a, b)
+    if a.ndim != 1 or b.ndim != 1:
+        raise ShapeError("outer", got=f"a {a.spec}, b {b.spec}", why="both must be vectors",
+                         fix="flatten them with tf.reshape(x, (-1,))")
+    return _shape.expand_dims(a, 1) * b

@@ -1,32 +1,223 @@
 """Reductions: sums, extrema and what is made of them."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tapeflow.dtypes import as_dtype, bool_, int64, kind_of, uint64
+from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
-from tapeflow.primitive import Fold, linear
-from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
-
-Axis = int | Sequence[int] | None
-
-
-def _drop(x: Spec, axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n for a, n in enumerate(x.shape) if a not in axes)
+from tapeflow.ops.elementwise import cast, where
+from tapeflow.ops.shape import Axes, drop, sum_over
+from tapeflow.primitive import Fold, Tangents, discrete, primitive, require_floating
+from tapeflow.tensor import Array, Axis, Spec, Tensor, TensorLike, as_tensor
 
 
-@linear(name="sum",
-        spec=lambda x, *, axes: Spec(_drop(x, axes), x.dtype),
-        adjoint=lambda g, x, *, axes: _shape._broadcast_to(g, shape=x.shape, axes=axes),
-        lowering=Fold("{t}(0)", "{a} + {x}"))
-def _sum(x: Array, *, axes: tuple[int, ...]) -> Array:
-    """Sum of x over `axes`, which are dropped, in the dtype of x."""
-    return np.add.reduce(x, axis=axes, dtype=x.dtype)
+
+def _kept(x: Tensor, axes: Axes) -> tuple[int, ...]:
+    return tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+
+
+def reduced(op: str, prim: Callable[..., Any], x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    """`prim` of x over the axes that `axis` names, kept with size 1 where asked."""
+    axes = tuple(range(x.ndim)) if axis is None else _shape.normalize_axes(op, axis, x.ndim)
+    y: Tensor = prim(x, axes=axes)
+    return _shape.reshape(y, _kept(x, axes)) if keepdims else y
+
+
+def spread(y: Tensor, x: Tensor, axes: Axes) -> Tensor:
+    """y, from which `axes` were dropped, again in the shape of x."""
+    return _shape.spread_over(y, shape=x.shape, axes=axes)
+
+
+# ---- sums
+
+def in_sum_dtype(x: Tensor, dtype: Any, op: str) -> Tensor:
+    """x in the dtype of its sum: small integers and bools are added up in 64 bits."""
+    if dtype is not None:
+        return cast(x, as_dtype(dtype, op))
+    kind = x.value.dtype.kind
+    return x if kind in "fV" else cast(x, uint64 if kind == "u" else int64)
 
 
 def sum(x: TensorLike, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    x = as_tensor(x)
-    axes = _shape.normalize_axes("sum", axis, x.ndim)
-    return _sum(x, axes=axes)
+    """The sum of x over `axis`, by default over all axes.
+
+    Args:
+        x: any[...].
+        axis: an axis or several.
+        dtype: of the result; by default that of x, for integers and bools 64 bits.
+        keepdims: whether the axes stay, with size 1.
+
+    Raises: OutOfRangeError if there is no such axis.
+
+    >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
+    Tensor([4., 6.], f32[2])
+    """
+    x = in_sum_dtype(as_tensor(x, op="sum"), dtype, "sum")
+    return reduced("sum", sum_over, x, axis, keepdims)
+
+
+def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The mean of x over `axis`, by default over all axes; NaN where there are no elements.
+
+    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
+    """
+    x = as_tensor(x, op="mean")
+    if x.value.dtype.kind not in "fV":
+        require_floating("mean", x.spec)
+    total = reduced("mean", sum_over, x, axis, keepdims)
+    count = x.size // total.size if total.size else _count(x, axis)
+    return total * (1.0 / count if count else math.nan)
+
+
+def _count(x: Tensor, axis: Axis) -> int:
+    return math.prod(x.shape[a] for a in _shape.normalize_axes("mean", axis, x.ndim))
+
+
+def var(x: TensorLike, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """The variance of x over `axis`, by default over all axes.
+
+    Args:
+        x: f[...].
+        correction: what is taken from the count of elements before dividing; 1 for a sample.
+
+    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
+    """
+    x = as_tensor(x, op="var")
+    require_floating("var", x.spec)
+    away = x - mean(x, axis, keepdims=True)
+    count = _count(x, axis) - correction
+    return sum(away * away, axis, keepdims=keepdims) * (1.0 / count if count > 0 else math.nan)
+
+
+def std(x: TensorLike, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """The standard deviation of x over `axis`: the root of var(); its derivative at 0 is 0."""
+    from_mean = var(x, axis, correction, keepdims)
+    return safe_sqrt(from_mean)
+
+
+def safe_sqrt(x: Tensor) -> Tensor:
+    """The square root of x >= 0, with derivative 0 at 0, as for the length of a vector."""
+    there = x != 0
+    return where(there, where(there, x, 1.0) ** 0.5, x)
+
+
+# ---- extrema
+
+def _needs_elements(op: str) -> Callable[..., Spec]:
+    def spec(x: Spec, *, axes: Axes) -> Spec:
+        if kind_of(x.dtype) == "bool":
+            raise DTypeError(op, got=x, why=f"{op} is defined for numbers, not for bool",
+                             fix="use tf.any or tf.all")
+        if any(x.shape[a] == 0 for a in axes):
+            raise ShapeError(op, got=x, why=f"the {op} of no elements does not exist",
+                             fix="check that the axis is not empty")
+        return Spec(drop(x, axes), x.dtype)
+    return spec
+
+
+def _chosen(y: Tensor, x: Tensor, axes: Axes) -> tuple[Tensor, Tensor]:
+    """Where x is the extremum y, and one over how often it is, in y's shape."""
+    hit = cast(x == spread(y, x, axes), x.dtype)
+    return hit, 1.0 / sum_over(hit, axes=axes)
+
+
+def _extremum_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
+    hit, share = _chosen(y, x, axes)
+    return hit * spread(g * share, x, axes)
+
+
+def _only(ts: Tangents) -> Tensor:
+    """The tangent of the one input, which is there if the rule is called."""
+    (t,) = ts
+    assert t is not None
+    return t
+
+
+def _extremum_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Any:
+    hit, share = _chosen(y, x, axes)
+    return sum_over(_only(ts) * hit, axes=axes) * share
+
+
+@primitive(name="max", spec=_needs_elements("max"), adjoints=(_extremum_adjoint,), jvp=_extremum_jvp,
+           lowering=Fold("{lowest}", "maximum({a}, {x})"))
+def _max(x: Array, *, axes: Axes) -> Array:
+    y: Array = np.maximum.reduce(_numbers_only(x), axis=axes)
+    return y
+
+
+@primitive(name="min", spec=_needs_elements("min"), adjoints=(_extremum_adjoint,), jvp=_extremum_jvp,
+           lowering=Fold("{highest}", "minimum({a}, {x})"))
+def _min(x: Array, *, axes: Axes) -> Array:
+    y: Array = np.minimum.reduce(_numbers_only(x), axis=axes)
+    return y
+
+
+def _numbers_only(x: Array) -> Array:
+    if x.dtype.kind == "b":   # NumPy would take it; the shape rule says why we do not
+        raise TypeError("bool has no order")
+    return x
+
+
+def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The largest element over `axis`, by default of all; NaN where one is NaN.
+
+    The gradient is shared evenly by all elements that are the largest.
+    Raises: DTypeError for bool, ShapeError if there are no elements.
+    """
+    return reduced("max", _max, as_tensor(x, op="max"), axis, keepdims)
+
+
+def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The smallest element over `axis`, by default of all; NaN where one is NaN.
+
+    The gradient is shared evenly by all elements that are the smallest.
+    Raises: DTypeError for bool, ShapeError if there are no elements.
+    """
+    return reduced("min", _min, as_tensor(x, op="min"), axis, keepdims)
+
+
+# ---- truth
+
+def _truth_spec(op: str) -> Callable[..., Spec]:
+    def spec(x: Spec, *, axes: Axes) -> Spec:
+        if x.dtype != bool_:
+            raise DTypeError(op, got=x, why=f"the primitive {op} takes bools", fix="compare first: x != 0")
+        return Spec(drop(x, axes), bool_)
+    return spec
+
+
+@discrete(name="all", spec=_truth_spec("all"), lowering=Fold("True", "{a} & {x}"))
+def _all(x: Array, *, axes: Axes) -> Array:
+    y: Array = np.logical_and.reduce(x, axis=axes)
+    return y
+
+
+@discrete(name="any", spec=_truth_spec("any"), lowering=Fold("False", "{a} | {x}"))
+def _any(x: Array, *, axes: Axes) -> Array:
+    y: Array = np.logical_or.reduce(x, axis=axes)
+    return y
+
+
+def _truth(x: TensorLike, op: str) -> Tensor:
+    t = as_tensor(x, op=op)
+    return t if t.dtype == bool_ else t != 0
+
+
+def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Whether every element over `axis` holds, or is not 0; true where there are none."""
+    return reduced("all", _all, _truth(x, "all"), axis, keepdims)
+
+
+def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Whether an element over `axis` holds, or is not 0; false where there are none."""
+    return reduced("any", _any, _truth(x, "any"), axis, keepdims)
+
+
+def count_nonzero(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """How many elements over `axis` are not 0, as int64."""
+    return sum(_truth(x, "count_nonzero"), axis, keepdims=keepdims)

@@ -1,4 +1,4 @@
-"""Ops that move elements and know nothing of their values."""
+"""Ops that arrange elements, and broadcasting with its adjoint, the sum."""
 from __future__ import annotations
 
 import math
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tapeflow.dtypes import DType, float32, is_floating
 from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError
-from tapeflow.ops import reduce
-from tapeflow.primitive import View, linear
+from tapeflow.primitive import Fold, View, linear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 Strides = tuple[int, ...]
+Axes = tuple[int, ...]
 
 
 def normalize_axis(op: str, axis: int, ndim: int) -> int:
@@ -35,6 +36,14 @@ def normalize_axes(op: str, axis: int | Sequence[int] | None, ndim: int) -> tupl
     return tuple(sorted(axes))
 
 
+def one_axis(op: str, axis: int | None, x: Tensor) -> int:
+    """`axis` counted from the front; a vector need not name its only one."""
+    if axis is None and x.ndim != 1:
+        raise ArgumentError(op, got=f"{x.spec}, axis None", why=f"there are {x.ndim} axes",
+                            fix="say along which, e.g. axis=-1")
+    return normalize_axis(op, axis or 0, x.ndim)
+
+
 # ---- reshape
 
 def _reshape_spec(x: Spec, *, shape: tuple[int, ...]) -> Spec:
@@ -45,7 +54,7 @@ def _reshape_spec(x: Spec, *, shape: tuple[int, ...]) -> Spec:
     return Spec(shape, x.dtype)
 
 
-def _reshape_layout(shape: tuple[int, ...], offset: int, strides: Strides,
+def _reshape_layout(shape: tuple[int, ...], offset: int, strides: Strides, /,
                     **attrs: tuple[int, ...]) -> tuple[int, Strides] | None:
     if strides != contiguous(shape):
         return None
@@ -61,8 +70,12 @@ def contiguous(shape: tuple[int, ...]) -> Strides:
     return tuple(reversed(strides))
 
 
+def _reshape_adjoint(g: Tensor, x: Spec, *, shape: tuple[int, ...]) -> Tensor:
+    return _reshape(g, shape=x.shape)
+
+
 @linear(name="reshape", spec=_reshape_spec, lowering=View(_reshape_layout),
-        adjoint=lambda g, x, *, shape: _reshape(g, shape=x.shape))
+        adjoint=_reshape_adjoint)
 def _reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
     return np.reshape(x, shape)
 
@@ -81,7 +94,7 @@ def reshape(x: TensorLike, shape: int | Sequence[int]) -> Tensor:
     Tensor([[1, 2],
             [3, 4]], i64[2,2])
     """
-    x = as_tensor(x)
+    x = as_tensor(x, op="reshape")
     sizes = tuple(int(n) for n in ((shape,) if isinstance(shape, int) else shape))
     if -1 in sizes:
         sizes = _fill(x.spec, sizes)
@@ -100,7 +113,7 @@ def _fill(x: Spec, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 def expand_dims(x: TensorLike, axis: int | Sequence[int] = 0) -> Tensor:
     """x with axes of size 1 inserted, so that they stand at `axis` in the result."""
-    x = as_tensor(x)
+    x = as_tensor(x, op="expand_dims")
     count = 1 if isinstance(axis, int) else len(axis)
     axes = normalize_axes("expand_dims", axis, x.ndim + count)
     sizes = iter(x.shape)
@@ -109,7 +122,7 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int] = 0) -> Tensor:
 
 def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
     """x without the axes `axis`, which must be of size 1; None: without all such axes."""
-    x = as_tensor(x)
+    x = as_tensor(x, op="squeeze")
     axes = (tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None
             else normalize_axes("squeeze", axis, x.ndim))
     if any(x.shape[a] != 1 for a in axes):
@@ -120,9 +133,13 @@ def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
 
 # ---- transpose
 
+def _transpose_adjoint(g: Tensor, x: Spec, *, axes: Axes) -> Tensor:
+    return _transpose(g, axes=inverse_order(axes))
+
+
 @linear(name="transpose",
         spec=lambda x, *, axes: Spec(tuple(x.shape[a] for a in axes), x.dtype),
-        adjoint=lambda g, x, *, axes: _transpose(g, axes=inverse_order(axes)),
+        adjoint=_transpose_adjoint,
         lowering=View(lambda shape, offset, strides, *, axes: (
             offset, tuple(strides[a] for a in axes))))
 def _transpose(x: Array, *, axes: tuple[int, ...]) -> Array:
@@ -139,7 +156,7 @@ def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
 
     Raises: ArgumentError unless `axes` names every axis once.
     """
-    x = as_tensor(x)
+    x = as_tensor(x, op="permute_dims")
     order = tuple(normalize_axis("permute_dims", a, x.ndim) for a in axes)
     if sorted(order) != list(range(x.ndim)):
         raise ArgumentError("permute_dims", got=f"{x.spec}, axes {tuple(axes)}",
@@ -150,13 +167,13 @@ def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
 
 def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """x with its axes in the order `axes`, by default reversed."""
-    x = as_tensor(x)
+    x = as_tensor(x, op="transpose")
     return permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
 
 
 def matrix_transpose(x: TensorLike) -> Tensor:
     """x with its last two axes swapped: any[..., n, m] -> any[..., m, n]."""
-    x = as_tensor(x)
+    x = as_tensor(x, op="matrix_transpose")
     if x.ndim < 2:
         raise ShapeError("matrix_transpose", got=x.spec, why="a matrix has two axes",
                          fix="use tf.expand_dims first")
@@ -165,18 +182,22 @@ def matrix_transpose(x: TensorLike) -> Tensor:
 
 # ---- broadcast
 
-def _broadcast_layout(shape: tuple[int, ...], offset: int, strides: Strides,
+def _broadcast_layout(shape: tuple[int, ...], offset: int, strides: Strides, /,
                       **attrs: tuple[int, ...]) -> tuple[int, Strides]:
     own = iter(strides)
     return offset, tuple(0 if a in attrs["axes"] else next(own)
                          for a in range(len(attrs["shape"])))
 
 
+def _spread_adjoint(g: Tensor, x: Spec, *, shape: tuple[int, ...], axes: Axes) -> Tensor:
+    return sum_over(g, axes=axes)
+
+
 @linear(name="broadcast_to",
         spec=lambda x, *, shape, axes: Spec(shape, x.dtype),
-        adjoint=lambda g, x, *, shape, axes: reduce.sum(g, axis=axes),
+        adjoint=_spread_adjoint,
         lowering=View(_broadcast_layout))
-def _broadcast_to(x: Array, *, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+def spread_over(x: Array, *, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
     """x repeated along the new axes `axes`, so that it has `shape`; the adjoint of sum."""
     own = iter(x.strides)
     strides = tuple(0 if a in axes else next(own) for a in range(len(shape)))
@@ -185,12 +206,33 @@ def _broadcast_to(x: Array, *, shape: tuple[int, ...], axes: tuple[int, ...]) ->
     return np.broadcast_to(np.expand_dims(x, axes), shape)
 
 
+def drop(x: Spec, axes: Axes) -> tuple[int, ...]:
+    """The shape of x without `axes`."""
+    return tuple(n for a, n in enumerate(x.shape) if a not in axes)
+
+
+def wide(dtype: DType) -> DType:
+    """What sums of `dtype` are computed in: half precision would stop growing at 2048."""
+    return float32 if dtype.itemsize == 2 and is_floating(dtype) else dtype
+
+
+@linear(name="sum",
+        spec=lambda x, *, axes: Spec(drop(x, axes), x.dtype),
+        adjoint=lambda g, x, *, axes: spread_over(g, shape=x.shape, axes=axes),
+        lowering=Fold("{t}(0)", "{a} + {x}"))
+def sum_over(x: Array, *, axes: Axes) -> Array:
+    """Sum of x over `axes`, which are dropped, in the dtype of x."""
+    dtype = x.dtype
+    y: Array = np.add.reduce(x, axis=axes, dtype=wide(dtype) if dtype.itemsize == 2 else dtype)
+    return y if dtype.itemsize > 2 else y.astype(dtype)
+
+
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     """x repeated along axes of size 1 and new leading axes, so that it has `shape`.
 
     Raises: ShapeError if another axis would have to change.
     """
-    x = as_tensor(x)
+    x = as_tensor(x, op="broadcast_to")
     shape = tuple(shape)
     if x.shape == shape:
         return x
@@ -203,7 +245,7 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     axes = tuple(a for a, (n, m) in enumerate(zip(padded, shape, strict=True))
                  if n != m or a < new)
     kept = tuple(n for a, n in enumerate(padded) if a not in axes)
-    return _broadcast_to(reshape(x, kept), shape=shape, axes=axes)
+    return spread_over(reshape(x, kept), shape=shape, axes=axes)
 
 
 def broadcast_shapes(op: str, *specs: Spec) -> tuple[int, ...]:

@@ -1,0 +1,85 @@
+"""Running sums, differences and repetition along an axis."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapeflow.errors import ArgumentError
+from tapeflow.ops import create, gather, movement
+from tapeflow.ops import shape as _shape
+from tapeflow.ops.reduce import in_sum_dtype
+from tapeflow.primitive import linear
+from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
+
+
+@linear(name="cumsum", spec=lambda x, *, axis, reverse: x,
+        adjoint=lambda g, x, *, axis, reverse: _cumsum(g, axis=axis, reverse=not reverse))
+def _cumsum(x: Array, *, axis: int, reverse: bool) -> Array:
+    if reverse:
+        return np.flip(_cumsum.array_fn(np.flip(x, axis), axis=axis, reverse=False), axis)
+    wide = _shape.wide(x.dtype)
+    return np.cumsum(x, axis, dtype=wide).astype(x.dtype, copy=False)
+
+
+def cumulative_sum(x: TensorLike, axis: int | None = None, dtype: Any = None,
+                   include_initial: bool = False) -> Tensor:
+    """The sums of the first 1, 2, ... elements along `axis`, which a vector need not name.
+
+    include_initial: whether the sum of no elements, 0, stands before them.
+    """
+    x = in_sum_dtype(as_tensor(x, op="cumulative_sum"), dtype, "cumulative_sum")
+    axis = _shape.one_axis("cumulative_sum", axis, x)
+    y: Tensor = _cumsum(x, axis=axis, reverse=False)
+    if include_initial:
+        return movement.pad(y, [(1, 0) if a == axis else (0, 0) for a in range(x.ndim)])
+    return y
+
+
+def cumsum(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
+    """The running sums of x along `axis`.
+
+    exclusive: without the element itself; reverse: from the end.
+
+    >>> cumsum([1, 2, 3])
+    Tensor([1, 3, 6], i64[3])
+    """
+    x = as_tensor(x, op="cumsum")
+    axis = _shape.normalize_axis("cumsum", axis, x.ndim)
+    y: Tensor = _cumsum(x, axis=axis, reverse=reverse)
+    return y - x if exclusive else y
+
+
+def diff(x: TensorLike, axis: int = -1, n: int = 1, prepend: TensorLike | None = None,
+         append: TensorLike | None = None) -> Tensor:
+    """The differences of neighbours along `axis`, n times over."""
+    if n < 0:
+        raise ArgumentError("diff", got=f"n={n}", why="an order is not negative", fix="give n >= 0")
+    x = as_tensor(x, op="diff")
+    axis = _shape.normalize_axis("diff", axis, x.ndim)
+    ends = [end for end in (prepend, x, append) if end is not None]
+    y = movement.concat(ends, axis)
+    for _ in range(n):
+        size = max(y.shape[axis] - 1, 0)
+        y = movement.part(y, axis, y.shape[axis] - size, size) - movement.part(y, axis, 0, size)
+    return y
+
+
+def repeat(x: TensorLike, repeats: int | TensorLike, axis: int | None = None) -> Tensor:
+    """Each element along `axis` several times in a row; without an axis x is flattened.
+
+    repeats: how often, for all or for each; where they differ they must be known while tracing.
+    """
+    x = as_tensor(x, op="repeat")
+    if axis is None:
+        x, axis = movement.flattened(x), 0
+    axis = _shape.normalize_axis("repeat", axis, x.ndim)
+    times = as_tensor(repeats, op="repeat").concrete("repeat")
+    if times.dtype.kind not in "iu" or np.any(times < 0):
+        raise ArgumentError("repeat", got=f"repeats {repeats!r}", why="a count is a whole number of at least 0",
+                            fix="give integers")
+    if times.ndim and times.shape != (x.shape[axis],) and times.shape != (1,):
+        raise ArgumentError("repeat", got=f"{times.size} counts for {x.shape[axis]} elements",
+                            why="each element needs a count", fix="give one count, or one an element")
+    places = np.repeat(np.arange(x.shape[axis]), times)
+    return gather.take(x, create.asarray(places), axis)

@@ -1,0 +1,175 @@
+"""Activations of neural networks, and the softmax family."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tapeflow.ops import reduce
+from tapeflow.ops import shape as _shape
+from tapeflow.ops.composite import composite
+from tapeflow.ops.elementwise import FLOATS, elementwise, where
+from tapeflow.ops.shape import Axes
+from tapeflow.ops.transcendental import erf, exp, expm1, log, sigmoid, tanh
+from tapeflow.primitive import Tangents, require_floating
+from tapeflow.tensor import Array, Axis, Tensor, TensorLike, as_tensor
+
+
+@elementwise("maximum({x}, {t}(0))", lambda y, x: y > 0)
+def relu(x: Array) -> Array:
+    """x where it is positive, elsewhere 0; the derivative at 0 is 0."""
+    return np.maximum(x, 0)
+
+
+@elementwise("minimum(maximum({x}, {t}(0)), {t}(6))", lambda y, x: (x > 0) & (x < 6))
+def relu6(x: Array) -> Array:
+    """x brought between 0 and 6; the derivative at both is 0."""
+    return np.minimum(np.maximum(x, 0), 6)
+
+
+def leaky_relu(x: TensorLike, alpha: TensorLike = 0.2) -> Tensor:
+    """x where it is positive, elsewhere alpha x."""
+    x = _floating("leaky_relu", x)
+    return where(x > 0, x, x * alpha)
+
+
+def elu(x: TensorLike, alpha: TensorLike = 1.0) -> Tensor:
+    """x where it is positive, elsewhere alpha (exp(x) - 1)."""
+    x = _floating("elu", x)
+    positive = x > 0
+    return where(positive, x, alpha * expm1(where(positive, 0.0, x)))
+
+
+def selu(x: TensorLike) -> Tensor:
+    """elu(x), scaled to keep mean 0 and variance 1 through many layers.
+
+    Source: Klambauer et al. (2017), arXiv:1706.02515.
+    """
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
+    """x times the probability that a normal variable is below x.
+
+    approximate: use tanh in place of the error function.
+    Source: Hendrycks & Gimpel (2016), arXiv:1606.08415.
+    """
+    x = _floating("gelu", x)
+    if approximate:
+        return 0.5 * x * (1.0 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
+    return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
+
+
+@elementwise("{x} * sigmoid({x})",
+             lambda y, x: sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))), of=FLOATS)
+def silu(x: Array) -> Array:
+    """x sigmoid(x), also called swish."""
+    return x / (1 + np.exp(-x))
+
+
+@elementwise("maximum({x}, {t}(0)) + log1p(exp(-abs({x})))", lambda y, x: sigmoid(x), of=FLOATS)
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), without overflow."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def log_sigmoid(x: TensorLike) -> Tensor:
+    """log(sigmoid(x)), without underflow."""
+    return -softplus(-_floating("log_sigmoid", x))
+
+
+# ---- softmax
+
+def _floating(op: str, x: TensorLike) -> Tensor:
+    x = as_tensor(x, op=op)
+    if x.value.dtype.kind not in "fV":
+        require_floating(op, x.spec)
+    return x
+
+
+def _greatest(x: Tensor, axis: int) -> Tensor:
+    """The maximum along `axis`, where that is finite, else 0: what x can be shifted by."""
+    m = reduce.max(x, axis, keepdims=True)
+    return _finite(m)
+
+
+def _softmax_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
+    (t,) = ts
+    assert t is not None
+    return _softmax_adjoint(t, y, x, axis=axis)   # a symmetric matrix
+
+
+def _softmax_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
+    return y * (g - reduce.sum(g * y, axis, keepdims=True))
+
+
+@composite(_softmax_adjoint, jvp=_softmax_jvp)
+def _softmax(x: Tensor, *, axis: int) -> Tensor:
+    e = exp(x - _greatest(x, axis))
+    return e / reduce.sum(e, axis, keepdims=True)
+
+
+def softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along `axis`, without overflow.
+
+    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
+
+    >>> softmax([0.0, 0.0])
+    Tensor([0.5, 0.5], f32[2])
+    """
+    x = _floating("softmax", x)
+    return _softmax(x, axis=_shape.normalize_axis("softmax", axis, x.ndim))
+
+
+def _log_softmax_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
+    return g - exp(y) * reduce.sum(g, axis, keepdims=True)
+
+
+def _log_softmax_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
+    (t,) = ts
+    assert t is not None
+    return t - reduce.sum(exp(y) * t, axis, keepdims=True)
+
+
+@composite(_log_softmax_adjoint, jvp=_log_softmax_jvp)
+def _log_softmax(x: Tensor, *, axis: int) -> Tensor:
+    shifted = x - _greatest(x, axis)
+    return shifted - log(reduce.sum(exp(shifted), axis, keepdims=True))
+
+
+def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """log(softmax(x)) along `axis`, without overflow or underflow.
+
+    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
+    """
+    x = _floating("log_softmax", x)
+    return _log_softmax(x, axis=_shape.normalize_axis("log_softmax", axis, x.ndim))
+
+
+def _logsumexp_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
+    return reduce.spread(g, x, axes) * exp(x - reduce.spread(_finite(y), x, axes))
+
+
+def _logsumexp_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
+    (t,) = ts
+    assert t is not None
+    return reduce.sum(t * exp(x - reduce.spread(_finite(y), x, axes)), axes)
+
+
+def _finite(y: Tensor) -> Tensor:
+    """y, where it is not infinite, else 0."""
+    return where(abs(y) == math.inf, 0.0, y)
+
+
+@composite(_logsumexp_adjoint, jvp=_logsumexp_jvp)
+def _logsumexp(x: Tensor, *, axes: Axes) -> Tensor:
+    m = _finite(reduce.max(x, axes))
+    return m + log(reduce.sum(exp(x - reduce.spread(m, x, axes)), axes))
+
+
+def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))) over `axis`, by default over all axes, without overflow.
+
+    Raises: DTypeError unless x is floating, ShapeError if there are no elements.
+    """
+    return reduce.reduced("logsumexp", _logsumexp, _floating("logsumexp", x), axis, keepdims)

@@ -1,0 +1,190 @@
+"""Arithmetic, rounding and extrema, element by element."""
+from __future__ import annotations
+
+import numpy as np
+
+from tapeflow.ops.elementwise import FLOATS, NUMBERS, cast, elementwise, predicate, where
+from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
+
+
+@elementwise("{x} + {y}", 1, 1)
+def add(x: Array, y: Array) -> Array:
+    """x + y."""
+    return np.add(x, y)
+
+
+@elementwise("{x} - {y}", 1, -1)
+def subtract(x: Array, y: Array) -> Array:
+    """x - y."""
+    return np.subtract(x, y)
+
+
+@elementwise("{x} * {y}", lambda z, x, y: y, lambda z, x, y: x)
+def multiply(x: Array, y: Array) -> Array:
+    """x * y."""
+    return np.multiply(x, y)
+
+
+@elementwise("{x} / {y}", lambda z, x, y: 1.0 / y, lambda z, x, y: -(z / y), of=FLOATS)
+def divide(x: Array, y: Array) -> Array:
+    """x / y, for floating dtypes; x / 0 is infinite or NaN."""
+    return np.divide(x, y)
+
+
+@elementwise("-{x}", -1)
+def negative(x: Array) -> Array:
+    """-x."""
+    return np.negative(x)
+
+
+@elementwise("{x}", 1)
+def positive(x: Array) -> Array:
+    """x itself."""
+    return np.positive(x)
+
+
+@elementwise("abs({x})", lambda y, x: sign(x))
+def abs_(x: Array) -> Array:
+    """The magnitude of x; its derivative at 0 is 0."""
+    return np.abs(x)
+
+
+@elementwise("{x} * {x}", lambda y, x: 2 * x)
+def square(x: Array) -> Array:
+    """x * x."""
+    return np.square(x)
+
+
+@elementwise("sqrt({x})", lambda y, x: 0.5 / y, of=FLOATS)
+def sqrt(x: Array) -> Array:
+    """The square root of x; NaN below 0."""
+    return np.sqrt(x)
+
+
+@elementwise("{t}(1) / sqrt({x})", lambda y, x: -0.5 * y / x, of=FLOATS)
+def rsqrt(x: Array) -> Array:
+    """1 / sqrt(x)."""
+    return np.divide(x.dtype.type(1), np.sqrt(x))
+
+
+@elementwise("{t}(1) / {x}", lambda y, x: -square(y), of=FLOATS)
+def reciprocal(x: Array) -> Array:
+    """1 / x."""
+    return np.reciprocal(x)
+
+
+@elementwise("hypot({x}, {y})", lambda z, x, y: _share(x, z), lambda z, x, y: _share(y, z),
+             of=FLOATS)
+def hypot(x: Array, y: Array) -> Array:
+    """sqrt(x² + y²), without overflow on the way; its derivatives at the origin are 0."""
+    return np.hypot(x, y)
+
+
+def _share(x: Tensor, whole: Tensor) -> Tensor:
+    return x / where(whole == 0, 1.0, whole)
+
+
+# ---- division with a remainder
+
+@predicate("floor_divide({x}, {y})", of=NUMBERS, same_dtype=True)
+def floor_divide(x: Array, y: Array) -> Array:
+    """x / y rounded down; an integer divided by 0 gives 0."""
+    return np.floor_divide(x, y)
+
+
+@elementwise("remainder({x}, {y})", 1, lambda z, x, y: -floor_divide(x, y))
+def remainder(x: Array, y: Array) -> Array:
+    """x - floor(x / y) * y: in the sign of y."""
+    return np.remainder(x, y)
+
+
+# ---- rounding: integers stay as they are
+
+@predicate("floor({x})", of=NUMBERS, same_dtype=True)
+def floor(x: Array) -> Array:
+    """The largest whole number not above x."""
+    return x if x.dtype.kind in "iu" else np.floor(x)
+
+
+@predicate("ceil({x})", of=NUMBERS, same_dtype=True)
+def ceil(x: Array) -> Array:
+    """The smallest whole number not below x."""
+    return x if x.dtype.kind in "iu" else np.ceil(x)
+
+
+@predicate("trunc({x})", of=NUMBERS, same_dtype=True)
+def trunc(x: Array) -> Array:
+    """x rounded towards zero."""
+    return x if x.dtype.kind in "iu" else np.trunc(x)
+
+
+@predicate("round({x})", of=NUMBERS, same_dtype=True)
+def round_(x: Array) -> Array:
+    """x rounded to the nearest whole number, halves to even."""
+    return np.round(x) if x.dtype.kind == "f" else x if x.dtype.kind in "iu" else np.rint(x)
+
+
+@predicate("sign({x})", of=NUMBERS, same_dtype=True)
+def sign(x: Array) -> Array:
+    """-1, 0 or 1: the sign of x."""
+    return np.sign(x)
+
+
+# ---- extrema
+
+def _share_of_extremum(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """The derivative to x: all where x was chosen, half where both were."""
+    return where(x == y, 0.5, cast(x == z, z.dtype))
+
+
+@elementwise("maximum({x}, {y})", lambda z, x, y: _share_of_extremum(x, y, z),
+             lambda z, x, y: _share_of_extremum(y, x, z))
+def maximum(x: Array, y: Array) -> Array:
+    """The larger of x and y, NaN where one is; at ties each gets half of the gradient."""
+    return np.maximum(x, y)
+
+
+@elementwise("minimum({x}, {y})", lambda z, x, y: _share_of_extremum(x, y, z),
+             lambda z, x, y: _share_of_extremum(y, x, z))
+def minimum(x: Array, y: Array) -> Array:
+    """The smaller of x and y, NaN where one is; at ties each gets half of the gradient."""
+    return np.minimum(x, y)
+
+
+@elementwise("minimum(maximum({x}, {low}), {high})",
+             lambda z, x, low, high: (x >= low) & (x <= high),
+             lambda z, x, low, high: (x < low) & (low <= high),
+             lambda z, x, low, high: where(low <= high, x, low) > high)
+def _clip(x: Array, low: Array, high: Array) -> Array:
+    return np.minimum(np.maximum(x, low), high)
+
+
+def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = None) -> Tensor:
+    """x brought between `min` and `max`, either of which may be missing.
+
+    The gradient passes where x lies between them, bounds included.
+
+    >>> clip([-2.0, 0.5, 3.0], -1.0, 1.0)
+    Tensor([-1. ,  0.5,  1. ], f32[3])
+    """
+    if min is None and max is None:
+        return as_tensor(x, op="clip")
+    x = as_tensor(x, op="clip")
+    if max is None:
+        return where(x < min, min, x)
+    if min is None:
+        return where(x > max, max, x)
+    return _clip(x, min, max)
+
+
+@elementwise("copysign({x}, {y})", lambda z, x, y: where(x == 0, 0.0, sign(x) * sign(z)), None,
+             of=FLOATS)
+def copysign(x: Array, y: Array) -> Array:
+    """The magnitude of x with the sign of y."""
+    return np.copysign(x, y)
+
+
+@predicate("nextafter({x}, {y})", of=FLOATS, same_dtype=True)
+def nextafter(x: Array, y: Array) -> Array:
+    """The number that follows x in the direction of y."""
+    return np.nextafter(x, y)

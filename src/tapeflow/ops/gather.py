@@ -1,0 +1,114 @@
+"""Taking elements at indices, and adding to them."""
+from __future__ import annotations
+
+from tapeflow.dtypes import as_dtype, float32, int64
+from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.ops import create, index
+from tapeflow.ops import shape as _shape
+from tapeflow.ops.elementwise import cast, coerce
+from tapeflow.tensor import Tensor, TensorLike, as_tensor
+
+
+def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
+    """The elements of x at `indices` along `axis`, which a vector need not name.
+
+    Args:
+        x: any[..., n, ...].
+        indices: int[s], of any shape s; negative ones count from the end.
+
+    Returns: any[..., s, ...].
+    Raises: OutOfRangeError if an index is not below n, DTypeError unless indices are integers.
+
+    >>> take([10, 20, 30], [2, 0])
+    Tensor([30, 10], i64[2])
+    """
+    x = as_tensor(x, op="take")
+    return index.take_at(x, as_tensor(indices, op="take"), axis=_shape.one_axis("take", axis, x))
+
+
+def gather(x: TensorLike, indices: TensorLike, axis: int = 0) -> Tensor:
+    """The slices of x at `indices` along `axis`: take() along the first axis unless told."""
+    return take(x, indices, axis)
+
+
+def take_along_axis(x: TensorLike, indices: TensorLike, axis: int = -1) -> Tensor:
+    """For each row of x along `axis` the elements at the row of `indices`; the other axes broadcast.
+
+    Raises: ShapeError unless both have as many axes, OutOfRangeError if an index is not there.
+    """
+    x, i = as_tensor(x, op="take_along_axis"), as_tensor(indices, op="take_along_axis")
+    if x.ndim != i.ndim:
+        raise ShapeError("take_along_axis", got=f"{x.spec}, indices {i.spec}",
+                         why="both must have as many axes", fix="use tf.expand_dims")
+    axis = _shape.normalize_axis("take_along_axis", axis, x.ndim)
+    order = (*(a for a in range(x.ndim) if a != axis), axis)
+    x, i = _shape.permute_dims(x, order), _shape.permute_dims(i, order)
+    if x.shape[:-1] != i.shape[:-1]:
+        batch = _shape.broadcast_shapes("take_along_axis", x[..., 0].spec, i[..., 0].spec)
+        x = _shape.broadcast_to(x, (*batch, x.shape[-1]))
+        i = _shape.broadcast_to(i, (*batch, i.shape[-1]))
+    rows = x.size // x.shape[-1] if x.shape[-1] else 0
+    row = _shape.reshape(create.arange(rows), (*i.shape[:-1], 1))
+    flat = index.flat_index(row, i, sizes=(rows, x.shape[-1]))
+    y = index.take_at(_shape.reshape(x, (x.size,)), flat, axis=0)
+    return _shape.permute_dims(y, _shape.inverse_order(order))
+
+
+def scatter_add(x: TensorLike, indices: TensorLike, updates: TensorLike, axis: int = 0) -> Tensor:
+    """x with `updates` added at `indices` along `axis`; what meets at one index is added up.
+
+    Args:
+        x: any[..., n, ...].
+        indices: int[s].
+        updates: any[..., s, ...], in the dtype of x.
+
+    Raises: ShapeError if the updates do not fit, OutOfRangeError if an index is not below n.
+
+    >>> scatter_add([0, 0, 0], [1, 1], [5, 6])
+    Tensor([ 0, 11,  0], i64[3])
+    """
+    x, v = coerce("scatter_add", x, updates)
+    i = as_tensor(indices, op="scatter_add")
+    axis = _shape.normalize_axis("scatter_add", axis, x.ndim)
+    if v.shape != (*x.shape[:axis], *i.shape, *x.shape[axis + 1:]):
+        raise ShapeError("scatter_add", got=f"{x.spec}, indices {i.spec}, updates {v.spec}",
+                         why="the updates must have the shape of what is taken at the indices",
+                         fix="give one update for each index")
+    return x + index.add_at(v, i, axis=axis, size=x.shape[axis])
+
+
+def segment_sum(x: TensorLike, segments: TensorLike, num_segments: int) -> Tensor:
+    """The sums of the rows of x that belong to each segment: any[n,...], int[n] -> any[num_segments,...].
+
+    Raises: ShapeError unless there is a segment a row, OutOfRangeError if one is not there.
+    """
+    return index.add_at(as_tensor(x, op="segment_sum"), as_tensor(segments, op="segment_sum"),
+                        axis=0, size=num_segments)
+
+
+def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -1) -> Tensor:
+    """1 at the indices and 0 elsewhere, along a new axis of size `depth`; float32 by default.
+
+    An index that is not between 0 and depth - 1 gives zeros.
+
+    >>> one_hot([1, 0], 3)
+    Tensor([[0., 1., 0.],
+            [1., 0., 0.]], f32[2,3])
+    """
+    i = as_tensor(indices, op="one_hot")
+    index.require_integer("one_hot", i.spec)
+    if depth < 0:
+        raise ArgumentError("one_hot", got=f"depth={depth}", why="a size is not negative",
+                            fix="give the number of classes")
+    axis = _shape.normalize_axis("one_hot", axis, i.ndim + 1)
+    places = _shape.reshape(create.arange(depth), [depth if a == axis else 1 for a in range(i.ndim + 1)])
+    hit = _shape.expand_dims(cast(i, int64), axis) == places
+    return cast(hit, float32 if dtype is None else as_dtype(dtype, "one_hot"))
+
+
+def embedding_lookup(params: TensorLike, ids: TensorLike) -> Tensor:
+    """The rows of a table at `ids`: f[n,k], int[...] -> f[...,k].
+
+    Raises: OutOfRangeError if an id is not below n.
+    """
+    return take(params, ids, axis=0)

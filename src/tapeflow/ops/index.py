@@ -1,0 +1,325 @@
+"""Indexing: x[...], x[...] = v, and the primitives that read and write at computed places."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+
+from tapeflow import dispatch
+from tapeflow.dtypes import bool_, int64, is_integer
+from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
+from tapeflow.ops import create
+from tapeflow.ops import shape as _shape
+from tapeflow.ops.elementwise import coerce, where
+from tapeflow.ops.joint import jointly_linear
+from tapeflow.ops.movement import Ints, selection, slice_
+from tapeflow.primitive import Tangents, discrete, linear, primitive
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+
+
+# ---- reading and writing at computed places
+
+def require_integer(op: str, indices: Spec) -> None:
+    if not is_integer(indices.dtype):
+        raise DTypeError(op, got=f"indices {indices}", why="indices are integers",
+                         fix="cast them: tf.cast(i, tf.int64)")
+
+
+def _take_spec(x: Spec, i: Spec, *, axis: int) -> Spec:
+    require_integer("take", i)
+    return Spec((*x.shape[:axis], *i.shape, *x.shape[axis + 1:]), x.dtype)
+
+
+def _within(op: str, i: Array, size: int) -> Array:
+    """i, if every element is an index of an axis of `size`."""
+    if i.size and (i.min() < -size or i.max() >= size):
+        worst = i.max() if i.max() >= size else i.min()
+        raise OutOfRangeError(op, got=f"index {worst} on an axis of size {size}",
+                              why=f"indices are between {-size} and {size - 1}" if size else
+                              "the axis has no elements",
+                              fix="check the indices, or the axis")
+    return i
+
+
+@primitive(name="take", spec=_take_spec,
+           adjoints=(lambda g, y, x, i, *, axis: add_at(g, i, axis=axis, size=x.shape[axis]), None),
+           jvp=lambda ts, y, x, i, *, axis: None if ts[0] is None else take_at(ts[0], i, axis=axis))
+def take_at(x: Array, i: Array, *, axis: int) -> Array:
+    """any[..., n, ...], int[s] -> any[..., s, ...]: the elements at i along `axis`."""
+    return np.take(x, _within("take", i, x.shape[axis]), axis)
+
+
+def _add_at_spec(x: Spec, i: Spec, *, axis: int, size: int) -> Spec:
+    require_integer("scatter_add", i)
+    if x.shape[axis:axis + i.ndim] != i.shape:
+        raise ShapeError("scatter_add", got=f"updates {x}, indices {i}, axis {axis}",
+                         why="the updates must have the shape of the indices from this axis on",
+                         fix="give one update for each index")
+    return Spec((*x.shape[:axis], size, *x.shape[axis + i.ndim:]), x.dtype)
+
+
+@primitive(name="add_at", spec=_add_at_spec,
+           adjoints=(lambda g, y, x, i, *, axis, size: take_at(g, i, axis=axis), None),
+           jvp=lambda ts, y, x, i, *, axis, size: (
+               None if ts[0] is None else add_at(ts[0], i, axis=axis, size=size)))
+def add_at(x: Array, i: Array, *, axis: int, size: int) -> Array:
+    """any[..., s, ...], int[s] -> any[..., size, ...]: zeros, to which x is added at i; adjoint to take."""
+    if x.shape[axis:axis + i.ndim] != i.shape:
+        raise ValueError("the updates do not fit the indices")
+    y = np.zeros((*x.shape[:axis], size, *x.shape[axis + i.ndim:]), x.dtype)
+    np.add.at(y, (slice(None),) * axis + (_within("scatter_add", i, size),), x)
+    return y
+
+
+def _put_spec(x: Spec, v: Spec, i: Spec, *, axis: int) -> Spec:
+    require_integer("setitem", i)
+    return x
+
+
+def _put_jvp(ts: Tangents, y: Tensor, x: Tensor, v: Tensor, i: Tensor, *, axis: int) -> Tensor:
+    tx, tv = (create.zeros_like(p) if t is None else t for t, p in zip(ts[:2], (x, v), strict=True))
+    return put_at(tx, tv, i, axis=axis)
+
+
+@primitive(name="put_at", spec=_put_spec, jvp=_put_jvp, adjoints=(
+    lambda g, y, x, v, i, *, axis: put_at(g, create.zeros_like(v), i, axis=axis),
+    lambda g, y, x, v, i, *, axis: take_at(g, i, axis=axis), None))
+def put_at(x: Array, v: Array, i: Array, *, axis: int) -> Array:
+    """x with v in place of its elements at i along `axis`."""
+    y = np.array(x)
+    y[(slice(None),) * axis + (_within("setitem", i, x.shape[axis]),)] = v
+    return y
+
+
+def _update_adjoint(g: Tensor, i: int, specs: tuple[Spec, ...], *, starts: Ints, steps: Ints) -> Tensor:
+    if i:
+        return slice_(g, starts=starts, sizes=specs[1].shape, steps=steps)
+    zeros = create.zeros(specs[1].shape, specs[1].dtype)
+    return update(g, zeros, starts=starts, steps=steps)
+
+
+@jointly_linear(name="update", spec=lambda x, v, *, starts, steps: x, adjoint=_update_adjoint)
+def update(x: Array, v: Array, *, starts: Ints, steps: Ints) -> Array:
+    """x with v in place of its elements from `starts` on, `steps` apart."""
+    y = np.array(x)
+    y[selection(starts, v.shape, steps)] = v
+    return y
+
+
+def _flat_spec(*indices: Spec, sizes: Ints) -> Spec:
+    for i in indices:
+        require_integer("getitem", i)
+    return Spec(_shape.broadcast_shapes("getitem", *indices), int64)
+
+
+@discrete(name="flat_index", spec=_flat_spec)
+def flat_index(*indices: Array, sizes: Ints) -> Array:
+    """Where elements with these indices, one array an axis, lie in an array of `sizes` stored row by row."""
+    flat = np.zeros((), np.int64)
+    for i, n in zip(indices, sizes, strict=True):
+        inside = _within("getitem", i, n).astype(np.int64)
+        flat = flat * n + np.where(inside < 0, inside + n, inside)
+    return flat
+
+
+# ---- keys
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What `x[key]` takes: first a slice of every axis of x, then axes of size 1 dropped and
+    inserted, then elements at `indices` along the axes `at` of what is left."""
+
+    starts: Ints
+    sizes: Ints
+    steps: Ints
+    shape: Ints                    # after dropping and inserting
+    at: Ints
+    indices: tuple[Tensor, ...]
+
+    @property
+    def order(self) -> Ints:
+        """The axes with those of `at` together: in front, unless they are neighbours already."""
+        if not self.at:
+            return tuple(range(len(self.shape)))
+        rest = tuple(a for a in range(len(self.shape)) if a not in self.at)
+        before = self.at[0] if self.at == tuple(range(self.at[0], self.at[-1] + 1)) else 0
+        return rest[:before] + self.at + rest[before:]
+
+    @property
+    def axis(self) -> int:
+        return self.order.index(self.at[0])
+
+
+def _parsed(x: Tensor, key: Any) -> _Key:
+    items = _expanded(x, key)
+    advanced = any(isinstance(item, Tensor) for item in items)
+    starts, sizes, steps, shape = [], [], [], []
+    at, indices = [], []
+    for item in items:
+        if item is None:
+            shape.append(1)
+            continue
+        n = x.shape[len(starts)]
+        if isinstance(item, int) and advanced:   # as NumPy: it takes part in broadcasting
+            item = as_tensor(item)
+        start, size, step = _range(item, n)
+        if isinstance(item, Tensor):
+            at.append(len(shape))
+            indices.append(item)
+        if not isinstance(item, int):
+            shape.append(size)
+        starts.append(start)
+        sizes.append(size)
+        steps.append(step)
+    return _Key(tuple(starts), tuple(sizes), tuple(steps), tuple(shape), tuple(at), tuple(indices))
+
+
+def _range(item: Any, n: int) -> tuple[int, int, int]:
+    """Start, size and step of what `item` takes of an axis of size n."""
+    if isinstance(item, Tensor):
+        return 0, n, 1
+    if isinstance(item, int):
+        if not -n <= item < n:
+            raise OutOfRangeError("getitem", got=f"index {item} on an axis of size {n}",
+                                  why=f"indices are between {-n} and {n - 1}" if n else
+                                  "the axis has no elements", fix="check the index, or the axis")
+        return item % n, 1, 1
+    start, stop, step = item.indices(n)
+    size = len(range(start, stop, step))
+    return (start if size else 0), size, step
+
+
+def _expanded(x: Tensor, key: Any) -> list[Any]:
+    """One item (int, slice, integer Tensor) for each axis of x, and None for new axes."""
+    items: list[Any] = []
+    for item in key if isinstance(key, tuple) else (key,):
+        items += _items(item)
+    used = sum(item is not None and not isinstance(item, EllipsisType) for item in items)
+    dots = [i for i, item in enumerate(items) if isinstance(item, EllipsisType)]
+    if used > x.ndim or len(dots) > 1:
+        raise OutOfRangeError("getitem", got=f"{x.spec} and {used} indices", fix="give fewer",
+                              why="there are more indices than axes" if used > x.ndim else
+                              "`...` can stand only once")
+    at = dots[0] if dots else len(items)
+    return [*items[:at], *[slice(None)] * (x.ndim - used), *items[at + 1:]]
+
+
+def _items(item: Any) -> list[Any]:
+    if item is None or isinstance(item, slice | EllipsisType):
+        return [item]
+    if isinstance(item, int | np.integer) and not isinstance(item, bool):
+        return [int(item)]
+    if isinstance(item, float | str | bool):
+        raise DTypeError("getitem", got=f"index {item!r}", why="it is neither integer, slice nor array",
+                         fix="index with integers, slices, None, ... or integer tensors")
+    index = as_tensor(item, op="getitem")
+    if index.dtype == bool_:
+        return [Tensor(a) for a in np.nonzero(index.concrete("boolean mask"))]
+    if not index.size and not is_integer(index.dtype):   # []
+        return [create.zeros(index.shape, int64)]
+    require_integer("getitem", index.spec)
+    return [index]
+
+
+# ---- x[key] and x[key] = v
+
+def getitem(x: TensorLike, key: Any) -> Tensor:
+    """The elements of x at `key`: integers, slices, None, `...`, integer arrays, or bools in eager code."""
+    x = as_tensor(x, op="getitem")
+    k = _parsed(x, key)
+    y = _sliced(x, k)
+    return _gathered(y, k) if k.at else y
+
+
+def _sliced(x: Tensor, k: _Key) -> Tensor:
+    y = x
+    if k.sizes != x.shape or any(s != 1 for s in k.steps):
+        y = slice_(x, starts=k.starts, sizes=k.sizes, steps=k.steps)
+    return _shape.reshape(y, k.shape)
+
+
+def _gathered(y: Tensor, k: _Key) -> Tensor:
+    rows, block = _rows(y, k)
+    return take_at(rows, flat_index(*k.indices, sizes=block), axis=k.axis)
+
+
+def _rows(y: Tensor, k: _Key) -> tuple[Tensor, Ints]:
+    """y with the indexed axes made one, and what their sizes were."""
+    moved = _shape.permute_dims(y, k.order)
+    block = tuple(k.shape[a] for a in k.at)
+    end = k.axis + len(block)
+    return _shape.reshape(moved, (*moved.shape[:k.axis], int(np.prod(block)), *moved.shape[end:])), block
+
+
+def updated(x: Tensor, key: Any, value: TensorLike) -> Tensor:
+    """x with `value`, which is broadcast, in place of its elements at `key`.
+
+    Raises: DTypeError if the value does not promote to the dtype of x, ShapeError if its shape does
+        not broadcast to that of x[key].
+    """
+    v = _fitting(x, value)
+    mask = None if isinstance(key, tuple | slice | int | EllipsisType | None) else as_tensor(key, op="setitem")
+    if mask is not None and mask.dtype == bool_ and v.ndim <= x.ndim - mask.ndim:
+        held = _shape.reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim))
+        return where(held, v, x)
+    k = _parsed(x, key)
+    selected = _put(x, k, v) if k.at else _shape.reshape(_broadcast(v, k.shape), k.sizes)
+    if k.sizes == x.shape and all(s == 1 for s in k.steps):
+        return selected
+    return update(x, selected, starts=k.starts, steps=k.steps)
+
+
+def _fitting(x: Tensor, value: TensorLike) -> Tensor:
+    v = coerce("setitem", x, value)[1]
+    if v.dtype != x.dtype:
+        raise DTypeError("setitem", got=f"{x.spec}, value {as_tensor(value).spec}",
+                         why="the elements would lose precision",
+                         fix=f"cast the value: tf.cast(v, {x.dtype.name!r})")
+    return v
+
+
+def _broadcast(v: Tensor, shape: Ints) -> Tensor:
+    extra = v.ndim - len(shape)
+    if extra > 0 and v.shape[:extra] == (1,) * extra:   # as NumPy allows in assignments
+        v = _shape.reshape(v, v.shape[extra:])
+    if v.ndim > len(shape) or any(n not in (1, m) for n, m in
+                                  zip(v.shape[::-1], shape[::-1], strict=False)):
+        raise ShapeError("setitem", got=f"value {v.spec} for {list(shape)}",
+                         why="the value does not broadcast to the elements it replaces",
+                         fix="reshape the value")
+    return _shape.broadcast_to(v, shape)
+
+
+def _put(x: Tensor, k: _Key, v: Tensor) -> Tensor:
+    """The slice of x that the key starts from, with v at the indices."""
+    rows, block = _rows(_sliced(x, k), k)
+    i = flat_index(*k.indices, sizes=block)
+    shape = (*rows.shape[:k.axis], *i.shape, *rows.shape[k.axis + 1:])
+    put = put_at(rows, _broadcast(v, shape), i, axis=k.axis)
+    moved = _shape.reshape(put, tuple(k.shape[a] for a in k.order))
+    return _shape.reshape(_shape.permute_dims(moved, _shape.inverse_order(k.order)), k.sizes)
+
+
+# ---- rebinding
+
+@linear(name="identity", spec=lambda x: x, adjoint=lambda g, x: g)
+def identity(x: Array) -> Array:
+    return x
+
+
+def setitem(x: Tensor, key: Any, value: TensorLike) -> None:
+    """Let the object x stand for its updated value from now on.
+
+    Recorders know a tensor by the object. So the old value goes on under a new object, and what
+    they learn is: old is x; new is computed from old; x is new.
+    """
+    records = dispatch.here.context.records
+    old = Tensor(x.value)
+    for record in records:
+        record((identity, (x,), dispatch.NO_ATTRS, old))
+    new = updated(old, key, value)
+    x.value = new.value
+    for record in records:
+        record((identity, (new,), dispatch.NO_ATTRS, x))

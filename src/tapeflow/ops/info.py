@@ -1,0 +1,115 @@
+"""What the dtypes are: the array API's data type functions."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from tapeflow import dtypes
+from tapeflow.dtypes import DType, as_dtype, promote, weak
+from tapeflow.errors import ArgumentError, DTypeError
+from tapeflow.tensor import TensorLike, as_tensor, is_number
+
+_KINDS: dict[str, tuple[DType, ...]] = {
+    "bool": (dtypes.bool_,), "signed integer": dtypes.SIGNED, "unsigned integer": dtypes.UNSIGNED,
+    "integral": dtypes.SIGNED + dtypes.UNSIGNED, "real floating": dtypes.FLOATING,
+    "complex floating": (), "numeric": dtypes.SIGNED + dtypes.UNSIGNED + dtypes.FLOATING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerInfo:
+    """The limits of an integer dtype."""
+
+    bits: int
+    max: int
+    min: int
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class FloatInfo:
+    """The limits of a floating dtype."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: DType
+
+
+def _dtype_of(x: Any, op: str) -> DType:
+    return as_dtype(getattr(x, "dtype", x), op)
+
+
+def isdtype(dtype: object, kind: object) -> bool:
+    """Whether `dtype` is `kind`: a dtype, the name of a kind such as "integral", or a tuple of these.
+
+    >>> isdtype("float32", ("integral", "real floating"))
+    True
+    """
+    if isinstance(kind, tuple):
+        return any(isdtype(dtype, k) for k in kind)
+    if isinstance(kind, str) and kind in _KINDS:
+        return as_dtype(dtype, "isdtype") in _KINDS[kind]
+    if isinstance(kind, str) and kind not in dtypes.OF_SHORT and kind not in {d.name for d in dtypes.SHORT}:
+        raise ArgumentError("isdtype", got=f"kind={kind!r}", why="there is no such kind",
+                            fix="use one of " + ", ".join(_KINDS))
+    return as_dtype(dtype, "isdtype") == as_dtype(kind, "isdtype")
+
+
+def finfo(dtype: object) -> FloatInfo:
+    """The limits of a floating dtype, or of that of a tensor."""
+    found = _dtype_of(dtype, "finfo")
+    if not dtypes.is_floating(found):
+        raise DTypeError("finfo", got=found.name, why="it is not floating", fix="use tf.iinfo")
+    limits = ml_dtypes.finfo(found)
+    return FloatInfo(limits.bits, float(limits.eps), float(limits.max), float(limits.min),
+                     float(limits.smallest_normal), found)
+
+
+def iinfo(dtype: object) -> IntegerInfo:
+    """The limits of an integer dtype, or of that of a tensor."""
+    found = _dtype_of(dtype, "iinfo")
+    if not dtypes.is_integer(found):
+        raise DTypeError("iinfo", got=found.name, why="it is not an integer", fix="use tf.finfo")
+    limits = np.iinfo(found)
+    return IntegerInfo(limits.bits, int(limits.max), int(limits.min), found)
+
+
+def result_type(*arrays_and_dtypes: TensorLike) -> DType:
+    """The dtype that these tensors, dtypes and Python numbers have in common.
+
+    Raises: DTypeError where the array API standard defines none.
+
+    >>> result_type("int8", "uint8", 3)
+    dtype('int16')
+    """
+    numbers = [x for x in arrays_and_dtypes if is_number(x)]
+    others = [_of(x) for x in arrays_and_dtypes if not is_number(x)]
+    if not others:
+        raise ArgumentError("result_type", got=f"{len(numbers)} numbers",
+                            why="Python numbers have no dtype of their own",
+                            fix="give at least one tensor or dtype")
+    common = others[0]
+    for dtype in others[1:]:
+        common = promote(common, dtype)
+    for number in numbers:
+        weak(number, common, "result_type")
+    return common
+
+
+def _of(x: Any) -> DType:
+    return as_dtype(x) if isinstance(x, str | type | np.dtype) else as_tensor(x).dtype
+
+
+def can_cast(from_: Any, to: object) -> bool:
+    """Whether promotion could turn `from_`, a dtype or a tensor, into `to`."""
+    source, target = _of(from_), as_dtype(to, "can_cast")
+    try:
+        return promote(source, target) == target
+    except DTypeError:
+        return False

@@ -1,0 +1,88 @@
+"""Cross entropies from logits, one loss an example."""
+from __future__ import annotations
+
+from tapeflow.dtypes import int64
+from tapeflow.errors import ShapeError
+from tapeflow.ops import create, reduce
+from tapeflow.ops import shape as _shape
+from tapeflow.ops.activation import log_softmax, softmax, softplus
+from tapeflow.ops.composite import composite
+from tapeflow.ops.elementwise import cast, coerce, where
+from tapeflow.ops.index import require_integer
+from tapeflow.ops.transcendental import exp, log
+from tapeflow.primitive import Tangents, require_floating
+from tapeflow.tensor import Tensor, TensorLike, as_tensor
+
+
+def _is_label(labels: Tensor, logits: Tensor) -> Tensor:
+    """bool[...,c]: which logit each label names."""
+    return _shape.expand_dims(labels, -1) == create.arange(logits.shape[-1])
+
+
+def _away(labels: Tensor, logits: Tensor) -> Tensor:
+    """The derivative of the loss: softmax, less 1 at the label."""
+    return softmax(logits) - cast(_is_label(labels, logits), logits.dtype)
+
+
+def _sparse_jvp(ts: Tangents, y: Tensor, labels: Tensor, logits: Tensor) -> Tensor | None:
+    return None if ts[1] is None else reduce.sum(ts[1] * _away(labels, logits), -1)
+
+
+# compiled, the maximum and the sum of exponentials are those of softmax in the derivative
+@composite(None, lambda g, y, labels, logits: _shape.expand_dims(g, -1) * _away(labels, logits),
+           jvp=_sparse_jvp)
+def _sparse(labels: Tensor, logits: Tensor) -> Tensor:
+    shifted = logits - reduce.max(logits, -1, keepdims=True)
+    own = reduce.sum(where(_is_label(labels, logits), shifted, 0.0), -1)
+    return log(reduce.sum(exp(shifted), -1)) - own
+
+
+def sparse_softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:
+    """-log softmax(logits)[label]: int[...], f[...,c] -> f[...].
+
+    A label that is not between 0 and c - 1 gives a loss without its own term.
+    Raises: ShapeError unless there is one label for each row of logits, DTypeError unless labels
+        are integers and logits floating.
+
+    >>> sparse_softmax_cross_entropy([0], [[0.0, 0.0]])
+    Tensor([0.6931472], f32[1])
+    """
+    labels = as_tensor(labels, op="sparse_softmax_cross_entropy")
+    logits = as_tensor(logits, op="sparse_softmax_cross_entropy")
+    require_integer("sparse_softmax_cross_entropy", labels.spec)
+    require_floating("sparse_softmax_cross_entropy", logits.spec)
+    if not logits.ndim or labels.shape != logits.shape[:-1] or not logits.shape[-1]:
+        raise ShapeError("sparse_softmax_cross_entropy", got=f"labels {labels.spec}, logits {logits.spec}",
+                         why="there must be one label for each row of logits",
+                         fix="give labels int[n] and logits f[n,c]; for one-hot labels use "
+                             "softmax_cross_entropy")
+    return _sparse(cast(labels, int64), logits)
+
+
+def softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:
+    """-sum(labels log softmax(logits)) over the last axis: f[...,c], f[...,c] -> f[...].
+
+    labels: the probability of each class, such as one-hot rows.
+    Raises: ShapeError unless both have one shape.
+    """
+    y, x = _alike("softmax_cross_entropy", labels, logits)
+    return -reduce.sum(y * log_softmax(x), -1)
+
+
+def sigmoid_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:
+    """-labels log sigmoid(logits) - (1 - labels) log(1 - sigmoid(logits)), element by element.
+
+    Raises: ShapeError unless both have one shape.
+    """
+    y, x = _alike("sigmoid_cross_entropy", labels, logits)
+    return softplus(x) - x * y
+
+
+def _alike(op: str, labels: TensorLike, logits: TensorLike) -> list[Tensor]:
+    y, x = coerce(op, labels, logits)
+    require_floating(op, x.spec)
+    if y.shape != x.shape:
+        raise ShapeError(op, got=f"labels {y.spec}, logits {x.spec}", why="the shapes differ",
+                         fix="give a label for each logit; for class numbers use "
+                             "sparse_softmax_cross_entropy")
+    return [y, x]

@@ -1,0 +1,261 @@
+"""Cutting tensors apart and putting them together."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tapeflow.errors import ArgumentError, DTypeError, ShapeError
+from tapeflow.ops import create
+from tapeflow.ops import shape as _shape
+from tapeflow.ops.elementwise import coerce, where
+from tapeflow.ops.joint import jointly_linear
+from tapeflow.primitive import View, linear
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number
+
+Ints = tuple[int, ...]
+
+
+# ---- slice and place, adjoint to each other
+
+def selection(starts: Ints, sizes: Ints, steps: Ints) -> tuple[slice, ...]:
+    """The slices that take `sizes` elements from `starts`, `steps` apart."""
+    def end(start: int, size: int, step: int) -> int | None:
+        stop = start + size * step
+        return None if stop < 0 else stop
+    return tuple(slice(a, end(a, n, s), s) for a, n, s in zip(starts, sizes, steps, strict=True))
+
+
+def _slice_layout(shape: Ints, offset: int, strides: Ints, /, **attrs: Ints) -> tuple[int, Ints]:
+    moved = offset + sum(a * s for a, s in zip(attrs["starts"], strides, strict=True))
+    return moved, tuple(a * s for a, s in zip(attrs["steps"], strides, strict=True))
+
+
+@linear(name="slice", spec=lambda x, *, starts, sizes, steps: Spec(sizes, x.dtype),
+        adjoint=lambda g, x, *, starts, sizes, steps: place(g, shape=x.shape, starts=starts,
+                                                            steps=steps),
+        lowering=View(_slice_layout))
+def slice_(x: Array, *, starts: Ints, sizes: Ints, steps: Ints) -> Array:
+    """`sizes` elements of x from `starts` on, `steps` apart."""
+    return x[selection(starts, sizes, steps)]
+
+
+@linear(name="place", spec=lambda x, *, shape, starts, steps: Spec(shape, x.dtype),
+        adjoint=lambda g, x, *, shape, starts, steps: slice_(g, starts=starts, sizes=x.shape,
+                                                             steps=steps))
+def place(x: Array, *, shape: Ints, starts: Ints, steps: Ints) -> Array:
+    """Zeros of `shape`, with x in them from `starts` on, `steps` apart."""
+    y = np.zeros(shape, x.dtype)
+    y[selection(starts, x.shape, steps)] = x
+    return y
+
+
+def flip(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
+    """x with its elements in reverse order along `axis`, by default along all axes."""
+    x = as_tensor(x, op="flip")
+    axes = _shape.normalize_axes("flip", axis, x.ndim)
+    starts = tuple(n - 1 if a in axes and n else 0 for a, n in enumerate(x.shape))
+    steps = tuple(-1 if a in axes else 1 for a in range(x.ndim))
+    return slice_(x, starts=starts, sizes=x.shape, steps=steps)
+
+
+def part(x: Tensor, axis: int, start: int, size: int) -> Tensor:
+    """`size` elements of x along `axis`, from `start` on."""
+    starts = tuple(start if a == axis else 0 for a in range(x.ndim))
+    sizes = tuple(size if a == axis else n for a, n in enumerate(x.shape))
+    return slice_(x, starts=starts, sizes=sizes, steps=(1,) * x.ndim)
+
+
+def pad(x: TensorLike, paddings: Sequence[Sequence[int]] | int, constant_value: float = 0) -> Tensor:
+    """x with `constant_value` before and after its elements.
+
+    Args:
+        x: any[...].
+        paddings: (before, after) for each axis; or one number for all.
+
+    Raises: ShapeError unless there is a pair for each axis, ArgumentError if one is negative.
+
+    >>> pad([1, 2], [(1, 2)])
+    Tensor([0, 1, 2, 0, 0], i64[5])
+    """
+    x = as_tensor(x, op="pad")
+    pairs = ([(paddings, paddings)] * x.ndim if isinstance(paddings, int)
+             else [(int(before), int(after)) for before, after in paddings])
+    if len(pairs) != x.ndim:
+        raise ShapeError("pad", got=f"{x.spec}, {len(pairs)} paddings",
+                         why="each axis needs a pair", fix="give (before, after) for each axis")
+    if any(n < 0 for pair in pairs for n in pair):
+        raise ArgumentError("pad", got=f"paddings {pairs}", why="a padding is not negative",
+                            fix="use a slice to cut elements off")
+    shape = tuple(before + n + after for n, (before, after) in zip(x.shape, pairs, strict=True))
+    where_to = {"shape": shape, "starts": tuple(before for before, _ in pairs), "steps": (1,) * x.ndim}
+    padded: Tensor = place(x, **where_to)
+    if constant_value == 0:
+        return padded
+    return where(place(create.ones(x.shape, dtype=bool), **where_to), padded, constant_value)
+
+
+def roll(x: TensorLike, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """x with its elements moved `shift` places along `axis`; what falls off enters at the start.
+
+    Without an axis the elements are moved as if in one row.
+    """
+    x = as_tensor(x, op="roll")
+    if axis is None:
+        flat = _shape.reshape(x, (x.size,))
+        return _shape.reshape(roll(flat, shift, 0), x.shape)
+    shifts = (shift,) if isinstance(shift, int) else tuple(shift)
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    if len(shifts) == 1:
+        shifts *= len(axes)
+    if len(shifts) != len(axes):
+        raise ArgumentError("roll", got=f"{len(shifts)} shifts, {len(axes)} axes",
+                            why="each axis needs a shift", fix="give as many shifts as axes")
+    for places, a in zip(shifts, axes, strict=True):
+        a = _shape.normalize_axis("roll", a, x.ndim)
+        n = x.shape[a]
+        by = places % n if n else 0
+        if by:
+            x = concat([part(x, a, n - by, by), part(x, a, 0, n - by)], axis=a)
+    return x
+
+
+# ---- concat
+
+def _concat_spec(*specs: Spec, axis: int) -> Spec:
+    first = specs[0]
+    others = [s.shape[:axis] + s.shape[axis + 1:] for s in specs]
+    if any(s.ndim != first.ndim for s in specs) or any(o != others[0] for o in others):
+        raise ShapeError("concat", got=", ".join(map(str, specs)),
+                         why=f"the sizes differ along axes other than {axis}",
+                         fix="make them equal, or concatenate along another axis")
+    if any(s.dtype != first.dtype for s in specs):
+        raise DTypeError("concat", got=", ".join(map(str, specs)), why="the dtypes differ",
+                         fix="cast them to one: tf.cast(x, tf.float32)")
+    length = sum(s.shape[axis] for s in specs)
+    return Spec((*first.shape[:axis], length, *first.shape[axis + 1:]), first.dtype)
+
+
+@jointly_linear(name="concat", spec=_concat_spec,
+                adjoint=lambda g, i, specs, *, axis: part(
+                    g, axis, sum(s.shape[axis] for s in specs[:i]), specs[i].shape[axis]))
+def _concat(*xs: Array, axis: int) -> Array:
+    """The inputs one after the other along `axis`."""
+    return np.concatenate(xs, axis)
+
+
+def concat(tensors: Sequence[TensorLike], axis: int | None = 0) -> Tensor:
+    """The tensors one after the other along `axis`; None: all flattened first.
+
+    Raises: ShapeError if other sizes differ, DTypeError if the dtypes do not promote, ArgumentError
+        without any tensor.
+
+    >>> concat([[1, 2], [3]])
+    Tensor([1, 2, 3], i64[3])
+    """
+    xs = _several("concat", tensors)
+    if axis is None:
+        xs = [_shape.reshape(x, (x.size,)) for x in xs]
+    along = _shape.normalize_axis("concat", axis or 0, xs[0].ndim)
+    return xs[0] if len(xs) == 1 else _concat(*xs, axis=along)
+
+
+def _several(op: str, tensors: Sequence[TensorLike]) -> list[Tensor]:
+    if isinstance(tensors, Tensor) or is_number(tensors):
+        raise ArgumentError(op, got=type(tensors).__name__, why=f"{op} takes a list of tensors",
+                            fix=f"write tf.{op}([x, y])")
+    if not len(tensors):
+        raise ArgumentError(op, got="no tensors", why=f"{op} needs at least one", fix="give one")
+    return coerce(op, *tensors)
+
+
+def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
+    """Tensors of one shape, along a new axis that stands at `axis` in the result.
+
+    Raises: ShapeError if the shapes differ.
+    """
+    xs = _several("stack", tensors)
+    if any(x.shape != xs[0].shape for x in xs):
+        raise ShapeError("stack", got=", ".join(str(x.spec) for x in xs), why="the shapes differ",
+                         fix="make them equal, or use tf.concat")
+    return concat([_shape.expand_dims(x, axis) for x in xs],
+                  _shape.normalize_axis("stack", axis, xs[0].ndim + 1))
+
+
+def add_n(tensors: Sequence[TensorLike]) -> Tensor:
+    """The sum of tensors of one shape."""
+    xs = _several("add_n", tensors)
+    if any(x.shape != xs[0].shape for x in xs):
+        raise ShapeError("add_n", got=", ".join(str(x.spec) for x in xs), why="the shapes differ",
+                         fix="make them equal, or use + to broadcast")
+    return sum(xs[1:], start=xs[0])
+
+
+def split(x: TensorLike, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """x cut along `axis`: a number of equal parts, or parts of the sizes given.
+
+    Raises: ShapeError if the parts do not fill the axis.
+    """
+    x = as_tensor(x, op="split")
+    axis = _shape.normalize_axis("split", axis, x.ndim)
+    n = x.shape[axis]
+    if isinstance(parts, int):
+        sizes = [n // parts] * parts if parts > 0 else []
+    else:
+        sizes = [int(size) for size in parts]
+    if sum(sizes) != n or any(size < 0 for size in sizes):
+        raise ShapeError("split", got=f"{x.spec}, parts {parts}, axis {axis}",
+                         why=f"the parts do not add up to {n}", fix="give sizes that do")
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [part(x, axis, start, size) for start, size in zip(starts, sizes, strict=True)]
+
+
+def unstack(x: TensorLike, axis: int = 0) -> list[Tensor]:
+    """The tensors that lie side by side along `axis`, which they lose."""
+    x = as_tensor(x, op="unstack")
+    axis = _shape.normalize_axis("unstack", axis, x.ndim)
+    return [_shape.squeeze(part(x, axis, i, 1), axis) for i in range(x.shape[axis])]
+
+
+def tile(x: TensorLike, repetitions: Sequence[int] | int) -> Tensor:
+    """x side by side with itself, `repetitions` times along each axis, counted from the last."""
+    x = as_tensor(x, op="tile")
+    times = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
+    ndim = max(x.ndim, len(times))
+    times = (1,) * (ndim - len(times)) + times
+    sizes = (1,) * (ndim - x.ndim) + x.shape
+    apart = [n for size in sizes for n in (1, size)]
+    repeated = [n for pair in zip(times, sizes, strict=True) for n in pair]
+    wide = _shape.broadcast_to(_shape.reshape(x, apart), repeated)
+    return _shape.reshape(wide, [t * n for t, n in zip(times, sizes, strict=True)])
+
+
+def moveaxis(x: TensorLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """x with the axes `source` moved to `destination`; the others stay in order."""
+    x = as_tensor(x, op="moveaxis")
+    sources = _ordered("moveaxis", source, x.ndim)
+    targets = _ordered("moveaxis", destination, x.ndim)
+    if len(sources) != len(targets):
+        raise ArgumentError("moveaxis", got=f"axes {source} to {destination}",
+                            why="each axis needs a place", fix="give as many places as axes")
+    places: dict[int, int] = dict(zip(targets, sources, strict=True))
+    rest = iter(a for a in range(x.ndim) if a not in sources)
+    return _shape.permute_dims(x, [places[a] if a in places else next(rest) for a in range(x.ndim)])
+
+
+def _ordered(op: str, axes: int | Sequence[int], ndim: int) -> list[int]:
+    return [_shape.normalize_axis(op, a, ndim) for a in ((axes,) if isinstance(axes, int) else axes)]
+
+
+def broadcast_arrays(*arrays: TensorLike) -> list[Tensor]:
+    """The arrays, each in the common shape."""
+    xs = [as_tensor(x, op="broadcast_arrays") for x in arrays]
+    shape: Any = _shape.broadcast_shapes("broadcast_arrays", *(x.spec for x in xs))
+    return [_shape.broadcast_to(x, shape) for x in xs]
+
+
+def flattened(x: Tensor) -> Tensor:
+    """x as a vector."""
+    return _shape.reshape(x, (math.prod(x.shape),))

@@ -1,0 +1,89 @@
+"""Means and variances taken out of activations, and lengths brought down."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tapeflow.ops import reduce
+from tapeflow.ops.arithmetic import clip, maximum, rsqrt
+from tapeflow.ops.movement import add_n
+from tapeflow.ops.reduce import safe_sqrt
+from tapeflow.primitive import require_floating
+from tapeflow.tensor import Axis, Tensor, TensorLike, as_tensor
+
+
+def moments(x: TensorLike, axis: Axis, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """Mean and variance (biased) of x over `axis`.
+
+    Raises: DTypeError unless x is floating.
+    """
+    x = as_tensor(x, op="moments")
+    require_floating("moments", x.spec)
+    center = reduce.mean(x, axis, keepdims=True)
+    away = x - center
+    variance = reduce.mean(away * away, axis, keepdims)
+    return (center if keepdims else reduce.mean(x, axis)), variance
+
+
+def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike, offset: TensorLike | None,
+                        scale: TensorLike | None, epsilon: float) -> Tensor:
+    """(x - mean) / sqrt(variance + epsilon) * scale + offset; all but x broadcast to x.
+
+    Source: Ioffe & Szegedy (2015), arXiv:1502.03167.
+    """
+    factor = rsqrt(as_tensor(variance, op="batch_normalization") + epsilon)
+    if scale is not None:
+        factor = factor * scale
+    y = (as_tensor(x, op="batch_normalization") - mean) * factor
+    return y if offset is None else y + offset
+
+
+def layer_normalization(x: TensorLike, scale: TensorLike | None = None, offset: TensorLike | None = None,
+                        axis: int | Sequence[int] = -1, epsilon: float = 1e-6) -> Tensor:
+    """x with mean 0 and variance 1 over `axis`, then scaled and offset.
+
+    Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450.
+    """
+    mean, variance = moments(x, axis, keepdims=True)
+    return batch_normalization(x, mean, variance, offset, scale, epsilon)
+
+
+def l2_normalize(x: TensorLike, axis: Axis = None, epsilon: float = 1e-12) -> Tensor:
+    """x / sqrt(max(sum(x²), epsilon)) over `axis`."""
+    x = as_tensor(x, op="l2_normalize")
+    return x * rsqrt(maximum(reduce.sum(x * x, axis, keepdims=True), epsilon))
+
+
+# ---- clipping
+
+def clip_by_value(x: TensorLike, clip_value_min: TensorLike, clip_value_max: TensorLike) -> Tensor:
+    """x brought between the two values: see clip."""
+    return clip(x, clip_value_min, clip_value_max)
+
+
+def _shrink(length: Tensor, limit: TensorLike) -> Tensor:
+    """What to multiply by, so that `length` is at most `limit`."""
+    return limit / maximum(length, limit)
+
+
+def clip_by_norm(x: TensorLike, clip_norm: TensorLike, axis: Axis = None) -> Tensor:
+    """x, scaled down where its length over `axis` exceeds `clip_norm`."""
+    x = as_tensor(x, op="clip_by_norm")
+    require_floating("clip_by_norm", x.spec)
+    return x * _shrink(safe_sqrt(reduce.sum(x * x, axis, keepdims=True)), clip_norm)
+
+
+def global_norm(tensors: Sequence[TensorLike | None]) -> Tensor:
+    """The length of all elements of the tensors together; None stands for no elements.
+
+    Its derivative at 0 is 0.
+    """
+    xs = [as_tensor(x, op="global_norm") for x in tensors if x is not None]
+    return safe_sqrt(add_n([reduce.sum(x * x) for x in xs]))
+
+
+def clip_by_global_norm(tensors: Sequence[TensorLike | None], clip_norm: TensorLike,
+                        use_norm: TensorLike | None = None) -> tuple[list[Tensor | None], Tensor]:
+    """The tensors, scaled down together where their common length exceeds `clip_norm`; and that length."""
+    norm = global_norm(tensors) if use_norm is None else as_tensor(use_norm, op="clip_by_global_norm")
+    factor = _shrink(norm, clip_norm)
+    return [None if x is None else as_tensor(x) * factor for x in tensors], norm

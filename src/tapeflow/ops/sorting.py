@@ -1,0 +1,169 @@
+"""Order: the largest, the sorted, and where they are."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tapeflow.dtypes import int64, promote
+from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.ops import create, gather, movement, reduce
+from tapeflow.ops import shape as _shape
+from tapeflow.ops.elementwise import cast
+from tapeflow.primitive import discrete
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+
+
+def _position_spec(op: str) -> Callable[..., Spec]:
+    def spec(x: Spec, *, axis: int) -> Spec:
+        if x.shape[axis] == 0:
+            raise ShapeError(op, got=f"{x}, axis {axis}", why="the axis has no elements",
+                             fix="check that it is not empty")
+        return Spec(x.shape[:axis] + x.shape[axis + 1:], int64)
+    return spec
+
+
+@discrete(name="argmax", spec=_position_spec("argmax"))
+def _argmax(x: Array, *, axis: int) -> Array:
+    return np.argmax(x, axis)
+
+
+@discrete(name="argmin", spec=_position_spec("argmin"))
+def _argmin(x: Array, *, axis: int) -> Array:
+    return np.argmin(x, axis)
+
+
+def _position(op: str, prim: Any, x: TensorLike, axis: int | None, keepdims: bool) -> Tensor:
+    x = as_tensor(x, op=op)
+    if axis is None:
+        y = prim(_shape.reshape(x, (x.size,)), axis=0)
+        return _shape.reshape(y, (1,) * x.ndim) if keepdims else y
+    axis = _shape.normalize_axis(op, axis, x.ndim)
+    y = prim(x, axis=axis)
+    return _shape.expand_dims(y, axis) if keepdims else y
+
+
+def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Where along `axis` the largest element is (the first of them), by default of all in a row.
+
+    Raises: ShapeError if there are no elements.
+
+    >>> argmax([[1, 5, 2], [7, 0, 7]], axis=1)
+    Tensor([1, 0], i64[2])
+    """
+    return _position("argmax", _argmax, x, axis, keepdims)
+
+
+def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Where along `axis` the smallest element is (the first of them), by default of all in a row.
+
+    Raises: ShapeError if there are no elements.
+    """
+    return _position("argmin", _argmin, x, axis, keepdims)
+
+
+@discrete(name="argsort", spec=lambda x, *, axis, descending: Spec(x.shape, int64))
+def _argsort(x: Array, *, axis: int, descending: bool) -> Array:
+    if not descending:
+        return np.argsort(x, axis, kind="stable")
+    backwards = np.argsort(np.flip(x, axis), axis, kind="stable")   # so that ties stay in order
+    return np.flip(x.shape[axis] - 1 - backwards, axis)
+
+
+def argsort(x: TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The indices that sort x along `axis`; equal elements always keep their order."""
+    x = as_tensor(x, op="argsort")
+    return _argsort(x, axis=_shape.normalize_axis("argsort", axis, x.ndim), descending=descending)
+
+
+def sort(x: TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """x with its elements in order along `axis`; NaNs stand last.
+
+    >>> sort([3, 1, 2], descending=True)
+    Tensor([3, 2, 1], i64[3])
+    """
+    x = as_tensor(x, op="sort")
+    axis = _shape.normalize_axis("sort", axis, x.ndim)
+    return gather.take_along_axis(x, argsort(x, axis, descending), axis)
+
+
+def top_k(x: TensorLike, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest elements along the last axis in descending order, and their indices.
+
+    Raises: ShapeError if the last axis has fewer than k elements.
+    """
+    x = as_tensor(x, op="top_k")
+    if not x.ndim or not 0 <= k <= x.shape[-1]:
+        raise ShapeError("top_k", got=f"{x.spec}, k {k}", why="the last axis has not so many elements",
+                         fix="choose a smaller k")
+    order = movement.part(argsort(x, -1, descending=True), x.ndim - 1, 0, k)
+    return gather.take_along_axis(x, order, -1), order
+
+
+def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
+    """Whether each target's prediction is among the k largest of its row: int[n], f[n,c] -> bool[n].
+
+    Ties with the k-th count. Raises: ShapeError unless there is a target a row.
+    """
+    t, p = as_tensor(targets, op="in_top_k"), as_tensor(predictions, op="in_top_k")
+    if p.ndim != 2 or t.shape != p.shape[:1]:
+        raise ShapeError("in_top_k", got=f"targets {t.spec}, predictions {p.spec}",
+                         why="there must be one target for each row", fix="give int[n] and f[n,c]")
+    own = gather.take_along_axis(p, _shape.expand_dims(t, 1), 1)
+    return reduce.count_nonzero(p > own, axis=1) < k
+
+
+@discrete(name="searchsorted", spec=lambda x, v, *, side: Spec(v.shape, int64))
+def _searchsorted(x: Array, v: Array, *, side: str) -> Array:
+    return np.searchsorted(x, v, side)   # type: ignore[call-overload, no-any-return]
+
+
+def searchsorted(x: TensorLike, values: TensorLike, side: str = "left",
+                 sorter: TensorLike | None = None) -> Tensor:
+    """Where in the ascending vector x the values would have to be inserted.
+
+    side: `left` puts a value before its equals, `right` after them.
+    """
+    x, v = as_tensor(x, op="searchsorted"), as_tensor(values, op="searchsorted")
+    if side not in ("left", "right"):
+        raise ArgumentError("searchsorted", got=f"side={side!r}", why="there is no such side",
+                            fix='use "left" or "right"')
+    if x.ndim != 1:
+        raise ShapeError("searchsorted", got=x.spec, why="only a vector can be searched",
+                         fix="flatten it, or search row by row")
+    if sorter is not None:
+        x = gather.take(x, sorter)
+    dtype = promote(x.dtype, v.dtype, "searchsorted")
+    return _searchsorted(cast(x, dtype), cast(v, dtype), side=side)
+
+
+# ---- sets, and other results whose size depends on the elements: in eager code only
+
+def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
+    """The indices of all elements that are not 0, one vector an axis; in eager code only."""
+    x = as_tensor(x, op="nonzero")
+    if not x.ndim:
+        raise ShapeError("nonzero", got=x.spec, why="a tensor without axes has no indices",
+                         fix="use x != 0")
+    return tuple(Tensor(i) for i in np.nonzero(x.concrete("nonzero")))
+
+
+def unique_values(x: TensorLike) -> Tensor:
+    """The different elements of x in ascending order; in eager code only."""
+    return create.asarray(np.unique(as_tensor(x, op="unique_values").concrete("unique_values"),
+                                    equal_nan=False))
+
+
+def unique_counts(x: TensorLike) -> tuple[Tensor, Tensor]:
+    """The different elements of x, and how often each occurs; in eager code only."""
+    values, counts = np.unique(as_tensor(x, op="unique_counts").concrete("unique_counts"),
+                               return_counts=True, equal_nan=False)
+    return Tensor(values), Tensor(counts.astype(np.int64))
+
+
+def unique_inverse(x: TensorLike) -> tuple[Tensor, Tensor]:
+    """The different elements of x, and for each element of x which it is; in eager code only."""
+    array = as_tensor(x, op="unique_inverse").concrete("unique_inverse")
+    values, inverse = np.unique(array, return_inverse=True, equal_nan=False)
+    return Tensor(values), Tensor(inverse.reshape(array.shape).astype(np.int64))

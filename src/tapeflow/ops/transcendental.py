@@ -1,0 +1,189 @@
+"""Exponentials, logarithms, powers, and the trigonometric and hyperbolic functions."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapeflow.errors import ArgumentError
+from tapeflow.ops._erf import erf_of
+from tapeflow.ops.arithmetic import positive, rsqrt, square
+from tapeflow.ops.elementwise import FLOATS, elementwise, where
+from tapeflow.tensor import Array, Tensor, TensorLike
+
+
+@elementwise("exp({x})", lambda y, x: y, of=FLOATS)
+def exp(x: Array) -> Array:
+    """e to the power x."""
+    return np.exp(x)
+
+
+@elementwise("expm1({x})", lambda y, x: y + 1.0, of=FLOATS)
+def expm1(x: Array) -> Array:
+    """exp(x) - 1, exact near 0."""
+    return np.expm1(x)
+
+
+@elementwise("log({x})", lambda y, x: 1.0 / x, of=FLOATS)
+def log(x: Array) -> Array:
+    """The natural logarithm of x; -inf at 0, NaN below."""
+    return np.log(x)
+
+
+@elementwise("log1p({x})", lambda y, x: 1.0 / (1.0 + x), of=FLOATS)
+def log1p(x: Array) -> Array:
+    """log(1 + x), exact near 0."""
+    return np.log1p(x)
+
+
+@elementwise("log2({x})", lambda y, x: (1 / math.log(2)) / x, of=FLOATS)
+def log2(x: Array) -> Array:
+    """The logarithm of x to base 2."""
+    return np.log2(x)
+
+
+@elementwise("log10({x})", lambda y, x: (1 / math.log(10)) / x, of=FLOATS)
+def log10(x: Array) -> Array:
+    """The logarithm of x to base 10."""
+    return np.log10(x)
+
+
+@elementwise("logaddexp({x}, {y})", lambda z, x, y: sigmoid(x - y), lambda z, x, y: sigmoid(y - x),
+             of=FLOATS)
+def logaddexp(x: Array, y: Array) -> Array:
+    """log(exp(x) + exp(y)), without overflow."""
+    return np.logaddexp(x, y)
+
+
+# ---- powers
+
+def _base_partial(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return y * _pow(x, where(y == 0, 1.0, y - 1))
+
+
+def _exponent_partial(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    vanishes = (x == 0) & (y >= 0)
+    return where(vanishes, 0.0, z * log(where(vanishes, 1.0, x)))
+
+
+@elementwise("pow({x}, {y})", _base_partial, _exponent_partial)
+def _pow(x: Array, y: Array) -> Array:
+    if y.dtype.kind == "i" and np.any(y < 0):
+        raise ArgumentError("pow", got=f"integers to the power {y.min()}",
+                            why="a negative power of an integer is no integer",
+                            fix="cast the base: tf.cast(x, tf.float32)")
+    return np.power(x, y)
+
+
+_PRODUCTS: dict[int, Any] = {
+    1: positive, 2: square, 3: lambda x: square(x) * x, 4: lambda x: square(square(x)),
+}
+
+
+def pow(x: TensorLike, y: TensorLike) -> Tensor:
+    """x to the power y; small whole powers are products.
+
+    Returns: the common shape and dtype. 0 to the power 0 is 1, and its derivatives are 0.
+    Raises: ArgumentError for a negative power of an integer.
+    """
+    if type(y) in (int, float) and y in _PRODUCTS and not isinstance(x, int | float):
+        return _PRODUCTS[int(y)](x)
+    return _pow(x, y)
+
+
+# ---- trigonometry
+
+@elementwise("sin({x})", lambda y, x: cos(x), of=FLOATS)
+def sin(x: Array) -> Array:
+    """The sine of x, in radians."""
+    return np.sin(x)
+
+
+@elementwise("cos({x})", lambda y, x: -sin(x), of=FLOATS)
+def cos(x: Array) -> Array:
+    """The cosine of x, in radians."""
+    return np.cos(x)
+
+
+@elementwise("tan({x})", lambda y, x: 1.0 + square(y), of=FLOATS)
+def tan(x: Array) -> Array:
+    """The tangent of x, in radians."""
+    return np.tan(x)
+
+
+@elementwise("asin({x})", lambda y, x: rsqrt(1.0 - square(x)), of=FLOATS)
+def asin(x: Array) -> Array:
+    """The angle whose sine is x; NaN outside [-1, 1]."""
+    return np.arcsin(x)
+
+
+@elementwise("acos({x})", lambda y, x: -rsqrt(1.0 - square(x)), of=FLOATS)
+def acos(x: Array) -> Array:
+    """The angle whose cosine is x; NaN outside [-1, 1]."""
+    return np.arccos(x)
+
+
+@elementwise("atan({x})", lambda y, x: 1.0 / (1.0 + square(x)), of=FLOATS)
+def atan(x: Array) -> Array:
+    """The angle whose tangent is x."""
+    return np.arctan(x)
+
+
+@elementwise("atan2({y}, {x})", lambda z, y, x: x / (square(x) + square(y)),
+             lambda z, y, x: -y / (square(x) + square(y)), of=FLOATS)
+def atan2(y: Array, x: Array) -> Array:
+    """The angle of the point (x, y), between -pi and pi."""
+    return np.arctan2(y, x)
+
+
+# ---- hyperbolic functions
+
+@elementwise("sinh({x})", lambda y, x: cosh(x), of=FLOATS)
+def sinh(x: Array) -> Array:
+    """The hyperbolic sine of x."""
+    return np.sinh(x)
+
+
+@elementwise("cosh({x})", lambda y, x: sinh(x), of=FLOATS)
+def cosh(x: Array) -> Array:
+    """The hyperbolic cosine of x."""
+    return np.cosh(x)
+
+
+@elementwise("tanh({x})", lambda y, x: 1.0 - square(y), of=FLOATS)
+def tanh(x: Array) -> Array:
+    """The hyperbolic tangent of x."""
+    return np.tanh(x)
+
+
+@elementwise("asinh({x})", lambda y, x: rsqrt(square(x) + 1.0), of=FLOATS)
+def asinh(x: Array) -> Array:
+    """The number whose hyperbolic sine is x."""
+    return np.arcsinh(x)
+
+
+@elementwise("acosh({x})", lambda y, x: rsqrt(square(x) - 1.0), of=FLOATS)
+def acosh(x: Array) -> Array:
+    """The number whose hyperbolic cosine is x; NaN below 1."""
+    return np.arccosh(x)
+
+
+@elementwise("atanh({x})", lambda y, x: 1.0 / (1.0 - square(x)), of=FLOATS)
+def atanh(x: Array) -> Array:
+    """The number whose hyperbolic tangent is x; NaN outside [-1, 1]."""
+    return np.arctanh(x)
+
+
+# ---- the logistic function and the error function
+
+@elementwise("sigmoid({x})", lambda y, x: y * (1.0 - y), of=FLOATS)
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x))."""
+    return np.reciprocal(1 + np.exp(-x))   # exp overflows to inf, whose reciprocal is 0, as it should be
+
+
+@elementwise("erf({x})", lambda y, x: (2 / math.sqrt(math.pi)) * exp(-square(x)), of=FLOATS)
+def erf(x: Array) -> Array:
+    """The error function of x: the probability that a normal variable of variance 1/2 is within ±x."""
+    return erf_of(x)

@@ -1,0 +1,252 @@
+"""Random numbers: `tf.random`.
+
+Bits come from Philox, which is a function of a key and a counter: Salmon et al., "Parallel random
+numbers: as easy as 1, 2, 3" (2011). The state is a Variable of two numbers: the seed, which is the
+key, and how many calls there were, which is the upper part of the counter, so that each call has
+2**64 blocks of its own. Ops read and advance it: eager and compiled code give the same numbers.
+"""
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tapeflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, int64
+from tapeflow.dtypes import is_floating as _is_floating
+from tapeflow.dtypes import is_integer as _is_integer
+from tapeflow.errors import ArgumentError, DTypeError
+from tapeflow import ops
+from tapeflow.primitive import discrete
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+from tapeflow.variable import Variable
+
+__all__ = ["Generator", "bernoulli", "choice", "normal", "permutation", "randint", "seed",
+           "truncated_normal", "uniform"]
+
+_Shape = int | Sequence[int]
+_STEP = np.array([0, 1], np.uint64)
+
+
+class Generator:
+    """A stream of random numbers of its own.
+
+    Args:
+        seed: any integer; without one it is chosen by the operating system.
+
+    >>> first, second = Generator(7), Generator(7)
+    >>> bool(uniform((), generator=first) == uniform((), generator=second))
+    True
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.state = Variable(_first_state(seed), trainable=False, name="generator")
+
+    def seed(self, seed: int) -> None:
+        """Begin the stream that belongs to `seed`."""
+        self.state.assign(_first_state(seed))
+
+    def draw(self) -> Tensor:
+        """The state of this call, u64[2], which no other call gets."""
+        state = self.state.value
+        self.state.assign(state + Tensor(_STEP))
+        return state
+
+
+def _first_state(seed: int | None) -> Array:
+    number = secrets.randbits(64) if seed is None else int(seed) % 2**64
+    return np.array([number, 0], np.uint64)
+
+
+_default = Generator()
+
+
+def seed(seed: int) -> None:
+    """Let the functions below, where they are given no generator, begin the stream of `seed`."""
+    _default.seed(seed)
+
+
+# ---- functions of the state
+
+def _bits(state: Array) -> np.random.Generator:
+    key, calls = state
+    counter = np.array([0, calls, 0, 0], np.uint64)
+    return np.random.Generator(np.random.Philox(counter=counter, key=np.array([key, 0], np.uint64)))
+
+
+def _shaped(state: Spec, *, shape: tuple[int, ...], dtype: DType, **_: int) -> Spec:
+    return Spec(shape, dtype)
+
+
+_SIGNIFICANT = {float16: 11, bfloat16: 8}
+
+
+@discrete(name="standard_uniform", spec=_shaped)
+def _standard_uniform(state: Array, *, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Numbers from 0 up to, but without, 1."""
+    if dtype in _SIGNIFICANT:   # rounding wider numbers would give 1
+        scale = 2 ** _SIGNIFICANT[dtype]
+        return (_bits(state).integers(scale, size=shape) / scale).astype(dtype)
+    return np.asarray(_bits(state).random(shape, dtype))
+
+
+@discrete(name="standard_normal", spec=_shaped)
+def _standard_normal(state: Array, *, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Numbers of mean 0 and variance 1."""
+    wide = dtype if dtype == float64 else float32
+    return np.asarray(_bits(state).standard_normal(shape, wide)).astype(dtype, copy=False)
+
+
+@discrete(name="standard_truncated_normal", spec=_shaped)
+def _standard_truncated_normal(state: Array, *, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Normal numbers between -2 and 2; those outside are drawn again."""
+    bits = _bits(state)
+    y = np.asarray(bits.standard_normal(math.prod(shape)))
+    while (outside := np.abs(y) > 2).any():
+        y[outside] = bits.standard_normal(np.count_nonzero(outside))
+    return y.reshape(shape).astype(dtype)
+
+
+@discrete(name="random_integers", spec=_shaped)
+def _random_integers(state: Array, *, shape: tuple[int, ...], dtype: DType, low: int, high: int) -> Array:
+    """Whole numbers from `low` up to, but without, `high`."""
+    return np.asarray(_bits(state).integers(low, high, shape, dtype))
+
+
+@discrete(name="random_order", spec=lambda state, *, count: Spec((count,), int64))
+def _random_order(state: Array, *, count: int) -> Array:
+    """The numbers from 0 to count - 1, in any order."""
+    return _bits(state).permutation(count)
+
+
+# ---- distributions
+
+def _sizes(op: str, shape: _Shape) -> tuple[int, ...]:
+    sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if any(n < 0 for n in sizes):
+        raise ArgumentError(op, got=f"shape {sizes}", why="a size is not negative",
+                            fix="give sizes of at least 0")
+    return sizes
+
+
+def _draw(generator: Generator | None) -> Tensor:
+    return (generator or _default).draw()
+
+
+def _float(op: str, dtype: Any) -> DType:
+    chosen = float32 if dtype is None else as_dtype(dtype, op)
+    if not _is_floating(chosen):
+        raise DTypeError(op, got=chosen.name, why="these numbers are floating",
+                         fix="use tf.random.randint, or cast the result")
+    return chosen
+
+
+def normal(shape: _Shape, mean: TensorLike = 0.0, stddev: TensorLike = 1.0, dtype: Any = None,
+           generator: Generator | None = None) -> Tensor:
+    """Normally distributed numbers, by default in float32. Gradients flow to mean and stddev."""
+    chosen = _float("normal", dtype)
+    x = _standard_normal(_draw(generator), shape=_sizes("normal", shape), dtype=chosen)
+    return _scaled(x, stddev, mean)
+
+
+def truncated_normal(shape: _Shape, mean: TensorLike = 0.0, stddev: TensorLike = 1.0, dtype: Any = None,
+                     generator: Generator | None = None) -> Tensor:
+    """Normally distributed numbers, those further than 2 stddev from the mean drawn again."""
+    chosen = _float("truncated_normal", dtype)
+    x = _standard_truncated_normal(_draw(generator), shape=_sizes("truncated_normal", shape), dtype=chosen)
+    return _scaled(x, stddev, mean)
+
+
+def uniform(shape: _Shape, minval: TensorLike = 0.0, maxval: TensorLike = 1.0, dtype: Any = None,
+            generator: Generator | None = None) -> Tensor:
+    """Evenly distributed numbers from `minval` up to `maxval`, by default in float32."""
+    chosen = _float("uniform", dtype)
+    x = _standard_uniform(_draw(generator), shape=_sizes("uniform", shape), dtype=chosen)
+    return _scaled(x, maxval if type(minval) is float and minval == 0.0 else maxval - minval, minval)
+
+
+def _scaled(x: Tensor, scale: TensorLike, shift: TensorLike) -> Tensor:
+    y = x if type(scale) is float and scale == 1.0 else x * scale
+    return y if type(shift) is float and shift == 0.0 else y + shift
+
+
+def bernoulli(shape: _Shape, p: TensorLike = 0.5, dtype: Any = None,
+              generator: Generator | None = None) -> Tensor:
+    """True with probability `p`, by default as bool."""
+    hits = uniform(shape, generator=generator) < p
+    return ops.cast(hits, bool_ if dtype is None else dtype)
+
+
+def randint(shape: _Shape, low: int, high: int, dtype: Any = None,
+            generator: Generator | None = None) -> Tensor:
+    """Whole numbers from `low` up to, but without, `high`, all equally likely; int64 by default.
+
+    Raises: ArgumentError if there is no such number, DTypeError unless the dtype is of integers.
+    """
+    chosen = int64 if dtype is None else as_dtype(dtype, "randint")
+    if not _is_integer(chosen):
+        raise DTypeError("randint", got=chosen.name, why="these numbers are integers",
+                         fix="use tf.random.uniform, or cast the result")
+    limits = np.iinfo(chosen)
+    if not limits.min <= low < high <= limits.max + 1:
+        raise ArgumentError("randint", got=f"low={low}, high={high}, {chosen.name}",
+                            why="there are no such numbers", fix="give low < high, both within the dtype")
+    return _random_integers(_draw(generator), shape=_sizes("randint", shape), dtype=chosen,
+                            low=int(low), high=int(high))
+
+
+def permutation(x: int | TensorLike, generator: Generator | None = None) -> Tensor:
+    """The numbers from 0 to x - 1 in any order, or the rows of a tensor x."""
+    if isinstance(x, int):
+        if x < 0:
+            raise ArgumentError("permutation", got=x, why="a count is not negative", fix="give x >= 0")
+        return _random_order(_draw(generator), count=x)
+    rows = as_tensor(x, op="permutation")
+    if not rows.ndim:
+        raise ArgumentError("permutation", got=rows.spec, why="a tensor without axes has no rows",
+                            fix="give a number, or a tensor with rows")
+    return ops.take(rows, _random_order(_draw(generator), count=rows.shape[0]), axis=0)
+
+
+def choice(x: int | TensorLike, shape: _Shape = (), replace: bool = True, p: TensorLike | None = None,
+           generator: Generator | None = None) -> Tensor:
+    """Rows of x, or numbers from 0 to x - 1, drawn at random.
+
+    Args:
+        x: a count, or a tensor with rows.
+        shape: how many are drawn.
+        replace: whether one may be drawn again.
+        p: how likely each is, f[n]; by default all are alike.
+
+    Raises: ArgumentError if there are not enough to draw without replacement.
+    """
+    sizes = _sizes("choice", shape)
+    count = x if isinstance(x, int) else as_tensor(x, op="choice").shape[0]
+    drawn = math.prod(sizes)
+    if not count or (not replace and drawn > count):
+        raise ArgumentError("choice", got=f"{drawn} of {count}", why="there are not so many",
+                            fix="draw fewer, or with replace=True")
+    if replace:
+        places = _with_replacement(sizes, count, p, generator)
+    else:
+        places = ops.reshape(_without_replacement(count, p, generator)[:drawn], sizes)   # type: ignore[index]
+    return places if isinstance(x, int) else ops.take(x, places, axis=0)
+
+
+def _with_replacement(sizes: tuple[int, ...], count: int, p: TensorLike | None,
+                      generator: Generator | None) -> Tensor:
+    if p is None:
+        return randint(sizes, 0, count, generator=generator)
+    limits = ops.cumsum(ops.cast(p, float64))
+    level = uniform(sizes, dtype=float64, generator=generator) * limits[-1]   # type: ignore[index]
+    return ops.searchsorted(limits, level, side="right")
+
+
+def _without_replacement(count: int, p: TensorLike | None, generator: Generator | None) -> Tensor:
+    if p is None:
+        return permutation(count, generator)
+    # the order of log p plus Gumbel noise is that of drawing one after the other
+    noise = -ops.log(-ops.log(uniform((count,), dtype=float64, generator=generator)))
+    return ops.argsort(ops.log(ops.cast(p, float64)) + noise, descending=True)
