@@ -1,10 +1,14 @@
 """Eager automatic differentiation for Python, compiled by a tracing JIT.
 
 >>> import tapeflow as tf
->>> tf.grad(lambda x: tf.tanh(x) * x)(0.5)
-Tensor(0.85534..., f32[])
+>>> tf.grad(lambda x: x * x * x)(2.0)
+Tensor(12., f32[])
 """
-from tapeflow import config, linalg, ops, random
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from tapeflow import config, errors, linalg, ops, random
 from tapeflow.autodiff.functional import (
     custom_gradient,
     grad,
@@ -16,7 +20,6 @@ from tapeflow.autodiff.functional import (
     vjp,
 )
 from tapeflow.autodiff.reverse import GradientTape
-from tapeflow.checkpoint import Checkpoint, CheckpointManager
 from tapeflow.dtypes import (
     bfloat16,
     float16,
@@ -32,9 +35,51 @@ from tapeflow.dtypes import (
     uint64,
 )
 from tapeflow.dtypes import bool_ as bool
+from tapeflow.jit.api import jit
 from tapeflow.ops import *
 from tapeflow.scope import name_scope
 from tapeflow.tensor import Tensor
 from tapeflow.variable import Variable
 
+if _TYPE_CHECKING:
+    from tapeflow import (
+        constraints,
+        datasets,
+        distributed,
+        initializers,
+        losses,
+        metrics,
+        nn,
+        optim,
+        regularizers,
+        summary,
+        testing,
+    )
+    from tapeflow.checkpoint import Checkpoint, CheckpointManager
+
 __version__ = "0.1.0"
+
+# Loaded at first use: what a program does not train, save or distribute it does not pay for.
+_ROOMS = ("constraints", "datasets", "distributed", "initializers", "losses", "metrics", "nn",
+          "optim", "regularizers", "summary", "testing")
+_LATER = {"Checkpoint": "checkpoint", "CheckpointManager": "checkpoint"}
+
+__all__ = [
+    *ops.__all__, *_ROOMS, *_LATER,
+    "GradientTape", "Tensor", "Variable", "bfloat16", "bool", "config", "custom_gradient", "errors",
+    "float16", "float32", "float64", "grad", "hessian", "int16", "int32", "int64", "int8",
+    "jacobian", "jit", "jvp", "linalg", "name_scope", "no_grad", "random", "uint16", "uint32",
+    "uint64", "uint8", "value_and_grad", "vjp",
+]   # fmt: skip
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _ROOMS:
+        return _import_module(f"tapeflow.{name}")
+    if name in _LATER:
+        return getattr(_import_module(f"tapeflow.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'tapeflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -110,13 +110,12 @@ class Explanation:
     __repr__ = __str__
 
 
-def why(entries: Mapping[Any, Any], key: Any) -> str:
+def why(earlier: Mapping[Any, Any], key: Any) -> str:
     """One line: what about the arguments was new when this trace was made."""
     structure, kinds = key
-    others = [other for other in entries if other != key]
-    if not others:
+    if not earlier:
         return "first call"
-    last_structure, last_kinds = others[-1]
+    last_structure, last_kinds = list(earlier)[-1]
     if structure != last_structure:
         return "another structure of arguments"
     changes = [f"argument {i}: {_show(old)} became {_show(new)}"

@@ -113,7 +113,7 @@ def _needs_elements(op: str) -> Callable[..., Spec]:
         if kind_of(x.dtype) == "bool":
             raise DTypeError(op, got=x, why=f"{op} is defined for numbers, not for bool",
                              fix="use tf.any or tf.all")
-        if any(x.shape[a] == 0 for a in axes):
+        if 0 in [x.shape[a] for a in axes]:   # any() is the op here
             raise ShapeError(op, got=x, why=f"the {op} of no elements does not exist",
                              fix="check that the axis is not empty")
         return Spec(drop(x, axes), x.dtype)

@@ -1,0 +1,237 @@
+"""Checkpoint: variables in one safetensors file, which is there whole or not at all."""
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tapeflow import dtypes
+from tapeflow.errors import ArgumentError, CheckpointError
+from tapeflow.optim.optimizer import Optimizer
+from tapeflow.tensor import Array, Spec, Tensor
+from tapeflow.variable import Variable
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+_DTYPES = {"BOOL": dtypes.bool_, "BF16": dtypes.bfloat16,
+           **{f"{kind}{bits}": dtypes.OF_SHORT[f"{kind.lower()}{bits}"]
+              for kind in "IUF" for bits in (8, 16, 32, 64) if (kind, bits) != ("F", 8)}}
+
+
+class Checkpoint:
+    """Saves and restores the variables of all that it is given.
+
+    Args:
+        parts: modules, optimizers, variables, anything with `named_variables()`, or lists and dicts
+            of them. The keyword begins the names: `model/hidden1/kernel`.
+
+    >>> import tempfile, tapeflow as tf
+    >>> weights = tf.Variable([1.0, 2.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = tf.Checkpoint(weights=weights).save(f"{folder}/weights.safetensors")
+    ...     _ = weights.assign([0.0, 0.0])
+    ...     restored = tf.Checkpoint(weights=weights).restore(path)
+    >>> weights.numpy().tolist(), restored
+    ([1.0, 2.0], ['weights'])
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        self.parts = parts
+        self.named_variables()   # a part that cannot be saved is an error now
+
+    def named_variables(self) -> dict[str, Variable]:
+        """All variables by name; the slots of optimizers below the names of what they train:
+        `optimizer/model/hidden1/kernel/m`."""
+        named = dict(self._trained())
+        names = {variable: name for name, variable in named.items()}
+        for key, optimizer in self._optimizers().items():
+            named.update(_below(key, optimizer.named_variables(names)))
+        return named
+
+    def _optimizers(self) -> dict[str, Optimizer]:
+        return {key: part for key, part in self.parts.items() if isinstance(part, Optimizer)}
+
+    def _trained(self) -> Iterator[tuple[str, Variable]]:
+        for key, part in self.parts.items():
+            if not isinstance(part, Optimizer):
+                yield from _named(key, part)
+
+    def save(self, path: PathLike) -> Path:
+        """Write one file, which replaces an earlier one only when it is whole; gives its path.
+
+        Raises: CheckpointError if it cannot be written, with the earlier one untouched.
+        """
+        from safetensors.numpy import save
+
+        target = Path(path)
+        data = save({name: v.numpy() for name, v in self.named_variables().items()})
+        try:
+            _write(target, data)
+        except OSError as error:
+            raise CheckpointError("save", got=str(target), why=f"it could not be written: {error}",
+                                  fix="make room, or save elsewhere; what was there before is whole"
+                                  ) from error
+        return target
+
+    def restore(self, path: PathLike, match: str | None = None,
+                rename: Mapping[str, str] | None = None, strict: bool = True) -> list[str]:
+        """Give the variables their values in the file, or none of them if anything is wrong.
+
+        Args:
+            path: a file of save(), or any safetensors file.
+            match: a regular expression; only names in which it is found take part.
+            rename: what parts of names in the file are called here: `{"old": "hidden1"}` takes
+                `model/old/kernel` for `model/hidden1/kernel`, and the optimizer's slots likewise.
+            strict: whether all names in the file must be known here, and the other way round.
+
+        Returns: the names that were restored.
+        Raises: CheckpointError that lists every name that is unknown, missing, or of another type;
+            or if the file is not whole.
+        """
+        arrays = _renamed(path, _read(Path(path)), rename or {})
+        arrays = {name: a for name, a in arrays.items() if match is None or re.search(match, name)}
+        self._build_slots(arrays)
+        own = {name: v for name, v in self.named_variables().items()
+               if match is None or re.search(match, name)}
+        common = [name for name in own if name in arrays]
+        problems = {f"in the file {_spec(arrays[name])}, here {own[name].spec}": [name]
+                    for name in common if _spec(arrays[name]) != own[name].spec}
+        if strict or not common:
+            problems["unknown here"] = sorted(arrays.keys() - own.keys())
+            problems["missing in the file"] = sorted(own.keys() - arrays.keys())
+        _refuse(path, problems, bool(common))
+        for name in common:
+            own[name].assign(Tensor(arrays[name]))
+        return common
+
+    def _build_slots(self, arrays: Mapping[str, Array]) -> None:
+        """Let the optimizers have the slots that the file has."""
+        for key, optimizer in self._optimizers().items():
+            optimizer.build([v for name, v in self._trained()
+                             if any(saved.startswith(f"{key}/{name}/") for saved in arrays)])
+
+
+class CheckpointManager:
+    """The last `keep` checkpoints, in one folder.
+
+    Raises: ArgumentError if `keep` is less than 1.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, folder: PathLike, keep: int = 5) -> None:
+        if keep < 1:
+            raise ArgumentError("CheckpointManager", got=f"keep={keep}",
+                                why="the newest checkpoint is always kept", fix="give 1 or more")
+        self.checkpoint, self.folder, self.keep = checkpoint, Path(folder), keep
+
+    def save(self, step: Any) -> Path:
+        """Save as number `step`, then delete what is older than the last `keep`."""
+        path = self.checkpoint.save(self.path(int(step)))
+        for old in self.steps()[:-self.keep]:
+            self.path(old).unlink(missing_ok=True)
+        return path
+
+    def restore_latest(self) -> int | None:
+        """Restore the checkpoint with the highest number; gives it, or None if there is none."""
+        steps = self.steps()
+        if not steps:
+            return None
+        self.checkpoint.restore(self.path(steps[-1]))
+        return steps[-1]
+
+    def steps(self) -> list[int]:
+        """The numbers of the checkpoints in the folder, in order."""
+        found = (re.fullmatch(r"checkpoint-(\d+)\.safetensors", path.name)
+                 for path in self.folder.glob("checkpoint-*"))
+        return sorted(int(matched[1]) for matched in found if matched)
+
+    def path(self, step: int) -> Path:
+        """Where checkpoint number `step` lies."""
+        return self.folder / f"checkpoint-{step:08d}.safetensors"
+
+
+def _named(name: str, part: Any) -> Iterator[tuple[str, Variable]]:
+    if isinstance(part, Variable):
+        yield name, part
+    elif hasattr(part, "named_variables"):
+        yield from _below(name, part.named_variables()).items()
+    elif isinstance(part, list | tuple | dict):
+        for key, item in part.items() if isinstance(part, dict) else enumerate(part):
+            yield from _named(f"{name}/{key}", item)
+    else:
+        raise ArgumentError("Checkpoint", got=f"{name}: {type(part).__name__}",
+                            why="it has no variables to save",
+                            fix="give modules, optimizers and variables, e.g. tf.Variable(0)")
+
+
+def _below(key: str, named: Mapping[str, Variable]) -> dict[str, Variable]:
+    return {f"{key}/{name}": variable for name, variable in named.items()}
+
+
+def _spec(array: Array) -> Spec:
+    return Spec(array.shape, array.dtype)
+
+
+def _renamed(path: PathLike, arrays: Mapping[str, Array], rename: Mapping[str, str],
+             ) -> dict[str, Array]:
+    renamed: dict[str, Array] = {}
+    for name, array in arrays.items():
+        new = f"/{name}/"
+        for old, own in rename.items():
+            new = new.replace(f"/{old}/", f"/{own}/")
+        if new[1:-1] in renamed:
+            raise CheckpointError("restore", got=f"{path}, rename={dict(rename)}",
+                                  why=f"two names in the file become {new[1:-1]!r}",
+                                  fix="rename the other one too")
+        renamed[new[1:-1]] = array
+    return renamed
+
+
+def _refuse(path: PathLike, problems: Mapping[str, list[str]], any_fits: bool) -> None:
+    """Raise CheckpointError if there are any problems, or nothing fits."""
+    lines = [f"\n    {what}: {', '.join(names)}" for what, names in problems.items() if names]
+    if lines or not any_fits:
+        raise CheckpointError(
+            "restore", got=str(path),
+            why=f"names do not fit:{''.join(lines)}" if lines else "no name is matched",
+            fix="choose names with match=, give new ones with rename=, or leave out what does not "
+                "fit with strict=False; a layer has its variables after its first call")
+
+
+def _read(path: Path) -> dict[str, Array]:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        found = deserialize(path.read_bytes())   # type: ignore[no-untyped-call]
+        return {name: np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+                for name, entry in found}
+    except FileNotFoundError as error:
+        raise CheckpointError("restore", got=str(path), why="there is no such file",
+                              fix="check the path") from error
+    except (SafetensorError, KeyError, OSError) as error:
+        raise CheckpointError("restore", got=str(path), why=f"this is no whole checkpoint: {error}",
+                              fix="restore an earlier one") from error
+
+
+def _write(target: Path, data: bytes) -> None:
+    """Write `data` beside `target`, let it reach the disk, then put it in the place of `target`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    if os.name == "posix":   # elsewhere a folder cannot be opened
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

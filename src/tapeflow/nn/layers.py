@@ -1,0 +1,137 @@
+"""Layers every net has: Dense, Dropout, Flatten, and Sequential to chain them."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tapeflow import constraints, initializers, ops, regularizers
+from tapeflow.constraints import Constraint
+from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.initializers import Initializer
+from tapeflow.nn import activations
+from tapeflow.nn.activations import Activation
+from tapeflow.nn.dropout import dropout
+from tapeflow.nn.module import Module
+from tapeflow.primitive import require_floating
+from tapeflow.regularizers import Regularizer
+from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
+from tapeflow.variable import Variable
+
+
+class Dense(Module):
+    """activation(x @ kernel + bias): f[..., k] -> f[..., units].
+
+    Args:
+        units: how many outputs.
+        activation: a name, such as "relu", or a function; None leaves the sum as it is.
+        use_bias: whether there is a bias, which starts at 0.
+        kernel_initializer: a name, such as "he_normal", or a function of (shape, dtype).
+        kernel_regularizer: a penalty on the kernel, which appears in `losses`.
+        kernel_constraint: a limit on the kernel, kept after each update.
+        name: its scope.
+
+    Raises: ArgumentError for unknown names or units < 1; at the first call ShapeError or DTypeError
+        unless the input is f[..., k].
+    """
+
+    kernel: Variable
+    bias: Variable | None
+
+    def __init__(self, units: int, activation: str | Activation | None = None,
+                 use_bias: bool = True, kernel_initializer: str | Initializer = "glorot_uniform",
+                 kernel_regularizer: str | Regularizer | None = None,
+                 kernel_constraint: str | Constraint | None = None,
+                 name: str | None = None) -> None:
+        super().__init__(name)
+        if units < 1:
+            raise ArgumentError("Dense", got=f"units={units}",
+                                why="a layer has at least one output",
+                                fix="give the number of outputs")
+        self.units = units
+        self.activation = activations.get(activation, "Dense")
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer, "Dense")
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, "Dense")
+        self.kernel_constraint = constraints.get(kernel_constraint, "Dense")
+
+    def build(self, x: Spec) -> None:
+        require_floating("Dense", x)
+        if not x.ndim:
+            raise ShapeError("Dense", got=x, why="an input without axes has no features",
+                             fix="give f[batch, features]")
+        shape = (x.shape[-1], self.units)
+        self.kernel = self.make_variable("kernel", lambda: self.kernel_initializer(shape, x.dtype))
+        self.kernel.constraint = self.kernel_constraint
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.make_variable("bias", lambda: ops.zeros(self.units, x.dtype))
+
+    def call(self, x: TensorLike) -> Tensor:
+        y = _times_matrix(as_tensor(x), self.kernel)
+        return self.activation(y if self.bias is None else y + self.bias)
+
+    def penalties(self) -> list[Tensor]:
+        return [self.kernel_regularizer(self.kernel)] if self.kernel_regularizer else []
+
+
+def _times_matrix(x: Tensor, kernel: Variable) -> Tensor:
+    """x @ kernel as one product of two matrices, whatever the leading axes of x."""
+    if x.ndim <= 2:
+        return ops.matmul(x, kernel)
+    rows = ops.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    return ops.reshape(ops.matmul(rows, kernel), (*x.shape[:-1], kernel.shape[-1]))
+
+
+class Dropout(Module):
+    """While training, each element is 0 with probability `rate`, else scaled by 1 / (1 - rate).
+
+    Source: Srivastava et al. (2014).
+    """
+
+    def __init__(self, rate: float, name: str | None = None) -> None:
+        super().__init__(name)
+        if not 0.0 <= rate < 1.0:
+            raise ArgumentError("Dropout", got=f"rate={rate}",
+                                why="it is the share that is dropped",
+                                fix="give a number from 0 up to, not including, 1")
+        self.rate = rate
+
+    def call(self, x: TensorLike, *, training: bool) -> Tensor:
+        return dropout(x, self.rate) if training and self.rate else as_tensor(x)
+
+
+class Flatten(Module):
+    """Each example as one row: any[n, ...] -> any[n, k]."""
+
+    def call(self, x: TensorLike) -> Tensor:
+        x = as_tensor(x)
+        if not x.ndim:
+            raise ShapeError("Flatten", got=x.spec, why="there is no axis of examples",
+                             fix="give any[batch, ...]")
+        return ops.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+
+class Sequential(Module):
+    """Layers one after another; functions of one tensor, such as tf.nn.relu, may stand among them.
+
+    >>> from tapeflow import nn
+    >>> model = nn.Sequential([nn.Dense(3, "relu", name="hidden"), nn.Dense(2, name="outputs")])
+    >>> model([[1.0, 2.0]]).shape, list(model.named_variables())
+    ((1, 2), ['hidden/kernel', 'hidden/bias', 'outputs/kernel', 'outputs/bias'])
+    """
+
+    def __init__(self, layers: Sequence[Callable[[Any], Any]] = (),
+                 name: str | None = None) -> None:
+        super().__init__(name)
+        self.layers = list(layers)
+        for layer in self.layers:
+            if not callable(layer):
+                raise ArgumentError("Sequential", got=f"{layer!r} among the layers",
+                                    why="a layer is a module or a function of one tensor",
+                                    fix="give layers, e.g. tf.nn.Dense(10)")
+
+    def call(self, x: TensorLike) -> Any:
+        for layer in self.layers:
+            x = layer(x)
+        return x

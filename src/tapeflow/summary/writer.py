@@ -1,0 +1,122 @@
+"""Writer: scalars, histograms, images, texts and graphs in a folder for TensorBoard."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from tapeflow.dtypes import as_dtype, float32, is_floating, uint8
+from tapeflow.errors import ArgumentError, ShapeError, StateError
+from tapeflow.summary.graph import graph_def
+from tapeflow.tensor import Array, TensorLike, as_tensor
+
+
+class Writer:
+    """Writes event files below `logdir`; `tensorboard --logdir ...` shows them. Use it by `with`.
+
+    Values may be tensors, variables, arrays or numbers, but not traced ones: return them from the
+    compiled function and write them outside.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, Writer(folder) as writer:
+    ...     writer.scalar("loss", 0.5, step=1)
+    """
+
+    def __init__(self, logdir: str | os.PathLike[str]) -> None:
+        from tensorboardX import SummaryWriter
+
+        self.logdir = Path(logdir)
+        self._writer: Any = SummaryWriter(str(self.logdir))
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def scalar(self, name: str, value: TensorLike, step: TensorLike) -> None:
+        """One number at one step. Raises: ArgumentError if it is more than one."""
+        self._open().add_scalar(name, float(as_tensor(value).item()), _step(step))
+
+    def histogram(self, name: str, values: TensorLike, step: TensorLike) -> None:
+        """How `values`, of any shape, are distributed."""
+        array = as_tensor(values).concrete("histogram")
+        if not array.size:
+            raise ArgumentError("histogram", got=f"{name}: no values",
+                                why="there is nothing to count", fix="leave out what is empty")
+        wide = array.astype(float32) if is_floating(as_dtype(array.dtype)) else array
+        self._open().add_histogram(name, wide, _step(step))
+
+    def image(self, name: str, image: TensorLike, step: TensorLike) -> None:
+        """An image [height, width], or with 1, 3 or 4 channels last; floats count from 0 to 1."""
+        array = as_tensor(image).concrete("image")
+        if array.ndim == 2:
+            array = array[..., np.newaxis]
+        if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+            raise ShapeError("image", got=f"{name}: {list(array.shape)}",
+                             why="an image is [height, width, channels], with 1, 3 or 4 channels",
+                             fix="write one image of a batch, channels last")
+        self._open().add_image(name, _bytes(array), _step(step), dataformats="HWC")
+
+    def text(self, name: str, text: str, step: TensorLike) -> None:
+        """A text in Markdown."""
+        self._open().add_text(name, text, _step(step))
+
+    def graph(self, jitted: Any, *args: Any) -> None:
+        """The graph of a compiled function for these arguments, as it was traced, by name scopes.
+
+        Raises: ArgumentError if `jitted` is not a compiled function.
+        """
+        if not hasattr(jitted, "lower"):
+            raise ArgumentError("graph", got=repr(jitted), why="this function has no graph",
+                                fix="compile it first: tf.jit(f)")
+        from tensorboardX.proto.event_pb2 import Event
+
+        lowered = jitted.lower(*args)
+        definition = graph_def(lowered.traced, [v.name for v in lowered.variables])
+        event = Event(graph_def=definition.SerializeToString())
+        self._open().file_writer.add_event(event)
+
+    def hparams(self, params: Mapping[str, bool | int | float | str],
+                metrics: Mapping[str, TensorLike] | None = None) -> None:
+        """The settings of this run, and what it reached, for the table of runs."""
+        from tensorboardX.summary import hparams
+
+        reached = {name: float(as_tensor(value).item()) for name, value in (metrics or {}).items()}
+        for part in hparams(dict(params), reached):
+            self._open().file_writer.add_summary(part)
+        for name, value in reached.items():
+            self.scalar(name, value, 0)
+
+    def flush(self) -> None:
+        """Let all that was written reach the file."""
+        self._open().flush()
+
+    def close(self) -> None:
+        """Write what is left; the writer cannot be used any more."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _open(self) -> Any:
+        if self._writer is None:
+            raise StateError("summary", got=f"a writer to {self.logdir} that was closed",
+                             why="its file is complete", fix="make a new writer")
+        return self._writer
+
+
+def _step(step: TensorLike) -> int:
+    return int(as_tensor(step).item())
+
+
+def _bytes(image: Array) -> Array:
+    """The image in u8; floats from 0 to 1 become 0 to 255."""
+    if is_floating(as_dtype(image.dtype)):
+        levels: Array = np.clip(image.astype(float32), 0.0, 1.0) * 255.0   # type: ignore[operator]
+        return np.rint(levels).astype(uint8)
+    return image.astype(uint8)
