@@ -127,13 +127,19 @@ def binary(prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
                 b = y.value
                 if a.dtype is b.dtype and a.shape == b.shape and a.dtype.kind in kinds:
                     tensor = _new(Tensor)
-                    value = context.quiet(array_fn, a, b)
+                    try:
+                        value = context.quiet(array_fn, a, b)
+                    except TypeError:   # a traced value that outlived its trace, as `general` says
+                        return general(x, y)
                     tensor.value = value if type(value) is _ndarray else np.asarray(value)
                     for record in context.records:
                         record((prim, (x, y), NO_ATTRS, tensor))
                     return tensor
             elif type(y) in numbers and a.dtype.kind == "f":
-                tensor = wrap(context.quiet(array_fn, a, y))
+                try:
+                    tensor = wrap(context.quiet(array_fn, a, y))
+                except TypeError:
+                    return general(x, y)
                 for record in context.records:
                     record((prim, (x, wrap(np.array(y, a.dtype))), NO_ATTRS, tensor))
                 return tensor
@@ -152,7 +158,10 @@ def reflected(prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
         if type(x) in numbers and type(y) is Tensor and context.tracer is None:
             b = y.value
             if b.dtype.kind == "f":
-                tensor = wrap(context.quiet(array_fn, x, b))
+                try:
+                    tensor = wrap(context.quiet(array_fn, x, b))
+                except TypeError:
+                    return general(x, y)
                 for record in context.records:
                     record((prim, (wrap(np.array(x, b.dtype)), y), NO_ATTRS, tensor))
                 return tensor

@@ -124,12 +124,12 @@ def hessian(f: Function, argnums: int = 0) -> Function:
 
 def _fresh(f: Function, args: Sequence[Any], chosen: Sequence[int]) -> list[Any]:
     """The arguments, those that are differentiated as tensors of their own: nothing else that is
-    the same object takes part."""
+    the same object takes part, and an outer tape sees where they come from."""
     if any(not -len(args) <= i < len(args) for i in chosen):
         raise ArgumentError("grad", got=f"argnums {tuple(chosen)} and {len(args)} arguments to {_name(f)}",
                             why="there is no such argument", fix="count positional arguments from 0")
     picked = {i % len(args) for i in chosen}
-    return [map_tree(lambda leaf: Tensor(as_tensor(leaf).value), a) if i in picked else a
+    return [map_tree(lambda leaf: ops.positive(as_tensor(leaf)), a) if i in picked else a
             for i, a in enumerate(args)]
 
 

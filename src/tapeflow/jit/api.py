@@ -6,19 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from tapeflow import dispatch
 from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError
-from tapeflow.jit import explain
-from tapeflow.jit.call import Compiled, Recorded
-from tapeflow.jit.trace import trace_state
 from tapeflow.ops.elementwise import Weak
 from tapeflow.tensor import Array, Spec, Tensor, as_tensor
 from tapeflow.tree import LEAF, Structure, flatten, unflatten
+
+if TYPE_CHECKING:   # the compiler is loaded by the first call: LLVM alone takes 60 ms
+    from tapeflow.jit.call import Compiled, Recorded
+    from tapeflow.jit.explain import Explanation, Lowered
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -139,18 +140,24 @@ class Jitted(Generic[P, R]):
 
     def _entry(self, args: Any, kwargs: Any, structure: Structure, kinds: tuple[Any, ...],
                passed: Sequence[Tensor]) -> Entry:
+        from tapeflow.jit import explain
+
         key = (structure, kinds)
         with self._lock:
             entry = self.programs.get(key)
             if entry is None:
-                entry = self.programs[key] = self._compile(structure, kinds)
+                entry = self._compile(structure, kinds)
                 entry.reason = explain.why(self.programs, key)
+                self.programs[key] = entry
             simple = not kwargs and all(type(x) is Tensor for x in args)
             if simple:
                 self._short[tuple(p for x in args for p in (x.shape, x.dtype))] = entry
             return entry
 
     def _compile(self, structure: Structure, kinds: tuple[Any, ...]) -> Entry:
+        from tapeflow.jit.call import Compiled
+        from tapeflow.jit.trace import trace_state
+
         start = time.perf_counter()
         results: list[Any] = []
 
@@ -174,17 +181,21 @@ class Jitted(Generic[P, R]):
 
     # ---- looking inside
 
-    def lower(self, *args: P.args, **kwargs: P.kwargs) -> explain.Lowered:
+    def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered:
         """The program for these arguments: `.graph .kernels .source .memory`."""
+        from tapeflow.jit.explain import Lowered
+
         leaves, structure = flatten((args, dict(kwargs)))
         kinds, passed = self._classify(leaves, structure)
-        return explain.Lowered(self._entry(args, kwargs, structure, kinds, passed).compiled)
+        return Lowered(self._entry(args, kwargs, structure, kinds, passed).compiled)
 
-    def explain(self, *args: P.args, **kwargs: P.kwargs) -> explain.Explanation:
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """The traces and why each happened, the program for these arguments before and after
         optimisation, its kernels, memory and times; prints as text."""
+        from tapeflow.jit.explain import Explanation
+
         lowered = self.lower(*args, **kwargs)
-        return explain.Explanation(self._name, [*self.programs.values()], lowered)
+        return Explanation(self._name, [*self.programs.values()], lowered)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method compiles with its instance as a static argument."""
@@ -217,6 +228,8 @@ class Entry:
 
     def record(self, passed: Sequence[Tensor]) -> Sequence[Tensor]:
         """The results of a call that tapes see: one node, whose derivative is compiled in turn."""
+        from tapeflow.jit.call import Recorded
+
         if self._recorded is None:
             self._recorded = Recorded(self.compiled, Jitted)
         return self.compiled.apply(self._recorded, passed)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from tapeflow.dtypes import DType, bool_
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.contract import Instruction, Product, fits
+from tapeflow.jit.passes.fused import is_literal
 from tapeflow.primitive import View
 
 Value = int | float
@@ -160,8 +161,8 @@ class _Absorber:
 
 
 def literals(graph: Graph) -> dict[Var, float]:
-    """Values that are one constant number everywhere."""
-    found = {v: float(a) for v, a in graph.constants.items() if not a.ndim}
+    """Values that are one number everywhere, which stands in the text of kernels."""
+    found = {v: float(a) for v, a in graph.constants.items() if is_literal(a)}
     for node in graph.nodes:
         if node.prim.name == "broadcast_to" and node.inputs[0] in found:
             found[node.outputs[0]] = found[node.inputs[0]]
