@@ -39,7 +39,7 @@ def graph_def(graph: Graph, variables: Sequence[str]) -> Any:
         where = {"line": node.line} if node.line else {}
         add(f"{node.scope}/{node.prim.name}".lstrip("/"), node.prim.name, node.inputs, node.outputs,
             {**node.attrs, **where})
-    add("outputs", "Return", graph.outputs, (), {})
+    add("return", "Return", graph.outputs, (), {})
     return GraphDef(node=nodes, versions=VersionDef(producer=22))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow.dtypes import as_dtype, float32, is_floating, uint8
-from tapeflow.errors import ArgumentError, ShapeError, StateError
+from tapeflow.errors import ArgumentError, MissingExtraError, ShapeError, StateError
 from tapeflow.summary.graph import graph_def
 from tapeflow.tensor import Array, TensorLike, as_tensor
 
@@ -61,6 +61,11 @@ class Writer:
             raise ShapeError("image", got=f"{name}: {list(array.shape)}",
                              why="an image is [height, width, channels], with 1, 3 or 4 channels",
                              fix="write one image of a batch, channels last")
+        try:
+            import PIL.Image  # noqa: F401   # tensorboardX draws with it, but does not bring it
+        except ImportError as error:
+            raise MissingExtraError("image", got=name, why="Pillow is not installed",
+                                    fix="pip install 'tapeflow[viz]'") from error
         self._open().add_image(name, _bytes(array), _step(step), dataformats="HWC")
 
     def text(self, name: str, text: str, step: TensorLike) -> None:
