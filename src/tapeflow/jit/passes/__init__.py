@@ -1,1 +1,21 @@
 """Passes over graphs, one a file: pure functions from Graph to Graph."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tapeflow.graph import Graph
+from tapeflow.jit.passes.cse import cse
+from tapeflow.jit.passes.dce import dce
+from tapeflow.jit.passes.epilogue import epilogue
+from tapeflow.jit.passes.fuse import fuse
+
+Pass = Callable[[Graph], Graph]
+
+PIPELINE: tuple[Pass, ...] = (dce, cse, epilogue, fuse, dce)
+
+
+def optimize(graph: Graph) -> Graph:
+    """`graph` after all passes."""
+    for run in PIPELINE:
+        graph = run(graph)
+    return graph

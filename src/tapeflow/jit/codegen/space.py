@@ -1,0 +1,79 @@
+"""The axes that a kernel loops over, as few as the layouts of its operands allow."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Strides = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One loop: how often, whether it is reduced, how far each operand moves by a step of it."""
+
+    extent: int
+    reduced: bool
+    strides: Strides
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Loops from outermost to innermost. A kernel shares out `outer` and runs `middle` and `inner`:
+
+        map      outer: all kept axes but the innermost      inner: the innermost
+        rows     outer: kept axes      middle: reduced ones  inner: the innermost, reduced
+        columns  outer: kept axes      middle: reduced ones  inner: the innermost, kept
+    """
+
+    outer: tuple[Axis, ...]
+    middle: tuple[Axis, ...]
+    inner: Axis
+
+    @property
+    def form(self) -> str:
+        return "rows" if self.inner.reduced else "columns" if self.middle else "map"
+
+
+def space_of(shape: Sequence[int], axes: Sequence[int], strides: Sequence[Strides]) -> Space:
+    """The loops over `shape`, reducing `axes`, for operands with these strides.
+
+    Axes of size 1 are dropped, and two become one where every operand steps evenly over both. The
+    innermost loop is the one that fewest operands step over with gaps; a reduction keeps the order
+    of its kept axes, in which its results lie.
+    """
+    loops = [Axis(n, a in axes, tuple(s[a] for s in strides))
+             for a, n in enumerate(shape) if n != 1]
+    if not loops:   # a single element: the strides do not matter
+        loops = [Axis(1, bool(axes), (1,) * len(strides))]
+    last_kept = max((a for a, loop in enumerate(loops) if not loop.reduced), default=-1)
+    free = [a for a, loop in enumerate(loops) if not axes or loop.reduced or a == last_kept]
+    best = min(free, key=lambda a: (_spread(loops[a]), -a))
+    loops.append(loops.pop(best))
+    merged = _merged(loops)
+    *rest, inner = merged
+    outer = tuple(a for a in rest if not a.reduced)
+    middle = tuple(a for a in rest if a.reduced)
+    return Space(outer, middle, inner)
+
+
+def _spread(axis: Axis) -> int:
+    """How many operands would be read or written with gaps if this were the innermost loop."""
+    return sum(s not in (0, 1) for s in axis.strides)
+
+
+def _merged(loops: Sequence[Axis]) -> list[Axis]:
+    merged = [loops[0]]
+    for axis in loops[1:]:
+        last = merged[-1]
+        even = all(s == t * axis.extent for s, t in zip(last.strides, axis.strides, strict=True))
+        if even and last.reduced == axis.reduced:
+            merged[-1] = Axis(last.extent * axis.extent, axis.reduced, axis.strides)
+        else:
+            merged.append(axis)
+    return merged
+
+
+def count(axes: Sequence[Axis]) -> int:
+    """How many steps nested loops over `axes` take."""
+    return math.prod(a.extent for a in axes)

@@ -1,0 +1,101 @@
+"""The body of a Fused node as lines of Python: one element of each value."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tapeflow.dtypes import DType, bool_, is_floating
+from tapeflow.graph import Node, Var
+from tapeflow.jit.passes.fused import Fused
+from tapeflow.primitive import Fold, Scalar
+
+
+def load(element: str, dtype: DType) -> str:
+    """`element` of memory as a value: a bool is a byte there."""
+    return f"bool({element})" if dtype == bool_ else element
+
+
+def literal(value: Any, dtype: DType) -> str:
+    """A number in the text of a kernel."""
+    if dtype == bool_:
+        return str(bool(value))
+    number = float(value) if is_floating(dtype) else int(value)
+    return f"{dtype.name}({number!r})"
+
+
+class Body:
+    """The values of a body by name, and the lines that compute them."""
+
+    def __init__(self, prim: Fused) -> None:
+        self.prim = prim
+        self.names: dict[Var, str] = {}
+        self._count = 0
+        for v, array in prim.body.constants.items():
+            self.names[v] = literal(array, v.dtype)
+
+    def name(self, v: Var) -> str:
+        """The name of `v`, given to it now if it has none."""
+        if v not in self.names:
+            self.names[v] = f"v{self._count}"
+            self._count += 1
+        return self.names[v]
+
+    def lines(self) -> Iterator[str]:
+        """An assignment for each value that is not a reduction's."""
+        for node in self.prim.body.nodes:
+            if node.prim.name == "broadcast_to":
+                self.names[node.outputs[0]] = self.names[node.inputs[0]]
+            elif isinstance(node.prim.lowering, Scalar):
+                yield f"{self.name(node.outputs[0])} = {self._expression(node, node.prim.lowering)}"
+
+    def _expression(self, node: Node[Var], lowering: Scalar) -> str:
+        inputs = dict(zip(node.prim.params, (self.names[v] for v in node.inputs), strict=False))
+        dtype = node.outputs[0].dtype
+        text = _filled(lowering.text, {**node.attrs, **inputs, "t": dtype.name})
+        return text if dtype.kind == "f" else f"{dtype.name}({text})"   # Numba widens integers
+
+    def folds(self) -> Iterator[tuple[str, Node[Var]]]:
+        """The reductions, each with the name of its accumulator."""
+        folds = [node for node in self.prim.body.nodes if isinstance(node.prim.lowering, Fold)]
+        return ((f"a{i}", node) for i, node in enumerate(folds))
+
+
+def start(fold: Fold, dtype: DType) -> str:
+    """Where a reduction to `dtype` starts."""
+    return _filled(fold.start, {"t": dtype.name, "lowest": _bound(dtype, -1),
+                                "highest": _bound(dtype, 1)})
+
+
+def _bound(dtype: DType, side: int) -> str:
+    """The least or the greatest value of a dtype."""
+    if is_floating(dtype):
+        return literal(side * math.inf, dtype)
+    if dtype == bool_:
+        return str(side > 0)
+    limits = np.iinfo(dtype.name)
+    return literal(limits.max if side > 0 else limits.min, dtype)
+
+
+def combined(fold: Fold, dtype: DType, a: str, x: str) -> str:
+    """`a` with `x` taken in. Sums and products of floats may be taken in any order, which lets a
+    loop carry as many of them as vectors hold."""
+    if is_floating(dtype) and fold.combine in _UNORDERED:
+        return f"{_UNORDERED[fold.combine]}({a}, {x})"
+    text = _filled(fold.combine, {"a": a, "x": x, "t": dtype.name})
+    return text if is_floating(dtype) else f"{dtype.name}({text})"
+
+
+_UNORDERED = {"{a} + {x}": "add_unordered", "{a} * {x}": "multiply_unordered"}
+
+
+def finished(fold: Fold, dtype: DType, a: str) -> str:
+    """The result of a reduction."""
+    return _filled(fold.finish, {"a": a, "t": dtype.name})
+
+
+def _filled(text: str, names: Mapping[str, Any]) -> str:
+    return text.format(**{name: value.name if isinstance(value, np.dtype) else value
+                          for name, value in names.items()})

@@ -1,0 +1,16 @@
+"""Dead code elimination."""
+from __future__ import annotations
+
+from tapeflow.graph import Graph, Node, Var
+
+
+def dce(graph: Graph) -> Graph:
+    """`graph` without nodes and constants that no output needs; effects are outputs too."""
+    needed: set[Var] = set(graph.outputs)
+    kept: list[Node[Var]] = []
+    for node in reversed(graph.nodes):
+        if not needed.isdisjoint(node.outputs):
+            kept.append(node)
+            needed.update(node.inputs)
+    constants = {v: a for v, a in graph.constants.items() if v in needed}
+    return Graph(graph.name, graph.inputs, tuple(reversed(kept)), graph.outputs, constants)

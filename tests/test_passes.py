@@ -1,0 +1,149 @@
+"""Passes: graph before, graph after."""
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tapeflow.graph import Graph, check, parse
+from tapeflow.jit.passes import optimize
+from tapeflow.jit.passes.cse import cse
+from tapeflow.jit.passes.dce import dce
+from tapeflow.jit.passes.fuse import fuse
+from tapeflow.jit.passes.fused import Fused
+from tapeflow.primitive import REGISTRY
+
+
+def graph(text: str) -> Graph:
+    parsed = parse(text, REGISTRY)
+    check(parsed)
+    return parsed
+
+
+def same(after: Graph, text: str) -> None:
+    check(after)
+    assert str(after) == str(graph(text))
+
+
+def bodies(after: Graph) -> list[str]:
+    """The ops of each fused node."""
+    check(after)
+    return [" ".join(node.prim.name for node in fused.prim.body.nodes) for fused in after.nodes
+            if isinstance(fused.prim, Fused)]
+
+
+def test_dce_keeps_what_an_output_needs():
+    same(dce(graph("graph f(x: f32[4]) { a: f32[4] = tanh(x)  b: f32[4] = exp(x)  return a }")),
+         "graph f(x: f32[4]) { a: f32[4] = tanh(x)  return a }")
+
+
+def test_dce_drops_constants_that_nothing_reads():
+    same(dce(graph("graph f(x: f32[4]) { c: f32[] = const 1.0  return x }")),
+         "graph f(x: f32[4]) { return x }")
+
+
+def test_cse_computes_equal_values_once():
+    same(cse(graph("graph f(x: f32[4]) { a: f32[4] = tanh(x)  b: f32[4] = tanh(x)  "
+                   "c: f32[4] = add(a, b)  return c }")),
+         "graph f(x: f32[4]) { a: f32[4] = tanh(x)  c: f32[4] = add(a, a)  return c }")
+
+
+def test_cse_sees_that_addition_commutes_and_subtraction_does_not():
+    same(cse(graph("graph f(x: f32[4], y: f32[4]) { a: f32[4] = add(x, y)  b: f32[4] = add(y, x)  "
+                   "c: f32[4] = subtract(x, y)  d: f32[4] = subtract(y, x)  return a, b, c, d }")),
+         "graph f(x: f32[4], y: f32[4]) { a: f32[4] = add(x, y)  c: f32[4] = subtract(x, y)  "
+         "d: f32[4] = subtract(y, x)  return a, a, c, d }")
+
+
+def test_cse_tells_attributes_and_the_signs_of_zeros_apart():
+    text = ("graph f(x: f32[2,2]) { c: f32[] = const 0.0  d: f32[] = const -0.0  "
+            "a: f32[2] = sum(x, axes=(0,))  b: f32[2] = sum(x, axes=(1,))  return a, b, c, d }")
+    same(cse(graph(text)), text)
+
+
+def test_cse_merges_equal_constants():
+    same(cse(graph("graph f() { c: f32[] = const 2.0  d: f32[] = const 2.0  return c, d }")),
+         "graph f() { c: f32[] = const 2.0  return c, c }")
+
+
+def test_a_chain_becomes_one_kernel_and_its_inner_values_are_not_stored():
+    after = fuse(graph("graph f(x: f32[4], y: f32[4]) { a: f32[4] = multiply(x, y)  "
+                       "b: f32[4] = tanh(a)  c: f32[4] = add(b, x)  return c }"))
+    assert bodies(after) == ["multiply tanh add"]
+    assert [v.name for v in after.nodes[0].outputs] == ["c"]
+
+
+def test_a_value_that_is_read_outside_is_an_output_of_its_kernel():
+    after = fuse(graph("graph f(x: f32[4,4]) { a: f32[4,4] = tanh(x)  b: f32[4,4] = exp(a)  "
+                       "c: f32[4,4] = matmul(a, b)  return c }"))
+    assert [v.name for v in after.nodes[0].outputs] == ["a", "b"]
+
+
+def test_a_reduction_is_fused_with_what_it_reduces():
+    after = fuse(graph("graph f(x: f32[4,8]) { a: f32[4,8] = exp(x)  s: f32[4] = sum(a, axes=(1,))  "
+                       "return s }"))
+    assert bodies(after) == ["exp sum"]
+
+
+def test_reductions_over_different_axes_are_different_kernels():
+    after = fuse(graph("graph f(x: f32[4,8]) { s: f32[4] = sum(x, axes=(1,))  "
+                       "t: f32[8] = sum(x, axes=(0,))  return s, t }"))
+    assert bodies(after) == ["sum", "sum"]
+
+
+def test_readers_of_one_value_share_a_kernel():
+    after = fuse(graph("graph f(x: f32[4], y: f32[4]) { a: f32[4] = tanh(x)  b: f32[4] = exp(x)  "
+                       "c: f32[4] = exp(y)  return a, b, c }"))
+    assert bodies(after) == ["tanh exp", "exp"]
+
+
+def test_fusion_never_makes_a_cycle():
+    after = fuse(graph("graph f(x: f32[4,4]) { a: f32[4,4] = tanh(x)  b: f32[4,4] = matmul(a, a)  "
+                       "c: f32[4,4] = add(a, b)  return c }"))
+    assert bodies(after) == ["tanh", "add"]
+
+
+def test_fusion_sees_a_cycle_through_a_group_that_has_members_on_both_sides():
+    """k reads x before the product and its exp after it; h reads k, so h must not join a."""
+    after = fuse(graph("graph f(x: f32[4,4], y: f32[4,4]) { a: f32[4,4] = tanh(x)  "
+                       "p: f32[4,4] = matmul(a, a)  k: f32[4,4] = exp(y)  "
+                       "l: f32[4,4] = add(y, p)  m: f32[4,4] = matmul(k, l)  "
+                       "h: f32[4,4] = add(m, x)  return h, l }"))
+    check(after)
+    assert bodies(after) == ["tanh", "exp add", "add"]
+
+
+def test_small_whole_numbers_are_literals_of_the_body():
+    after = dce(fuse(graph("graph f(x: f32[4]) { c: f32[] = const 2.0  "
+                           "d: f32[4] = broadcast_to(c, shape=(4,), axes=(0,))  "
+                           "a: f32[4] = multiply(x, d)  return a }")))
+    assert bodies(after) == ["broadcast_to multiply"]
+    assert not after.constants
+
+
+def test_value_and_gradients_of_an_activation_are_one_kernel():
+    """forward and backward of sum(tanh(x * a + b))."""
+    after = optimize(graph("""graph f(x: f32[9], a: f32[9], b: f32[9]) {
+      m: f32[9] = multiply(x, a)
+      z: f32[9] = add(m, b)
+      t: f32[9] = tanh(z)
+      s: f32[] = sum(t, axes=(0,))
+      one: f32[] = const 1.0
+      g: f32[9] = broadcast_to(one, shape=(9,), axes=(0,))
+      q: f32[9] = multiply(t, t)
+      d: f32[9] = subtract(g, q)
+      gx: f32[9] = multiply(d, a)
+      ga: f32[9] = multiply(d, x)
+      return s, gx, ga, d
+    }"""))
+    (node,) = after.nodes
+    assert sorted(v.name for v in node.inputs) == ["a", "b", "x"]
+    assert sorted(v.name for v in node.outputs) == ["d", "ga", "gx", "s"]
+
+
+@pytest.mark.parametrize("text", [
+    "graph f(x: f16[4]) { a: f16[4] = tanh(x)  return a }",
+    "graph f(x: bf16[4]) { a: f32[4] = cast(x, dtype=f32)  return a }",
+])
+def test_halves_are_left_alone(text: str):
+    assert re.sub(r"\s+", " ", str(fuse(graph(text)))) == re.sub(r"\s+", " ", str(graph(text)))
