@@ -4,6 +4,7 @@ No trace open: the primitive runs on arrays. A trace open: a node is written int
 way every recorder (tape or forward accumulator) is told, so that tracing and differentiating are
 independent of each other.
 """
+
 from __future__ import annotations
 
 import contextvars
@@ -38,8 +39,13 @@ class Recorder(Protocol):
 class Tracer(Protocol):
     """A graph that is being written."""
 
-    def emit(self, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any],
-             specs: tuple[Spec, ...]) -> tuple[Tensor, ...]: ...
+    def emit(
+        self,
+        prim: Primitive,
+        inputs: tuple[Tensor, ...],
+        attrs: Mapping[str, Any],
+        specs: tuple[Spec, ...],
+    ) -> tuple[Tensor, ...]: ...
 
     def read(self, variable: Any) -> Tensor: ...
 
@@ -54,7 +60,7 @@ class Context:
     def __init__(self) -> None:
         self.tracer: Tracer | None = None
         self.recorders: tuple[Recorder, ...] = ()
-        self.records: tuple[Callable[[Record], None], ...] = ()   # their record methods
+        self.records: tuple[Callable[[Record], None], ...] = ()  # their record methods
         # NumPy's floating-point warnings are off in this contextvars context. Running a function in
         # it costs 20 ns, np.errstate 780.
         silent = contextvars.copy_context()
@@ -77,32 +83,38 @@ _ndarray = np.ndarray
 
 
 def apply(prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any] = NO_ATTRS) -> Any:
-    """The output of `prim`, or the tuple of its outputs; recorded, and traced where a trace is open."""
+    """The output of `prim`, or a tuple of them; recorded, and traced where a trace is open."""
     context = here.context
-    outputs: Outputs
-    if context.tracer is None:
-        outputs = run(context, prim, inputs, attrs)
+    if context.tracer is not None:
+        outputs = _traced(context.tracer, prim, inputs, attrs)
     else:
-        specs = prim.output_specs(tuple(x.spec for x in inputs), attrs)
-        emitted = context.tracer.emit(prim, inputs, attrs, specs)
-        outputs = emitted if prim.multiple else emitted[0]
+        try:
+            if len(inputs) == 1:
+                value = context.quiet(prim.array_fn, inputs[0].value, **attrs)
+            else:
+                value = context.quiet(prim.array_fn, *[x.value for x in inputs], **attrs)
+        except (ValueError, TypeError, IndexError, AttributeError):
+            _explain(prim, inputs, attrs)
+            raise
+        outputs = tuple(map(wrap, value)) if prim.multiple else wrap(value)
     for record in context.records:
         record((prim, inputs, attrs, outputs))
     return outputs
 
 
-def run(context: Context, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Outputs:
-    """`prim` on arrays. Its shape rule runs only when the arrays do not fit, to say why."""
-    try:
-        value = context.quiet(prim.array_fn, *[x.value for x in inputs], **attrs)
-    except (ValueError, TypeError, IndexError, AttributeError):
-        for x in inputs:
-            x.concrete(prim.name)
-        prim.output_specs(tuple(x.spec for x in inputs), attrs)
-        raise
-    if prim.multiple:
-        return tuple(wrap(v) for v in value)
-    return wrap(value)
+def _traced(
+    tracer: Tracer, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]
+) -> Outputs:
+    specs = prim.output_specs(tuple(x.spec for x in inputs), attrs)
+    emitted = tracer.emit(prim, inputs, attrs, specs)
+    return emitted if prim.multiple else emitted[0]
+
+
+def _explain(prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> None:
+    """Raise what the shape rule says of inputs that the array function did not take."""
+    for x in inputs:
+        x.concrete(prim.name)
+    prim.output_specs(tuple(x.spec for x in inputs), attrs)
 
 
 def wrap(value: Any) -> Tensor:
@@ -112,10 +124,26 @@ def wrap(value: Any) -> Tensor:
     return tensor
 
 
-def binary(prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
-           ) -> Callable[[Any, Any], Tensor]:
-    """`prim`, defined for dtypes of these `kinds`, as an operator: two eager tensors of one type, or
-    such a tensor and a Python number, take a short way, all else `general`."""
+def unary(prim: Primitive, x: Tensor) -> Tensor:
+    """`prim` of one eager tensor of a dtype that fits: the short way of apply()."""
+    context = here.context
+    tensor = _new(Tensor)
+    try:
+        value = context.quiet(prim.array_fn, x.value)
+    except TypeError:  # a value of a trace that has ended
+        _explain(prim, (x,), NO_ATTRS)
+        raise
+    tensor.value = value if type(value) is _ndarray else np.asarray(value)
+    for record in context.records:
+        record((prim, (x,), NO_ATTRS, tensor))
+    return tensor
+
+
+def binary(
+    prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
+) -> Callable[[Any, Any], Tensor]:
+    """`prim`, defined for dtypes of these `kinds`, as an operator: two eager tensors of one type,
+    or such a tensor and a Python number, take a short way, all else `general`."""
     array_fn = prim.array_fn
     numbers = (float, int) if "f" in kinds else ()
 
@@ -129,7 +157,7 @@ def binary(prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
                     tensor = _new(Tensor)
                     try:
                         value = context.quiet(array_fn, a, b)
-                    except TypeError:   # a traced value that outlived its trace, as `general` says
+                    except TypeError:  # a traced value that outlived its trace, as `general` says
                         return general(x, y)
                     tensor.value = value if type(value) is _ndarray else np.asarray(value)
                     for record in context.records:
@@ -144,12 +172,14 @@ def binary(prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
                     record((prim, (x, wrap(np.array(y, a.dtype))), NO_ATTRS, tensor))
                 return tensor
         return general(x, y)
+
     return operator
 
 
-def reflected(prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
-              ) -> Callable[[Any, Any], Tensor]:
-    """`prim` as the operator of a value on its left, which is a Python number more often than not."""
+def reflected(
+    prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
+) -> Callable[[Any, Any], Tensor]:
+    """`prim` as the operator of a value on its left, mostly a Python number."""
     array_fn = prim.array_fn
     numbers = (float, int) if "f" in kinds else ()
 
@@ -166,6 +196,7 @@ def reflected(prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
                     record((prim, (wrap(np.array(x, b.dtype)), y), NO_ATTRS, tensor))
                 return tensor
         return general(x, y)
+
     return operator
 
 
@@ -192,7 +223,7 @@ def stop(recorder: Recorder) -> None:
     context.record_with(tuple(r for r in context.recorders if r is not recorder))
 
 
-class recording_only:   # noqa: N801   # a class: contextmanager would cost 1 us more
+class recording_only:  # a class: contextmanager would cost 1 us more
     """Inside, only `recorders` are told."""
 
     __slots__ = ("_context", "_previous", "_recorders")
@@ -216,7 +247,7 @@ def paused(recorder: Recorder) -> recording_only:
 
 @contextmanager
 def tracing(new_tracer: Tracer | None) -> Iterator[None]:
-    """Inside, ops are written to `new_tracer`; None suspends tracing, for values that outlive it."""
+    """Inside, ops go to `new_tracer`; None suspends tracing, for values that outlive it."""
     context = here.context
     previous, context.tracer = context.tracer, new_tracer
     try:

@@ -111,7 +111,7 @@ def weak(value: bool | int | float, like: DType, op: str) -> DType:
                          why=f"{type(value).__name__} does not fit {like.name}",
                          fix="cast the tensor first: tf.cast(x, tf.float32)")
     if isinstance(value, int) and is_integer(like):
-        limits = np.iinfo(like)
+        limits = np.iinfo(like.name)
         if not limits.min <= value <= limits.max:
             raise DTypeError(op, got=f"a {like.name} tensor and {value}",
                              why=f"{value} is not between {limits.min} and {limits.max}",

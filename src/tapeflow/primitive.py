@@ -12,6 +12,7 @@ differentiation:
 The elementwise kinds are in ops/elementwise.py, since they multiply. `lowering` says how the
 compiler makes code of an op; without one it runs the array function on the host.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -47,7 +48,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A reduction over the attribute `axes`: where it starts, how `{a}` takes in `{x}`, how it ends."""
+    """A reduction over the attribute `axes`: how it starts, how `{a}` takes in `{x}`, how it ends."""
 
     start: str
     combine: str
@@ -70,9 +71,17 @@ REGISTRY: dict[str, Primitive] = {}
 class Primitive:
     """One operation: meaning on arrays, shape rule, derivatives, lowering."""
 
-    def __init__(self, array_fn: Callable[..., Any], spec: SpecRule, *, name: str | None = None,
-                 adjoints: Sequence[Adjoint | None] = (), jvp: Callable[..., Any] | None = None,
-                 lowering: Lowering | None = None, multiple: bool = False):
+    def __init__(
+        self,
+        array_fn: Callable[..., Any],
+        spec: SpecRule,
+        *,
+        name: str | None = None,
+        adjoints: Sequence[Adjoint | None] = (),
+        jvp: Callable[..., Any] | None = None,
+        lowering: Lowering | None = None,
+        multiple: bool = False,
+    ):
         self.name = name or array_fn.__name__.rstrip("_")
         self.array_fn = array_fn
         self.spec_rule = spec
@@ -87,7 +96,9 @@ class Primitive:
     def params(self) -> list[str]:
         """Names of the inputs, as the definition spells them."""
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return [p.name for p in inspect.signature(self.array_fn).parameters.values() if p.kind in kinds]
+        return [
+            p.name for p in inspect.signature(self.array_fn).parameters.values() if p.kind in kinds
+        ]
 
     @property
     def is_differentiable(self) -> bool:
@@ -98,13 +109,29 @@ class Primitive:
         result = self.spec_rule(*specs, **attrs)
         return result if self.multiple else (result,)
 
-    def pull(self, gs: dispatch.Outputs, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any],
-             wanted: Sequence[bool]) -> list[Tensor | None]:
+    def pull(
+        self,
+        gs: dispatch.Outputs,
+        ys: dispatch.Outputs,
+        xs: tuple[Tensor, ...],
+        attrs: Mapping[str, Any],
+        wanted: Sequence[bool],
+    ) -> list[Tensor | None]:
         """The cotangents of the wanted inputs, from those of the outputs."""
-        return [adjoint(gs, ys, *xs, **attrs) if want and adjoint else None
-                for adjoint, want in zip(self.adjoints, wanted, strict=True)] if self.adjoints else [None] * len(xs)
+        adjoints = self.adjoints or (None,) * len(xs)
+        if attrs:
+            return [
+                rule(gs, ys, *xs, **attrs) if want and rule else None
+                for rule, want in zip(adjoints, wanted, strict=True)
+            ]
+        return [
+            rule(gs, ys, *xs) if want and rule else None
+            for rule, want in zip(adjoints, wanted, strict=True)
+        ]
 
-    def push(self, ts: Tangents, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Any:
+    def push(
+        self, ts: Tangents, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any]
+    ) -> Any:
         """The tangents of the outputs, from those of the inputs; None where they are zero."""
         if self.jvp_rule is None:
             return (None,) * len(ys) if isinstance(ys, tuple) else None
@@ -112,7 +139,7 @@ class Primitive:
 
     def __call__(self, *inputs: Tensor, **attrs: Any) -> Tensor:
         """The output; the few that have several give a tuple, through dispatch.apply."""
-        return dispatch.apply(self, inputs, attrs)   # type: ignore[no-any-return]
+        return dispatch.apply(self, inputs, attrs)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return self.name
@@ -135,50 +162,87 @@ def total(terms: Sequence[Tensor | None]) -> Tensor | None:
     return sum(there[1:], start=there[0]) if there else None
 
 
-def primitive(*, spec: SpecRule, adjoints: Sequence[Adjoint | None] = (),
-              jvp: Callable[..., Any] | None = None, lowering: Lowering | None = None,
-              multiple: bool = False, name: str | None = None) -> Definition:
+def primitive(
+    *,
+    spec: SpecRule,
+    adjoints: Sequence[Adjoint | None] = (),
+    jvp: Callable[..., Any] | None = None,
+    lowering: Lowering | None = None,
+    multiple: bool = False,
+    name: str | None = None,
+) -> Definition:
     """The general kind: `adjoints[i](g, y, *xs, **attrs)` and `jvp(tangents, y, *xs, **attrs)`.
 
     With several outputs g and y are tuples, and a cotangent that nothing sent is None.
     """
-    return lambda fn: _define(fn, spec, name=name, adjoints=adjoints, jvp=jvp, lowering=lowering,
-                              multiple=multiple)
+    return lambda fn: _define(
+        fn, spec, name=name, adjoints=adjoints, jvp=jvp, lowering=lowering, multiple=multiple
+    )
 
 
-def linear(*, spec: SpecRule, adjoint: Callable[..., Tensor], lowering: Lowering | None = None,
-           name: str | None = None) -> Definition:
+def linear(
+    *,
+    spec: SpecRule,
+    adjoint: Callable[..., Tensor],
+    lowering: Lowering | None = None,
+    name: str | None = None,
+) -> Definition:
     """An op linear in its one input; `adjoint(g, x_spec, **attrs)` is its transpose."""
+
     def define(fn: Callable[..., Any]) -> Primitive:
         def jvp(ts: Tangents, y: Tensor, x: Tensor, **attrs: Any) -> Any:
             return dispatch.apply(prim, (_present(ts[0]),), attrs)
 
-        prim = _define(fn, spec, name=name, lowering=lowering, jvp=jvp,
-                       adjoints=(lambda g, y, x, **attrs: adjoint(g, x.spec, **attrs),))
+        prim = _define(
+            fn,
+            spec,
+            name=name,
+            lowering=lowering,
+            jvp=jvp,
+            adjoints=(lambda g, y, x, **attrs: adjoint(g, x.spec, **attrs),),
+        )
         return prim
+
     return define
 
 
-def bilinear(*, spec: SpecRule, adjoints: tuple[Callable[..., Tensor], Callable[..., Tensor]],
-             lowering: Lowering | None = None, name: str | None = None) -> Definition:
+def bilinear(
+    *,
+    spec: SpecRule,
+    adjoints: tuple[Callable[..., Tensor], Callable[..., Tensor]],
+    lowering: Lowering | None = None,
+    name: str | None = None,
+) -> Definition:
     """An op linear in each of its two inputs; `adjoints[i](g, a, b, **attrs)`."""
+
     def define(fn: Callable[..., Any]) -> Primitive:
         def jvp(ts: Tangents, y: Tensor, a: Tensor, b: Tensor, **attrs: Any) -> Tensor | None:
             ta, tb = ts
-            return total([None if ta is None else dispatch.apply(prim, (ta, b), attrs),
-                          None if tb is None else dispatch.apply(prim, (a, tb), attrs)])
+            return total(
+                [
+                    None if ta is None else dispatch.apply(prim, (ta, b), attrs),
+                    None if tb is None else dispatch.apply(prim, (a, tb), attrs),
+                ]
+            )
 
         def adjoint(rule: Callable[..., Tensor]) -> Adjoint:
             return lambda g, y, a, b, **attrs: rule(g, a, b, **attrs)
 
-        prim = _define(fn, spec, name=name, lowering=lowering, jvp=jvp,
-                       adjoints=tuple(map(adjoint, adjoints)))
+        prim = _define(
+            fn, spec, name=name, lowering=lowering, jvp=jvp, adjoints=tuple(map(adjoint, adjoints))
+        )
         return prim
+
     return define
 
 
-def discrete(*, spec: SpecRule, lowering: Lowering | None = None, multiple: bool = False,
-             name: str | None = None) -> Definition:
+def discrete(
+    *,
+    spec: SpecRule,
+    lowering: Lowering | None = None,
+    multiple: bool = False,
+    name: str | None = None,
+) -> Definition:
     """An op through which no gradient flows, such as argmax."""
     return lambda fn: _define(fn, spec, name=name, lowering=lowering, multiple=multiple)
 
@@ -191,6 +255,9 @@ def _present(t: Tensor | None) -> Tensor:
 def require_floating(op: str, *specs: Spec) -> None:
     """Raise DTypeError unless all of `specs` are of floating dtypes."""
     if not all(is_floating(s.dtype) for s in specs):
-        raise DTypeError(op, got=", ".join(map(str, specs)),
-                         why=f"{op} is defined for floating dtypes only",
-                         fix="cast the input: tf.cast(x, tf.float32)")
+        raise DTypeError(
+            op,
+            got=", ".join(map(str, specs)),
+            why=f"{op} is defined for floating dtypes only",
+            fix="cast the input: tf.cast(x, tf.float32)",
+        )

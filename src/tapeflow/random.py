@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from tapeflow import ops
 from tapeflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, int64
 from tapeflow.dtypes import is_floating as _is_floating
 from tapeflow.dtypes import is_integer as _is_integer
 from tapeflow.errors import ArgumentError, DTypeError
-from tapeflow import ops
 from tapeflow.primitive import discrete
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 from tapeflow.variable import Variable
@@ -83,20 +83,24 @@ def _shaped(state: Spec, *, shape: tuple[int, ...], dtype: DType, **_: int) -> S
 _SIGNIFICANT = {float16: 11, bfloat16: 8}
 
 
+def _wide(dtype: DType) -> Literal["float32", "float64"]:
+    """The dtype that NumPy draws in."""
+    return "float64" if dtype == float64 else "float32"
+
+
 @discrete(name="standard_uniform", spec=_shaped)
 def _standard_uniform(state: Array, *, shape: tuple[int, ...], dtype: DType) -> Array:
     """Numbers from 0 up to, but without, 1."""
     if dtype in _SIGNIFICANT:   # rounding wider numbers would give 1
         scale = 2 ** _SIGNIFICANT[dtype]
-        return (_bits(state).integers(scale, size=shape) / scale).astype(dtype)
-    return np.asarray(_bits(state).random(shape, dtype))
+        return np.asarray(_bits(state).integers(scale, size=shape) / scale, dtype)
+    return np.asarray(_bits(state).random(shape, _wide(dtype)))
 
 
 @discrete(name="standard_normal", spec=_shaped)
 def _standard_normal(state: Array, *, shape: tuple[int, ...], dtype: DType) -> Array:
     """Numbers of mean 0 and variance 1."""
-    wide = dtype if dtype == float64 else float32
-    return np.asarray(_bits(state).standard_normal(shape, wide)).astype(dtype, copy=False)
+    return np.asarray(_bits(state).standard_normal(shape, _wide(dtype))).astype(dtype, copy=False)
 
 
 @discrete(name="standard_truncated_normal", spec=_shaped)
@@ -110,7 +114,8 @@ def _standard_truncated_normal(state: Array, *, shape: tuple[int, ...], dtype: D
 
 
 @discrete(name="random_integers", spec=_shaped)
-def _random_integers(state: Array, *, shape: tuple[int, ...], dtype: DType, low: int, high: int) -> Array:
+def _random_integers(state: Array, *, shape: tuple[int, ...], dtype: DType, low: int,
+                     high: int) -> Array:
     """Whole numbers from `low` up to, but without, `high`."""
     return np.asarray(_bits(state).integers(low, high, shape, dtype))
 
@@ -151,11 +156,12 @@ def normal(shape: _Shape, mean: TensorLike = 0.0, stddev: TensorLike = 1.0, dtyp
     return _scaled(x, stddev, mean)
 
 
-def truncated_normal(shape: _Shape, mean: TensorLike = 0.0, stddev: TensorLike = 1.0, dtype: Any = None,
-                     generator: Generator | None = None) -> Tensor:
+def truncated_normal(shape: _Shape, mean: TensorLike = 0.0, stddev: TensorLike = 1.0,
+                     dtype: Any = None, generator: Generator | None = None) -> Tensor:
     """Normally distributed numbers, those further than 2 stddev from the mean drawn again."""
     chosen = _float("truncated_normal", dtype)
-    x = _standard_truncated_normal(_draw(generator), shape=_sizes("truncated_normal", shape), dtype=chosen)
+    sizes = _sizes("truncated_normal", shape)
+    x = _standard_truncated_normal(_draw(generator), shape=sizes, dtype=chosen)
     return _scaled(x, stddev, mean)
 
 
@@ -164,7 +170,8 @@ def uniform(shape: _Shape, minval: TensorLike = 0.0, maxval: TensorLike = 1.0, d
     """Evenly distributed numbers from `minval` up to `maxval`, by default in float32."""
     chosen = _float("uniform", dtype)
     x = _standard_uniform(_draw(generator), shape=_sizes("uniform", shape), dtype=chosen)
-    return _scaled(x, maxval if type(minval) is float and minval == 0.0 else maxval - minval, minval)
+    from_zero = type(minval) is float and minval == 0.0
+    return _scaled(x, maxval if from_zero else maxval - minval, minval)
 
 
 def _scaled(x: Tensor, scale: TensorLike, shift: TensorLike) -> Tensor:
@@ -189,10 +196,11 @@ def randint(shape: _Shape, low: int, high: int, dtype: Any = None,
     if not _is_integer(chosen):
         raise DTypeError("randint", got=chosen.name, why="these numbers are integers",
                          fix="use tf.random.uniform, or cast the result")
-    limits = np.iinfo(chosen)
+    limits = np.iinfo(chosen.name)
     if not limits.min <= low < high <= limits.max + 1:
         raise ArgumentError("randint", got=f"low={low}, high={high}, {chosen.name}",
-                            why="there are no such numbers", fix="give low < high, both within the dtype")
+                            why="there are no such numbers",
+                            fix="give low < high, both within the dtype")
     return _random_integers(_draw(generator), shape=_sizes("randint", shape), dtype=chosen,
                             low=int(low), high=int(high))
 
@@ -201,7 +209,8 @@ def permutation(x: int | TensorLike, generator: Generator | None = None) -> Tens
     """The numbers from 0 to x - 1 in any order, or the rows of a tensor x."""
     if isinstance(x, int):
         if x < 0:
-            raise ArgumentError("permutation", got=x, why="a count is not negative", fix="give x >= 0")
+            raise ArgumentError("permutation", got=x, why="a count is not negative",
+                                fix="give x >= 0")
         return _random_order(_draw(generator), count=x)
     rows = as_tensor(x, op="permutation")
     if not rows.ndim:
@@ -210,8 +219,8 @@ def permutation(x: int | TensorLike, generator: Generator | None = None) -> Tens
     return ops.take(rows, _random_order(_draw(generator), count=rows.shape[0]), axis=0)
 
 
-def choice(x: int | TensorLike, shape: _Shape = (), replace: bool = True, p: TensorLike | None = None,
-           generator: Generator | None = None) -> Tensor:
+def choice(x: int | TensorLike, shape: _Shape = (), replace: bool = True,
+           p: TensorLike | None = None, generator: Generator | None = None) -> Tensor:
     """Rows of x, or numbers from 0 to x - 1, drawn at random.
 
     Args:
@@ -231,7 +240,7 @@ def choice(x: int | TensorLike, shape: _Shape = (), replace: bool = True, p: Ten
     if replace:
         places = _with_replacement(sizes, count, p, generator)
     else:
-        places = ops.reshape(_without_replacement(count, p, generator)[:drawn], sizes)   # type: ignore[index]
+        places = ops.reshape(_without_replacement(count, p, generator)[:drawn], sizes)
     return places if isinstance(x, int) else ops.take(x, places, axis=0)
 
 
@@ -240,7 +249,7 @@ def _with_replacement(sizes: tuple[int, ...], count: int, p: TensorLike | None,
     if p is None:
         return randint(sizes, 0, count, generator=generator)
     limits = ops.cumsum(ops.cast(p, float64))
-    level = uniform(sizes, dtype=float64, generator=generator) * limits[-1]   # type: ignore[index]
+    level = uniform(sizes, dtype=float64, generator=generator) * limits[-1]
     return ops.searchsorted(limits, level, side="right")
 
 

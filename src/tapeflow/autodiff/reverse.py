@@ -1,43 +1,56 @@
 """Reverse mode: pullback() walks records backwards; GradientTape gathers them."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from tapeflow import dispatch, ops
-from tapeflow.dispatch import Outputs, Record
+from tapeflow.dispatch import Record
 from tapeflow.dtypes import is_floating
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError, StateError
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
-from tapeflow.tree import flatten, map_tree, unflatten
+from tapeflow.tree import flatten, unflatten
 from tapeflow.variable import Variable
 
-Gradients = dict[int, Tensor]   # by id of the tensor that each belongs to; the records keep it alive
+Gradients = dict[int, Tensor]  # by id of the tensor that each belongs to; the records keep it alive
 
 
-def pullback(records: Sequence[Record], targets: Sequence[Tensor], cotangents: Sequence[Tensor],
-             sources: Sequence[Tensor]) -> list[Tensor | None]:
+def pullback(
+    records: Sequence[Record],
+    targets: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
+    sources: Sequence[Tensor],
+) -> list[Tensor | None]:
     """Carry the cotangents of `targets` back to each of `sources`; None where nothing arrives.
 
     Adjoints are made of ops, so an outer tape or a tracer sees them too: second derivatives and
-    traced backward passes need no further code.
+    traced backward passes need no further code. A source that was rebound (x[i] = v) stands for
+    what it was first.
     """
     kept = {id(s) for s in sources}
     on_path, active = _between(records, kept)
     grads: Gradients = {}
+    passed: Gradients = {}  # what went through a source to those that it was computed from
     for y, g in zip(targets, cotangents, strict=True):
-        _add(grads, y, g)
+        grads[id(y)] = g if id(y) not in grads else grads[id(y)] + g
     for prim, inputs, attrs, outputs in reversed(on_path):
-        g = _taken(grads, outputs, kept)
-        if g is None:
+        arrived: Any
+        if type(outputs) is tuple:
+            arrived = _taken_together(grads, outputs, kept, passed)
+        else:
+            arrived = grads.pop(id(outputs), None)
+            if id(outputs) in kept and arrived is not None:
+                passed[id(outputs)] = arrived
+        if arrived is None:
             continue
-        wanted = [id(x) in active for x in inputs]
-        for x, gx in zip(inputs, prim.pull(g, outputs, inputs, attrs, wanted), strict=True):
+        keys = [id(x) for x in inputs]
+        pulled = prim.pull(arrived, outputs, inputs, attrs, [key in active for key in keys])
+        for key, gx in zip(keys, pulled):  # noqa: B905   # strict costs a tenth of the loop
             if gx is not None:
-                _add(grads, x, gx)
-    return [grads.get(id(s)) for s in sources]
+                known = grads.get(key)
+                grads[key] = gx if known is None else known + gx
+    return [grads.get(id(s), passed.get(id(s))) for s in sources]
 
 
 def _between(records: Sequence[Record], sources: set[int]) -> tuple[list[Record], set[int]]:
@@ -48,24 +61,22 @@ def _between(records: Sequence[Record], sources: set[int]) -> tuple[list[Record]
             if id(x) in active:
                 on_path.append(record)
                 outputs = record[3]
-                active.update(map(id, outputs if type(outputs) is tuple else (outputs,)))
+                if type(outputs) is tuple:
+                    active.update(map(id, outputs))
+                else:
+                    active.add(id(outputs))
                 break
     return on_path, active
 
 
-def _add(grads: Gradients, x: Tensor, g: Tensor) -> None:
-    known = grads.get(id(x))
-    grads[id(x)] = g if known is None else known + g
-
-
-def _taken(grads: Gradients, outputs: Outputs, kept: set[int]) -> Any:
-    """What arrived at the outputs of a record; given up, unless they are themselves sources."""
-    def take(y: Tensor) -> Tensor | None:
-        return grads.get(id(y)) if id(y) in kept else grads.pop(id(y), None)
-
-    if type(outputs) is not tuple:
-        return take(outputs)   # type: ignore[arg-type]   # a tensor, as `type is` does not narrow
-    gs = tuple(take(y) for y in outputs)
+def _taken_together(
+    grads: Gradients, outputs: tuple[Tensor, ...], kept: set[int], passed: Gradients
+) -> tuple[Tensor | None, ...] | None:
+    """What arrived at several outputs of one record; None if nothing did."""
+    gs = tuple(grads.pop(id(y), None) for y in outputs)
+    passed.update(
+        (id(y), g) for y, g in zip(outputs, gs, strict=True) if g is not None and id(y) in kept
+    )
     return gs if any(g is not None for g in gs) else None
 
 
@@ -91,8 +102,8 @@ class GradientTape:
         self._records: list[Record] | None = []
         self.record = self._records.append
         self._watched: dict[int, Tensor] = {}
-        self._reads: dict[int, list[Tensor]] = {}   # by id of a variable: what it held when read
-        self._variables: list[Variable] = []        # their ids stay valid while they live
+        self._reads: dict[int, list[Tensor]] = {}  # by id of a variable: what it held when read
+        self._variables: list[Variable] = []  # their ids stay valid while they live
 
     def __enter__(self) -> GradientTape:
         dispatch.start(self)
@@ -107,8 +118,12 @@ class GradientTape:
             if isinstance(x, Variable):
                 self._note(x, x.value)
             elif not isinstance(x, Tensor):
-                raise DTypeError("watch", got=type(x).__name__, why="only tensors can be watched",
-                                 fix="make one first: x = tf.asarray(x)")
+                raise DTypeError(
+                    "watch",
+                    got=type(x).__name__,
+                    why="only tensors can be watched",
+                    fix="make one first: x = tf.asarray(x)",
+                )
             else:
                 _differentiable("watch", x)
                 self._watched[id(x)] = x
@@ -124,8 +139,13 @@ class GradientTape:
         if not any(value is t for t in seen):
             seen.append(value)
 
-    def gradient(self, target: Any, sources: Any, output_gradients: Any = None,
-                 unconnected_gradients: Literal["none", "zero"] = "none") -> Any:
+    def gradient(
+        self,
+        target: Any,
+        sources: Any,
+        output_gradients: Any = None,
+        unconnected_gradients: Literal["none", "zero"] = "none",
+    ) -> Any:
         """d sum(target) / d source for each of `sources`, in their structure.
 
         Args:
@@ -145,11 +165,17 @@ class GradientTape:
             cotangents = _seeds(targets, output_gradients)
             found = self._pull(records, targets, cotangents, leaves)
             if unconnected_gradients == "zero":
-                found = [ops.zeros_like(x) if g is None else g
-                         for x, g in zip(leaves, found, strict=True)]
+                found = [
+                    ops.zeros_like(x) if g is None else g
+                    for x, g in zip(leaves, found, strict=True)
+                ]
             elif unconnected_gradients != "none":
-                raise ArgumentError("gradient", got=f"unconnected_gradients={unconnected_gradients!r}",
-                                    why="there is no such choice", fix='use "none" or "zero"')
+                raise ArgumentError(
+                    "gradient",
+                    got=f"unconnected_gradients={unconnected_gradients!r}",
+                    why="there is no such choice",
+                    fix='use "none" or "zero"',
+                )
         return unflatten(structure, found)
 
     def jacobian(self, target: TensorLike, sources: Any) -> Any:
@@ -162,25 +188,44 @@ class GradientTape:
         leaves, structure = flatten(sources)
         _differentiable("jacobian", y)
         with dispatch.paused(self):
-            rows = [self._pull(records, [y], [ops.reshape(ops.one_hot(i, y.size, dtype=y.dtype), y.shape)],
-                               leaves) for i in range(y.size)]
-            columns = [_stacked(y, x, column) for x, column in
-                       zip(leaves, zip(*rows, strict=True) if rows else [()] * len(leaves), strict=True)]
+            rows = [
+                self._pull(
+                    records,
+                    [y],
+                    [ops.reshape(ops.one_hot(i, y.size, dtype=y.dtype), y.shape)],
+                    leaves,
+                )
+                for i in range(y.size)
+            ]
+            columns = [
+                _stacked(y, x, column)
+                for x, column in zip(
+                    leaves, zip(*rows, strict=True) if rows else [()] * len(leaves), strict=True
+                )
+            ]
         return unflatten(structure, columns)
 
     def _open_records(self) -> list[Record]:
         records = self._records
         if records is None:
-            raise StateError("gradient", got="a second call on a tape that is not persistent",
-                             why="a tape forgets what it recorded once gradient() was called",
-                             fix="use GradientTape(persistent=True)")
+            raise StateError(
+                "gradient",
+                got="a second call on a tape that is not persistent",
+                why="a tape forgets what it recorded once gradient() was called",
+                fix="use GradientTape(persistent=True)",
+            )
         if not self.persistent:
             dispatch.stop(self)
             self._records = None
         return records
 
-    def _pull(self, records: Sequence[Record], targets: list[Tensor], cotangents: list[Tensor],
-              leaves: Sequence[Any]) -> list[Tensor | None]:
+    def _pull(
+        self,
+        records: Sequence[Record],
+        targets: list[Tensor],
+        cotangents: list[Tensor],
+        leaves: Sequence[Any],
+    ) -> list[Tensor | None]:
         tensors = [self._tensors_of(leaf, records) for leaf in leaves]
         grads = iter(pullback(records, targets, cotangents, [t for ts in tensors for t in ts]))
         totals: list[Tensor | None] = []
@@ -194,9 +239,12 @@ class GradientTape:
         if isinstance(leaf, Variable):
             return self._reads.get(id(leaf), [])
         if not isinstance(leaf, Tensor):
-            raise DTypeError("gradient", got=f"a source of type {type(leaf).__name__}",
-                             why="only tensors and variables can be sources",
-                             fix="watch a tensor: x = tf.asarray(x); tape.watch(x)")
+            raise DTypeError(
+                "gradient",
+                got=f"a source of type {type(leaf).__name__}",
+                why="only tensors and variables can be sources",
+                fix="watch a tensor: x = tf.asarray(x); tape.watch(x)",
+            )
         _differentiable("gradient", leaf)
         return [leaf] if self._is_watched(leaf, records) else []
 
@@ -215,16 +263,23 @@ def _seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:
     given = [as_tensor(g) for g in flatten(output_gradients)[0]]
     for y, g in zip(targets, given, strict=True):
         if y.shape != g.shape:
-            raise ShapeError("gradient", got=f"target {y.spec}, output gradient {g.spec}",
-                             why="an output gradient has the shape of its target",
-                             fix="broadcast it: tf.broadcast_to(g, target.shape)")
+            raise ShapeError(
+                "gradient",
+                got=f"target {y.spec}, output gradient {g.spec}",
+                why="an output gradient has the shape of its target",
+                fix="broadcast it: tf.broadcast_to(g, target.shape)",
+            )
     return [ops.cast(g, y.dtype) for y, g in zip(targets, given, strict=True)]
 
 
 def _differentiable(op: str, x: Tensor) -> None:
     if not is_floating(x.dtype):
-        raise DTypeError(op, got=x.spec, why="only floating tensors have gradients",
-                         fix="cast it before the tape: tf.cast(x, tf.float32)")
+        raise DTypeError(
+            op,
+            got=x.spec,
+            why="only floating tensors have gradients",
+            fix="cast it before the tape: tf.cast(x, tf.float32)",
+        )
 
 
 def _stacked(y: Tensor, x: Any, rows: Sequence[Tensor | None]) -> Tensor | None:

@@ -8,7 +8,8 @@ import numpy as np
 from tapeflow.tensor import Array
 
 # erf(x) = x P(x²) for |x| < 1: the Taylor series, whose 20 terms give all digits of a double
-_SERIES = [2 / math.sqrt(math.pi) * (-1) ** k / (math.factorial(k) * (2 * k + 1)) for k in range(20)]
+_SERIES = [2 / math.sqrt(math.pi) * (-1) ** k / (math.factorial(k) * (2 * k + 1))
+           for k in range(20)]
 # erf(x) = 1 - exp(-x²) t Q(u) for 1 <= x <= 6, where t = 1 / (1 + x / 2), and u is t stretched from
 # [1/4, 2/3] to [-1, 1]; Q fits exp(x²) erfc(x) / t at 400 Chebyshev nodes. Greatest error: 2 ulp.
 _TAIL = [

@@ -6,7 +6,17 @@ from typing import Any
 
 from tapeflow import dispatch
 from tapeflow.errors import ShapeError
-from tapeflow.ops import arithmetic, index, linalg, logic, movement, reduce, shape, sorting, transcendental
+from tapeflow.ops import (
+    arithmetic,
+    index,
+    linalg,
+    logic,
+    movement,
+    reduce,
+    shape,
+    sorting,
+    transcendental,
+)
 from tapeflow.ops.elementwise import Elementwise, astype
 from tapeflow.tensor import Tensor
 
@@ -20,7 +30,7 @@ _COMPARISON: dict[str, Elementwise] = {
     "eq": logic.equal, "ne": logic.not_equal, "lt": logic.less, "le": logic.less_equal,
     "gt": logic.greater, "ge": logic.greater_equal,
 }
-_UNARY: dict[str, Callable[[Any], Tensor]] = {
+_UNARY: dict[str, Elementwise] = {
     "neg": arithmetic.negative, "pos": arithmetic.positive, "abs": arithmetic.abs_,
     "invert": logic.bitwise_invert,
 }
@@ -30,6 +40,11 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "all": reduce.all, "any": reduce.any, "argmax": sorting.argmax, "argmin": sorting.argmin,
     "__pow__": transcendental.pow, "__getitem__": index.getitem, "__setitem__": index.setitem,
     "__matmul__": linalg.matmul,
+    "__rpow__": lambda y, x: transcendental.pow(x, y),
+    "__rmatmul__": lambda b, a: linalg.matmul(a, b), "__iter__": lambda x: _iterate(x),
+}
+_PROPERTIES: dict[str, Callable[[Tensor], Any]] = {
+    "mT": shape.matrix_transpose, "T": lambda x: _transposed(x), "device": lambda x: "cpu:0",
 }
 
 
@@ -38,22 +53,19 @@ def bind() -> None:
     for name, prim in {**_BINARY, **_COMPARISON}.items():
         setattr(Tensor, f"__{name}__", dispatch.binary(prim, prim.__call__, prim.accepted.kinds))
     for name, prim in _BINARY.items():
-        setattr(Tensor, f"__r{name}__", dispatch.reflected(prim, prim.__call__, prim.accepted.kinds))
+        kinds = prim.accepted.kinds
+        setattr(Tensor, f"__r{name}__", dispatch.reflected(prim, prim.__call__, kinds))
     for name, op in _UNARY.items():
         setattr(Tensor, f"__{name}__", _method(op))
-    for name, op in _METHODS.items():
-        setattr(Tensor, name, _method(op))
-    Tensor.__rpow__ = lambda y, x: transcendental.pow(x, y)   # type: ignore[attr-defined]
-    Tensor.__rmatmul__ = lambda b, a: linalg.matmul(a, b)   # type: ignore[attr-defined]
-    Tensor.__iter__ = _iterate   # type: ignore[attr-defined]
-    Tensor.mT = property(shape.matrix_transpose)   # type: ignore[attr-defined]
-    Tensor.T = property(_transposed)   # type: ignore[attr-defined]
-    Tensor.device = property(lambda x: "cpu:0")   # type: ignore[attr-defined]
+    for name, function in _METHODS.items():
+        setattr(Tensor, name, function)
+    for name, get in _PROPERTIES.items():
+        setattr(Tensor, name, property(get))
 
 
-def _method(op: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Tensor, *args: Any, **keywords: Any) -> Any:
-        return op(self, *args, **keywords)
+def _method(op: Elementwise) -> Callable[[Tensor], Tensor]:
+    def method(self: Tensor) -> Tensor:
+        return op(self)
     method.__doc__ = op.__doc__
     return method
 

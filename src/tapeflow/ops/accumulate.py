@@ -10,16 +10,18 @@ from tapeflow.ops import create, gather, movement
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.reduce import in_sum_dtype
 from tapeflow.primitive import linear
-from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 
-@linear(name="cumsum", spec=lambda x, *, axis, reverse: x,
-        adjoint=lambda g, x, *, axis, reverse: _cumsum(g, axis=axis, reverse=not reverse))
+def _cumsum_adjoint(g: Tensor, x: Spec, *, axis: int, reverse: bool) -> Tensor:
+    return _cumsum(g, axis=axis, reverse=not reverse)
+
+
+@linear(name="cumsum", spec=lambda x, *, axis, reverse: x, adjoint=_cumsum_adjoint)
 def _cumsum(x: Array, *, axis: int, reverse: bool) -> Array:
-    if reverse:
-        return np.flip(_cumsum.array_fn(np.flip(x, axis), axis=axis, reverse=False), axis)
-    wide = _shape.wide(x.dtype)
-    return np.cumsum(x, axis, dtype=wide).astype(x.dtype, copy=False)
+    ordered = np.flip(x, axis) if reverse else x
+    y = np.cumsum(ordered, axis, dtype=_shape.wide(x.dtype)).astype(x.dtype, copy=False)
+    return np.flip(y, axis) if reverse else y
 
 
 def cumulative_sum(x: TensorLike, axis: int | None = None, dtype: Any = None,
@@ -76,10 +78,11 @@ def repeat(x: TensorLike, repeats: int | TensorLike, axis: int | None = None) ->
     axis = _shape.normalize_axis("repeat", axis, x.ndim)
     times = as_tensor(repeats, op="repeat").concrete("repeat")
     if times.dtype.kind not in "iu" or np.any(times < 0):
-        raise ArgumentError("repeat", got=f"repeats {repeats!r}", why="a count is a whole number of at least 0",
-                            fix="give integers")
+        raise ArgumentError("repeat", got=f"repeats {repeats!r}", fix="give integers",
+                            why="a count is a whole number of at least 0")
     if times.ndim and times.shape != (x.shape[axis],) and times.shape != (1,):
         raise ArgumentError("repeat", got=f"{times.size} counts for {x.shape[axis]} elements",
-                            why="each element needs a count", fix="give one count, or one an element")
+                            why="each element needs a count",
+                            fix="give one count, or one an element")
     places = np.repeat(np.arange(x.shape[axis]), times)
     return gather.take(x, create.asarray(places), axis)

@@ -8,20 +8,20 @@ import numpy as np
 from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.composite import composite
-from tapeflow.ops.elementwise import FLOATS, elementwise, where
+from tapeflow.ops.elementwise import FLOATS, Gate, elementwise, where
 from tapeflow.ops.shape import Axes
 from tapeflow.ops.transcendental import erf, exp, expm1, log, sigmoid, tanh
 from tapeflow.primitive import Tangents, require_floating
 from tapeflow.tensor import Array, Axis, Tensor, TensorLike, as_tensor
 
 
-@elementwise("maximum({x}, {t}(0))", lambda y, x: y > 0)
+@elementwise("maximum({x}, {t}(0))", Gate(lambda y, x: y > 0))
 def relu(x: Array) -> Array:
     """x where it is positive, elsewhere 0; the derivative at 0 is 0."""
     return np.maximum(x, 0)
 
 
-@elementwise("minimum(maximum({x}, {t}(0)), {t}(6))", lambda y, x: (x > 0) & (x < 6))
+@elementwise("minimum(maximum({x}, {t}(0)), {t}(6))", Gate(lambda y, x: (x > 0) & (x < 6)))
 def relu6(x: Array) -> Array:
     """x brought between 0 and 6; the derivative at both is 0."""
     return np.minimum(np.maximum(x, 0), 6)
@@ -29,8 +29,8 @@ def relu6(x: Array) -> Array:
 
 def leaky_relu(x: TensorLike, alpha: TensorLike = 0.2) -> Tensor:
     """x where it is positive, elsewhere alpha x."""
-    x = _floating("leaky_relu", x)
-    return where(x > 0, x, x * alpha)
+    t = _floating("leaky_relu", x)
+    return where(t > 0, t, t * alpha)
 
 
 def elu(x: TensorLike, alpha: TensorLike = 1.0) -> Tensor:
@@ -54,23 +54,25 @@ def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
     approximate: use tanh in place of the error function.
     Source: Hendrycks & Gimpel (2016), arXiv:1606.08415.
     """
-    x = _floating("gelu", x)
+    t = _floating("gelu", x)
     if approximate:
-        return 0.5 * x * (1.0 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
-    return 0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))
+        return 0.5 * t * (1.0 + tanh(math.sqrt(2 / math.pi) * (t + 0.044715 * t ** 3)))
+    return 0.5 * t * (1.0 + erf(t * math.sqrt(0.5)))
 
 
 @elementwise("{x} * sigmoid({x})",
              lambda y, x: sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))), of=FLOATS)
 def silu(x: Array) -> Array:
     """x sigmoid(x), also called swish."""
-    return x / (1 + np.exp(-x))
+    y: Array = x / (1 + np.exp(-x))
+    return y
 
 
 @elementwise("maximum({x}, {t}(0)) + log1p(exp(-abs({x})))", lambda y, x: sigmoid(x), of=FLOATS)
 def softplus(x: Array) -> Array:
     """log(1 + exp(x)), without overflow."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    y: Array = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    return y
 
 
 def log_sigmoid(x: TensorLike) -> Tensor:
@@ -81,10 +83,10 @@ def log_sigmoid(x: TensorLike) -> Tensor:
 # ---- softmax
 
 def _floating(op: str, x: TensorLike) -> Tensor:
-    x = as_tensor(x, op=op)
-    if x.value.dtype.kind not in "fV":
-        require_floating(op, x.spec)
-    return x
+    t = as_tensor(x, op=op)
+    if t.value.dtype.kind not in "fV":
+        require_floating(op, t.spec)
+    return t
 
 
 def _greatest(x: Tensor, axis: int) -> Tensor:

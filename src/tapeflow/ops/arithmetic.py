@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapeflow.ops.elementwise import FLOATS, NUMBERS, cast, elementwise, predicate, where
+from tapeflow.ops.elementwise import FLOATS, NUMBERS, Gate, cast, elementwise, predicate, where
 from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
 
 
@@ -43,7 +43,11 @@ def positive(x: Array) -> Array:
     return np.positive(x)
 
 
-@elementwise("abs({x})", lambda y, x: sign(x))
+def _slope_of_abs(y: Tensor, x: Tensor) -> Tensor:
+    return sign(x)
+
+
+@elementwise("abs({x})", _slope_of_abs)
 def abs_(x: Array) -> Array:
     """The magnitude of x; its derivative at 0 is 0."""
     return np.abs(x)
@@ -64,7 +68,7 @@ def sqrt(x: Array) -> Array:
 @elementwise("{t}(1) / sqrt({x})", lambda y, x: -0.5 * y / x, of=FLOATS)
 def rsqrt(x: Array) -> Array:
     """1 / sqrt(x)."""
-    return np.divide(x.dtype.type(1), np.sqrt(x))
+    return np.reciprocal(np.sqrt(x))
 
 
 @elementwise("{t}(1) / {x}", lambda y, x: -square(y), of=FLOATS)
@@ -152,9 +156,9 @@ def minimum(x: Array, y: Array) -> Array:
 
 
 @elementwise("minimum(maximum({x}, {low}), {high})",
-             lambda z, x, low, high: (x >= low) & (x <= high),
-             lambda z, x, low, high: (x < low) & (low <= high),
-             lambda z, x, low, high: where(low <= high, x, low) > high)
+             Gate(lambda z, x, low, high: (x >= low) & (x <= high)),
+             Gate(lambda z, x, low, high: (x < low) & (low <= high)),
+             Gate(lambda z, x, low, high: (x > high) | (low > high)))
 def _clip(x: Array, low: Array, high: Array) -> Array:
     return np.minimum(np.maximum(x, low), high)
 

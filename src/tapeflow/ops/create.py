@@ -16,7 +16,8 @@ from tapeflow.tensor import Tensor, TensorLike, as_tensor
 Shape = int | Sequence[int]
 
 
-def asarray(x: TensorLike, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+def asarray(x: TensorLike, dtype: Any = None, device: Any = None,
+            copy: bool | None = None) -> Tensor:
     """x as a tensor: NumPy arrays keep their dtype, Python floats become float32, ints int64.
 
     Raises: DTypeError if x is not made of numbers, or of lists of unequal lengths.
@@ -42,7 +43,7 @@ def full(shape: Shape, fill_value: TensorLike, dtype: Any = None) -> Tensor:
     """A tensor of this shape with every element `fill_value`."""
     value = asarray(fill_value, dtype)
     sizes = _sizes("full", shape)
-    if value.is_traced or dispatch.tracer() or dispatch.here.context.records and value.ndim:
+    if value.is_traced or dispatch.tracer() or (dispatch.here.context.records and value.ndim):
         return broadcast_to(value, sizes)
     array = np.empty(sizes, value.dtype)
     array[...] = value.value
@@ -96,14 +97,16 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     (Tensor([0, 1, 2], i64[3]), Tensor([1. , 1.5], f32[2]))
     """
     if step == 0:
-        raise ArgumentError("arange", got="step 0", why="the numbers would never end", fix="give another step")
+        raise ArgumentError("arange", got="step 0", why="the numbers would never end",
+                            fix="give another step")
     first, last = (0, start) if stop is None else (start, stop)
     if dtype is None:
         dtype = float32 if any(isinstance(n, float) for n in (first, last, step)) else int64
     return dispatch.wrap(np.arange(first, last, step).astype(as_dtype(dtype, "arange")))
 
 
-def linspace(start: float, stop: float, num: int = 50, dtype: Any = None, endpoint: bool = True) -> Tensor:
+def linspace(start: float, stop: float, num: int = 50, dtype: Any = None,
+             endpoint: bool = True) -> Tensor:
     """`num` numbers, evenly apart, from `start` to `stop`, or just before it without `endpoint`."""
     if num < 0:
         raise ArgumentError("linspace", got=f"num={num}", why="a size is not negative",
@@ -114,7 +117,8 @@ def linspace(start: float, stop: float, num: int = 50, dtype: Any = None, endpoi
 
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
     """Ones on the diagonal k places above the main one, zeros elsewhere."""
-    return dispatch.wrap(np.eye(n_rows, n_cols, k, float32 if dtype is None else as_dtype(dtype, "eye")))
+    chosen = float32 if dtype is None else as_dtype(dtype, "eye")
+    return dispatch.wrap(np.eye(n_rows, n_cols, k, chosen))
 
 
 def meshgrid(*vectors: TensorLike, indexing: str = "xy") -> list[Tensor]:
@@ -143,7 +147,8 @@ def meshgrid(*vectors: TensorLike, indexing: str = "xy") -> list[Tensor]:
 def _band(op: str, x: Tensor, k: int) -> Tensor:
     """Which elements of a matrix of x lie on or below the diagonal k."""
     if x.ndim < 2:
-        raise ShapeError(op, got=x.spec, why="a matrix has two axes", fix="use tf.expand_dims first")
+        raise ShapeError(op, got=x.spec, why="a matrix has two axes",
+                         fix="use tf.expand_dims first")
     return dispatch.wrap(np.tri(x.shape[-2], x.shape[-1], k, dtype=bool))
 
 

@@ -23,8 +23,8 @@ def einsum(equation: str, *operands: TensorLike) -> Tensor:
             the result; without `->` the result has the letters that occur once, in order. `...`
             stands for leading axes, which broadcast.
 
-    Raises: ArgumentError for an equation that does not fit the operands, ShapeError where one letter
-        names different sizes.
+    Raises: ArgumentError for an equation that does not fit the operands, ShapeError where one
+        letter names different sizes.
 
     >>> einsum("ij,j->i", [[1, 2], [3, 4]], [1, 1])
     Tensor([3, 7], i64[2])
@@ -57,13 +57,14 @@ def _parsed(equation: str, xs: Sequence[Tensor]) -> tuple[list[str], str]:
     if not named <= set(_LETTERS):
         raise _invalid(equation, "axes are named by letters")
     free = [letter for letter in _LETTERS if letter not in named]
-    longest = max(x.ndim - len(t.replace("...", "")) if "..." in t else 0 for x, t in zip(xs, terms, strict=True))
-    dots = "".join(free[:max(longest, 0)])
-    if not arrow:
-        once = [letter for letter, count in Counter(left.replace(".", "").replace(",", "")).items() if count == 1]
-        result = ("..." if "..." in left else "") + "".join(sorted(once))
-    spelled = [t.replace("...", dots[len(dots) - (x.ndim - len(t) + 3):] if x.ndim > len(t) - 3 else "")
+    unnamed = [max(x.ndim - len(t) + 3, 0) if "..." in t else 0
                for x, t in zip(xs, terms, strict=True)]
+    dots = "".join(free[:max(unnamed)])
+    if not arrow:
+        counts = Counter(left.replace(".", "").replace(",", ""))
+        once = sorted(letter for letter, count in counts.items() if count == 1)
+        result = ("..." if "..." in left else "") + "".join(once)
+    spelled = [t.replace("...", dots[len(dots) - n:]) for t, n in zip(terms, unnamed, strict=True)]
     for x, term in zip(xs, spelled, strict=True):
         if len(term) != x.ndim or "." in term:
             raise _invalid(equation, f"{term!r} does not name the {x.ndim} axes of {x.spec}")
@@ -79,7 +80,8 @@ def _sizes(equation: str, terms: Sequence[str], xs: Sequence[Tensor]) -> dict[st
         for letter, n in zip(term, x.shape, strict=True):
             known = sizes.get(letter, 1)
             if 1 not in (known, n) and known != n:
-                raise ShapeError("einsum", got=f"{equation!r} with {', '.join(str(x.spec) for x in xs)}",
+                given = ", ".join(str(x.spec) for x in xs)
+                raise ShapeError("einsum", got=f"{equation!r} with {given}",
                                  why=f"{letter!r} names the sizes {known} and {n}",
                                  fix="give axes of one letter one size")
             sizes[letter] = n if known == 1 else known
@@ -107,11 +109,12 @@ def _summed(x: Tensor, term: str, wanted: set[str]) -> tuple[Tensor, str]:
     gone = [a for a, letter in enumerate(term) if letter not in wanted]
     if not gone:
         return x, term
-    return reduce.sum(x, gone, dtype=x.dtype), "".join(letter for letter in term if letter in wanted)
+    kept = "".join(letter for letter in term if letter in wanted)
+    return reduce.sum(x, gone, dtype=x.dtype), kept
 
 
 def _product(x: Tensor, a: str, y: Tensor, b: str, wanted: set[str]) -> tuple[Tensor, str]:
-    """The sum of products of two factors over what only they share and nothing else needs."""
+    """The sum of products of two factors over what they share and nothing else needs."""
     x, a = _summed(x, a, wanted | set(b))
     y, b = _summed(y, b, wanted | set(a))
     batch = [letter for letter in a if letter in b and letter in wanted]

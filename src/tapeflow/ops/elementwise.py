@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,16 @@ from tapeflow.primitive import Primitive, Scalar, Tangents, discrete, primitive,
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number
 
 Definition: TypeAlias = "Callable[[Callable[..., Array]], Elementwise]"
-Partial: TypeAlias = Callable[..., Tensor] | int | None   # 1, -1, or a function
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A partial derivative of 0 and 1: where `is_open(y, *xs)` holds, the cotangent passes."""
+
+    is_open: Callable[..., Tensor]
+
+
+Partial: TypeAlias = Callable[..., Tensor] | Gate | Literal[1, -1] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,8 @@ def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
         t = None if is_number(x) or type(x) is Weak else as_tensor(x, op=op)
         tensors.append(t)
         if t is not None:
-            strong = t.dtype if strong is None or t.dtype is strong else promote(strong, t.dtype, op)
+            same = strong is None or t.dtype is strong
+            strong = t.dtype if same else promote(strong, t.dtype, op)   # type: ignore[arg-type]
     if strong is None:
         return _numbers(op, xs)
     return [_number(x, strong, op) if t is None else t if t.dtype is strong else cast(t, strong)
@@ -75,7 +85,7 @@ def _number(x: TensorLike, dtype: DType, op: str) -> Tensor:
 def _numbers(op: str, xs: Sequence[TensorLike]) -> list[Tensor]:
     """Numbers alone: in the default dtype, or if one is traced as Python has it, 64 bits wide."""
     if any(type(x) is Weak for x in xs):
-        floats = any(isinstance(x, float) or type(x) is Weak and is_floating(x.dtype) for x in xs)
+        floats = any(isinstance(x, float) or (type(x) is Weak and is_floating(x.dtype)) for x in xs)
         dtype = np.dtype(np.float64 if floats else np.int64)
         return [cast(Tensor(x.value), dtype) if type(x) is Weak else Tensor(np.array(x, dtype))
                 for x in xs]
@@ -101,8 +111,12 @@ class Elementwise(Primitive):
         return tensors
 
     def __call__(self, *xs: TensorLike) -> Tensor:   # type: ignore[override]   # no attributes
-        tensors = self.coerce(*xs)
         context = dispatch.here.context
+        if len(xs) == 1 and context.tracer is None and type(xs[0]) is Tensor:
+            (x,) = xs
+            if x.value.dtype.kind in self.accepted.kinds:
+                return dispatch.unary(self, x)
+        tensors = self.coerce(*xs)
         if len(xs) > 1 and (context.tracer is not None or context.records):
             tensors = self._broadcast(xs, tensors)
         y: Tensor = dispatch.apply(self, tuple(tensors))
@@ -111,7 +125,7 @@ class Elementwise(Primitive):
         return y
 
     def _broadcast(self, xs: Sequence[TensorLike], tensors: list[Tensor]) -> list[Tensor]:
-        """Each in the common shape; outside traces a number stays one, as no gradient asks for it."""
+        """Each in the common shape; outside traces a number stays one: no gradient asks for it."""
         if len({t.shape for t in tensors}) == 1:
             return tensors
         shape = _shape.broadcast_shapes(self.name, *(t.spec for t in tensors))
@@ -149,8 +163,8 @@ def _common(op: str, *specs: Spec) -> tuple[int, ...]:
 def elementwise(text: str, *partials: Partial, of: Accepted = NUMBERS) -> Definition:
     """An op on each element; `text` is its scalar form, in the names of the function's parameters.
 
-    Partial i is dy/dx_i: 1 or -1, or a function of (y, *xs) that gives a tensor (of bools: where
-    the cotangent passes), or None where no gradient flows to x_i. It serves both modes.
+    Partial i is dy/dx_i: 1 or -1, a function of (y, *xs), a Gate, or None where no gradient flows
+    to x_i. It serves both modes.
     """
     def define(fn: Callable[..., Array]) -> Elementwise:
         prim = Elementwise(fn, of, None, lowering=Scalar(text), **_both_modes(partials))
@@ -171,21 +185,25 @@ def predicate(text: str, *, of: Accepted = ANY, same_dtype: bool = False) -> Def
 
 def _both_modes(partials: Sequence[Partial]) -> dict[str, Any]:
     """Adjoints and jvp, both "times the partial"."""
-    def adjoint(partial: Partial) -> Callable[..., Tensor] | None:
-        return None if partial is None else lambda g, y, *xs: _times(g, partial, y, *xs)
+    rules = tuple(None if p is None else _times(p) for p in partials)
 
     def jvp(ts: Tangents, y: Tensor, *xs: Tensor) -> Tensor | None:
-        return total([None if t is None or d is None else _times(t, d, y, *xs)
-                      for t, d in zip(ts, partials, strict=True)])
+        return total([None if t is None or rule is None else rule(t, y, *xs)
+                      for t, rule in zip(ts, rules, strict=True)])
 
-    return {"adjoints": tuple(map(adjoint, partials)), "jvp": jvp}
+    return {"adjoints": rules, "jvp": jvp}
 
 
-def _times(g: Tensor, partial: Callable[..., Tensor] | int, y: Tensor, *xs: Tensor) -> Tensor:
-    if isinstance(partial, int):
-        return g if partial == 1 else -g
-    d = partial(y, *xs)
-    return where(d, g, 0.0) if d.dtype is bool_ else g * d
+def _times(partial: Callable[..., Tensor] | Gate | Literal[1, -1]) -> Callable[..., Tensor]:
+    """The rule that multiplies its first argument, g of (g, y, *xs), by the partial."""
+    if partial == 1:
+        return lambda g, *_: g
+    if partial == -1:
+        return lambda g, *_: -g
+    if isinstance(partial, Gate):
+        is_open = partial.is_open
+        return lambda g, *values: where(is_open(*values), g, 0.0)
+    return lambda g, *values: g * partial(*values)
 
 
 # ---- cast
@@ -218,7 +236,7 @@ def cast(x: TensorLike, dtype: object) -> Tensor:
 
 
 def astype(x: TensorLike, dtype: object, *, copy: bool = True) -> Tensor:
-    """x with its elements in `dtype`: cast() by the array API's name. Tensors never share changes."""
+    """x with its elements in `dtype`: cast() by the array API's name; `copy` changes nothing."""
     return cast(x, dtype)
 
 
@@ -273,5 +291,5 @@ def _where(condition: Array, x: Array, y: Array) -> Array:
 
 where = _Where(_where, ANY, None, lowering=Scalar("({x} if {condition} else {y})"),
                spec=_where_spec,
-               **_both_modes((None, lambda z, c, x, y: c, lambda z, c, x, y: ~c)))
+               **_both_modes((None, Gate(lambda z, c, x, y: c), Gate(lambda z, c, x, y: ~c))))
 register(where)

@@ -23,7 +23,8 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
     Tensor([30, 10], i64[2])
     """
     x = as_tensor(x, op="take")
-    return index.take_at(x, as_tensor(indices, op="take"), axis=_shape.one_axis("take", axis, x))
+    axis = _shape.one_axis("take", axis, x)
+    return index.take_at(x, as_tensor(indices, op="take"), axis=axis)
 
 
 def gather(x: TensorLike, indices: TensorLike, axis: int = 0) -> Tensor:
@@ -32,7 +33,7 @@ def gather(x: TensorLike, indices: TensorLike, axis: int = 0) -> Tensor:
 
 
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int = -1) -> Tensor:
-    """For each row of x along `axis` the elements at the row of `indices`; the other axes broadcast.
+    """For each row of x along `axis` the elements at that row of `indices`; other axes broadcast.
 
     Raises: ShapeError unless both have as many axes, OutOfRangeError if an index is not there.
     """
@@ -67,23 +68,23 @@ def scatter_add(x: TensorLike, indices: TensorLike, updates: TensorLike, axis: i
     >>> scatter_add([0, 0, 0], [1, 1], [5, 6])
     Tensor([ 0, 11,  0], i64[3])
     """
-    x, v = coerce("scatter_add", x, updates)
+    target, v = coerce("scatter_add", x, updates)
     i = as_tensor(indices, op="scatter_add")
-    axis = _shape.normalize_axis("scatter_add", axis, x.ndim)
-    if v.shape != (*x.shape[:axis], *i.shape, *x.shape[axis + 1:]):
-        raise ShapeError("scatter_add", got=f"{x.spec}, indices {i.spec}, updates {v.spec}",
+    axis = _shape.normalize_axis("scatter_add", axis, target.ndim)
+    if v.shape != (*target.shape[:axis], *i.shape, *target.shape[axis + 1:]):
+        raise ShapeError("scatter_add", got=f"{target.spec}, indices {i.spec}, updates {v.spec}",
                          why="the updates must have the shape of what is taken at the indices",
                          fix="give one update for each index")
-    return x + index.add_at(v, i, axis=axis, size=x.shape[axis])
+    return target + index.add_at(v, i, axis=axis, size=target.shape[axis])
 
 
 def segment_sum(x: TensorLike, segments: TensorLike, num_segments: int) -> Tensor:
-    """The sums of the rows of x that belong to each segment: any[n,...], int[n] -> any[num_segments,...].
+    """The sums of the rows of x in each segment: any[n,...], int[n] -> any[num_segments,...].
 
     Raises: ShapeError unless there is a segment a row, OutOfRangeError if one is not there.
     """
-    return index.add_at(as_tensor(x, op="segment_sum"), as_tensor(segments, op="segment_sum"),
-                        axis=0, size=num_segments)
+    rows, ids = as_tensor(x, op="segment_sum"), as_tensor(segments, op="segment_sum")
+    return index.add_at(rows, ids, axis=0, size=num_segments)
 
 
 def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -1) -> Tensor:
@@ -101,8 +102,8 @@ def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -
         raise ArgumentError("one_hot", got=f"depth={depth}", why="a size is not negative",
                             fix="give the number of classes")
     axis = _shape.normalize_axis("one_hot", axis, i.ndim + 1)
-    places = _shape.reshape(create.arange(depth), [depth if a == axis else 1 for a in range(i.ndim + 1)])
-    hit = _shape.expand_dims(cast(i, int64), axis) == places
+    along = [depth if a == axis else 1 for a in range(i.ndim + 1)]
+    hit = _shape.expand_dims(cast(i, int64), axis) == _shape.reshape(create.arange(depth), along)
     return cast(hit, float32 if dtype is None else as_dtype(dtype, "one_hot"))
 
 

@@ -46,7 +46,7 @@ def _dtype_of(x: Any, op: str) -> DType:
 
 
 def isdtype(dtype: object, kind: object) -> bool:
-    """Whether `dtype` is `kind`: a dtype, the name of a kind such as "integral", or a tuple of these.
+    """Whether `dtype` is `kind`: a dtype, the name of a kind such as "integral", or several.
 
     >>> isdtype("float32", ("integral", "real floating"))
     True
@@ -55,7 +55,8 @@ def isdtype(dtype: object, kind: object) -> bool:
         return any(isdtype(dtype, k) for k in kind)
     if isinstance(kind, str) and kind in _KINDS:
         return as_dtype(dtype, "isdtype") in _KINDS[kind]
-    if isinstance(kind, str) and kind not in dtypes.OF_SHORT and kind not in {d.name for d in dtypes.SHORT}:
+    names = {*dtypes.OF_SHORT, *(d.name for d in dtypes.SHORT)}
+    if isinstance(kind, str) and kind not in names:
         raise ArgumentError("isdtype", got=f"kind={kind!r}", why="there is no such kind",
                             fix="use one of " + ", ".join(_KINDS))
     return as_dtype(dtype, "isdtype") == as_dtype(kind, "isdtype")
@@ -66,7 +67,7 @@ def finfo(dtype: object) -> FloatInfo:
     found = _dtype_of(dtype, "finfo")
     if not dtypes.is_floating(found):
         raise DTypeError("finfo", got=found.name, why="it is not floating", fix="use tf.iinfo")
-    limits = ml_dtypes.finfo(found)
+    limits: Any = ml_dtypes.finfo(found)   # type: ignore[no-untyped-call]
     return FloatInfo(limits.bits, float(limits.eps), float(limits.max), float(limits.min),
                      float(limits.smallest_normal), found)
 
@@ -76,7 +77,7 @@ def iinfo(dtype: object) -> IntegerInfo:
     found = _dtype_of(dtype, "iinfo")
     if not dtypes.is_integer(found):
         raise DTypeError("iinfo", got=found.name, why="it is not an integer", fix="use tf.finfo")
-    limits = np.iinfo(found)
+    limits: Any = np.iinfo(found.name)
     return IntegerInfo(limits.bits, int(limits.max), int(limits.min), found)
 
 

@@ -25,7 +25,8 @@ class _JointlyLinear(Primitive):
     def pull(self, gs: Any, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any],
              wanted: Sequence[bool]) -> list[Tensor | None]:
         specs = tuple(x.spec for x in xs)
-        return [self._adjoint(gs, i, specs, **attrs) if want else None for i, want in enumerate(wanted)]
+        return [self._adjoint(gs, i, specs, **attrs) if want else None
+                for i, want in enumerate(wanted)]
 
     def push(self, ts: Tangents, ys: dispatch.Outputs, xs: tuple[Tensor, ...],
              attrs: Mapping[str, Any]) -> Any:

@@ -19,8 +19,8 @@ def _matmul_spec(a: Spec, b: Spec) -> Spec:
         raise DTypeError("matmul", got=f"a {a}, b {b}", why="the dtypes differ",
                          fix="cast one of them: tf.cast(x, tf.float32)")
     if a.dtype.kind not in NUMBERS.kinds:
-        raise DTypeError("matmul", got=f"a {a}, b {b}", why=f"matmul is defined for {NUMBERS.words}",
-                         fix=NUMBERS.fix)
+        raise DTypeError("matmul", got=f"a {a}, b {b}", fix=NUMBERS.fix,
+                         why=f"matmul is defined for {NUMBERS.words}")
     if a.ndim < 2 or b.ndim < 2 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
         raise ShapeError("matmul", got=f"a {a}, b {b}",
                          why=_mismatch(a, b), fix="transpose one, or check the layer's input size")
@@ -36,9 +36,16 @@ def _mismatch(a: Spec, b: Spec) -> str:
     return "the leading axes do not broadcast together"
 
 
+def _left_adjoint(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return _matmul(g, _shape.matrix_transpose(b))
+
+
+def _right_adjoint(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return _matmul(_shape.matrix_transpose(a), g)
+
+
 @bilinear(name="matmul", spec=_matmul_spec, lowering=Kernel("contraction"),
-          adjoints=(lambda g, a, b: _matmul(g, _shape.matrix_transpose(b)),
-                    lambda g, a, b: _matmul(_shape.matrix_transpose(a), g)))
+          adjoints=(_left_adjoint, _right_adjoint))
 def _matmul(a: Array, b: Array) -> Array:
     """f[..., n, k] @ f[..., k, m] -> f[..., n, m], with equal leading axes."""
     dtype = a.dtype
@@ -46,8 +53,9 @@ def _matmul(a: Array, b: Array) -> Array:
         if dtype.kind == "b":   # NumPy would take it; the shape rule says why we do not
             raise TypeError("bool has no product")
         wide = _shape.wide(dtype)
-        return np.matmul(a.astype(wide), b.astype(wide)).astype(dtype)
-    return np.matmul(a, b)
+        a, b = a.astype(wide), b.astype(wide)
+    y: Array = np.matmul(a, b)
+    return y if dtype.itemsize > 2 else y.astype(dtype)
 
 
 def matmul(a: TensorLike, b: TensorLike) -> Tensor:
@@ -60,7 +68,8 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     Returns: any[..., n, m]; without n where a is a vector, without m where b is one.
     Raises: ShapeError if the sizes do not fit, DTypeError if the dtypes do not promote.
     """
-    a, b = coerce("matmul", a, b)
+    if not (type(a) is Tensor is type(b) and a.value.dtype is b.value.dtype):
+        a, b = coerce("matmul", a, b)
     if len(a.shape) == 2 == len(b.shape):
         return _matmul(a, b)
     if not a.ndim or not b.ndim:
@@ -109,9 +118,10 @@ def tensordot(a: TensorLike, b: TensorLike,
     free_a = [i for i in range(a.ndim) if i not in ours]
     free_b = [i for i in range(b.ndim) if i not in theirs]
     shape = [a.shape[i] for i in free_a] + [b.shape[i] for i in free_b]
-    count = math.prod(a.shape[i] for i in ours)
-    x = _shape.reshape(_shape.permute_dims(a, free_a + ours), (math.prod(a.shape[i] for i in free_a), count))
-    y = _shape.reshape(_shape.permute_dims(b, theirs + free_b), (count, math.prod(b.shape[i] for i in free_b)))
+    rows, count, columns = (math.prod(x.shape[i] for i in axes)
+                            for x, axes in ((a, free_a), (a, ours), (b, free_b)))
+    x = _shape.reshape(_shape.permute_dims(a, free_a + ours), (rows, count))
+    y = _shape.reshape(_shape.permute_dims(b, theirs + free_b), (count, columns))
     return _shape.reshape(_matmul(x, y), shape)
 
 
@@ -132,8 +142,8 @@ def vecdot(a: TensorLike, b: TensorLike, axis: int = -1) -> Tensor:
 
 def outer(a: TensorLike, b: TensorLike) -> Tensor:
     """The products of all elements of two vectors: any[n], any[m] -> any[n,m]."""
-    a, b = coerce("outer", a, b)
-    if a.ndim != 1 or b.ndim != 1:
-        raise ShapeError("outer", got=f"a {a.spec}, b {b.spec}", why="both must be vectors",
+    x, y = coerce("outer", a, b)
+    if x.ndim != 1 or y.ndim != 1:
+        raise ShapeError("outer", got=f"a {x.spec}, b {y.spec}", why="both must be vectors",
                          fix="flatten them with tf.reshape(x, (-1,))")
-    return _shape.expand_dims(a, 1) * b
+    return _shape.expand_dims(x, 1) * y

@@ -52,7 +52,8 @@ def sparse_softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tens
     require_integer("sparse_softmax_cross_entropy", labels.spec)
     require_floating("sparse_softmax_cross_entropy", logits.spec)
     if not logits.ndim or labels.shape != logits.shape[:-1] or not logits.shape[-1]:
-        raise ShapeError("sparse_softmax_cross_entropy", got=f"labels {labels.spec}, logits {logits.spec}",
+        raise ShapeError("sparse_softmax_cross_entropy",
+                         got=f"labels {labels.spec}, logits {logits.spec}",
                          why="there must be one label for each row of logits",
                          fix="give labels int[n] and logits f[n,c]; for one-hot labels use "
                              "softmax_cross_entropy")

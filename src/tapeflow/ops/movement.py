@@ -13,7 +13,7 @@ from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.joint import jointly_linear
 from tapeflow.primitive import View, linear
-from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number
+from tapeflow.tensor import Array, Axis, Spec, Tensor, TensorLike, as_tensor, is_number
 
 Ints = tuple[int, ...]
 
@@ -33,9 +33,12 @@ def _slice_layout(shape: Ints, offset: int, strides: Ints, /, **attrs: Ints) -> 
     return moved, tuple(a * s for a, s in zip(attrs["steps"], strides, strict=True))
 
 
+def _slice_adjoint(g: Tensor, x: Spec, *, starts: Ints, sizes: Ints, steps: Ints) -> Tensor:
+    return place(g, shape=x.shape, starts=starts, steps=steps)
+
+
 @linear(name="slice", spec=lambda x, *, starts, sizes, steps: Spec(sizes, x.dtype),
-        adjoint=lambda g, x, *, starts, sizes, steps: place(g, shape=x.shape, starts=starts,
-                                                            steps=steps),
+        adjoint=_slice_adjoint,
         lowering=View(_slice_layout))
 def slice_(x: Array, *, starts: Ints, sizes: Ints, steps: Ints) -> Array:
     """`sizes` elements of x from `starts` on, `steps` apart."""
@@ -68,7 +71,8 @@ def part(x: Tensor, axis: int, start: int, size: int) -> Tensor:
     return slice_(x, starts=starts, sizes=sizes, steps=(1,) * x.ndim)
 
 
-def pad(x: TensorLike, paddings: Sequence[Sequence[int]] | int, constant_value: float = 0) -> Tensor:
+def pad(x: TensorLike, paddings: Sequence[Sequence[int]] | int,
+        constant_value: float = 0) -> Tensor:
     """x with `constant_value` before and after its elements.
 
     Args:
@@ -90,22 +94,23 @@ def pad(x: TensorLike, paddings: Sequence[Sequence[int]] | int, constant_value: 
         raise ArgumentError("pad", got=f"paddings {pairs}", why="a padding is not negative",
                             fix="use a slice to cut elements off")
     shape = tuple(before + n + after for n, (before, after) in zip(x.shape, pairs, strict=True))
-    where_to = {"shape": shape, "starts": tuple(before for before, _ in pairs), "steps": (1,) * x.ndim}
-    padded: Tensor = place(x, **where_to)
+    starts = tuple(before for before, _ in pairs)
+    padded = place(x, shape=shape, starts=starts, steps=(1,) * x.ndim)
     if constant_value == 0:
         return padded
-    return where(place(create.ones(x.shape, dtype=bool), **where_to), padded, constant_value)
+    ones = create.ones(x.shape, dtype=bool)
+    inside = place(ones, shape=shape, starts=starts, steps=(1,) * x.ndim)
+    return where(inside, padded, constant_value)
 
 
-def roll(x: TensorLike, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+def roll(x: TensorLike, shift: int | Sequence[int], axis: Axis = None) -> Tensor:
     """x with its elements moved `shift` places along `axis`; what falls off enters at the start.
 
     Without an axis the elements are moved as if in one row.
     """
-    x = as_tensor(x, op="roll")
+    y = as_tensor(x, op="roll")
     if axis is None:
-        flat = _shape.reshape(x, (x.size,))
-        return _shape.reshape(roll(flat, shift, 0), x.shape)
+        return _shape.reshape(roll(flattened(y), shift, 0), y.shape)
     shifts = (shift,) if isinstance(shift, int) else tuple(shift)
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     if len(shifts) == 1:
@@ -114,12 +119,12 @@ def roll(x: TensorLike, shift: int | Sequence[int], axis: int | Sequence[int] | 
         raise ArgumentError("roll", got=f"{len(shifts)} shifts, {len(axes)} axes",
                             why="each axis needs a shift", fix="give as many shifts as axes")
     for places, a in zip(shifts, axes, strict=True):
-        a = _shape.normalize_axis("roll", a, x.ndim)
-        n = x.shape[a]
+        a = _shape.normalize_axis("roll", a, y.ndim)
+        n = y.shape[a]
         by = places % n if n else 0
         if by:
-            x = concat([part(x, a, n - by, by), part(x, a, 0, n - by)], axis=a)
-    return x
+            y = concat([part(y, a, n - by, by), part(y, a, 0, n - by)], axis=a)
+    return y
 
 
 # ---- concat
@@ -232,7 +237,8 @@ def tile(x: TensorLike, repetitions: Sequence[int] | int) -> Tensor:
     return _shape.reshape(wide, [t * n for t, n in zip(times, sizes, strict=True)])
 
 
-def moveaxis(x: TensorLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+def moveaxis(x: TensorLike, source: int | Sequence[int],
+             destination: int | Sequence[int]) -> Tensor:
     """x with the axes `source` moved to `destination`; the others stay in order."""
     x = as_tensor(x, op="moveaxis")
     sources = _ordered("moveaxis", source, x.ndim)
@@ -246,7 +252,8 @@ def moveaxis(x: TensorLike, source: int | Sequence[int], destination: int | Sequ
 
 
 def _ordered(op: str, axes: int | Sequence[int], ndim: int) -> list[int]:
-    return [_shape.normalize_axis(op, a, ndim) for a in ((axes,) if isinstance(axes, int) else axes)]
+    named = (axes,) if isinstance(axes, int) else axes
+    return [_shape.normalize_axis(op, a, ndim) for a in named]
 
 
 def broadcast_arrays(*arrays: TensorLike) -> list[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tapeflow.ops import reduce
-from tapeflow.ops.arithmetic import clip, maximum, rsqrt
+from tapeflow.ops.arithmetic import clip, divide, maximum, rsqrt
 from tapeflow.ops.movement import add_n
 from tapeflow.ops.reduce import safe_sqrt
 from tapeflow.primitive import require_floating
@@ -24,8 +24,9 @@ def moments(x: TensorLike, axis: Axis, keepdims: bool = False) -> tuple[Tensor, 
     return (center if keepdims else reduce.mean(x, axis)), variance
 
 
-def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike, offset: TensorLike | None,
-                        scale: TensorLike | None, epsilon: float) -> Tensor:
+def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike,
+                        offset: TensorLike | None, scale: TensorLike | None,
+                        epsilon: float) -> Tensor:
     """(x - mean) / sqrt(variance + epsilon) * scale + offset; all but x broadcast to x.
 
     Source: Ioffe & Szegedy (2015), arXiv:1502.03167.
@@ -33,12 +34,13 @@ def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike, o
     factor = rsqrt(as_tensor(variance, op="batch_normalization") + epsilon)
     if scale is not None:
         factor = factor * scale
-    y = (as_tensor(x, op="batch_normalization") - mean) * factor
+    y: Tensor = (as_tensor(x, op="batch_normalization") - mean) * factor
     return y if offset is None else y + offset
 
 
-def layer_normalization(x: TensorLike, scale: TensorLike | None = None, offset: TensorLike | None = None,
-                        axis: int | Sequence[int] = -1, epsilon: float = 1e-6) -> Tensor:
+def layer_normalization(x: TensorLike, scale: TensorLike | None = None,
+                        offset: TensorLike | None = None, axis: int | Sequence[int] = -1,
+                        epsilon: float = 1e-6) -> Tensor:
     """x with mean 0 and variance 1 over `axis`, then scaled and offset.
 
     Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450.
@@ -49,8 +51,8 @@ def layer_normalization(x: TensorLike, scale: TensorLike | None = None, offset: 
 
 def l2_normalize(x: TensorLike, axis: Axis = None, epsilon: float = 1e-12) -> Tensor:
     """x / sqrt(max(sum(x²), epsilon)) over `axis`."""
-    x = as_tensor(x, op="l2_normalize")
-    return x * rsqrt(maximum(reduce.sum(x * x, axis, keepdims=True), epsilon))
+    t = as_tensor(x, op="l2_normalize")
+    return t * rsqrt(maximum(reduce.sum(t * t, axis, keepdims=True), epsilon))
 
 
 # ---- clipping
@@ -62,14 +64,14 @@ def clip_by_value(x: TensorLike, clip_value_min: TensorLike, clip_value_max: Ten
 
 def _shrink(length: Tensor, limit: TensorLike) -> Tensor:
     """What to multiply by, so that `length` is at most `limit`."""
-    return limit / maximum(length, limit)
+    return divide(limit, maximum(length, limit))
 
 
 def clip_by_norm(x: TensorLike, clip_norm: TensorLike, axis: Axis = None) -> Tensor:
     """x, scaled down where its length over `axis` exceeds `clip_norm`."""
-    x = as_tensor(x, op="clip_by_norm")
-    require_floating("clip_by_norm", x.spec)
-    return x * _shrink(safe_sqrt(reduce.sum(x * x, axis, keepdims=True)), clip_norm)
+    t = as_tensor(x, op="clip_by_norm")
+    require_floating("clip_by_norm", t.spec)
+    return t * _shrink(safe_sqrt(reduce.sum(t * t, axis, keepdims=True)), clip_norm)
 
 
 def global_norm(tensors: Sequence[TensorLike | None]) -> Tensor:
@@ -83,7 +85,12 @@ def global_norm(tensors: Sequence[TensorLike | None]) -> Tensor:
 
 def clip_by_global_norm(tensors: Sequence[TensorLike | None], clip_norm: TensorLike,
                         use_norm: TensorLike | None = None) -> tuple[list[Tensor | None], Tensor]:
-    """The tensors, scaled down together where their common length exceeds `clip_norm`; and that length."""
-    norm = global_norm(tensors) if use_norm is None else as_tensor(use_norm, op="clip_by_global_norm")
+    """The tensors, scaled down together where their common length exceeds `clip_norm`.
+
+    use_norm: that length, where it is known already.
+    Returns: the tensors, and their length before.
+    """
+    norm = (global_norm(tensors) if use_norm is None
+            else as_tensor(use_norm, op="clip_by_global_norm"))
     factor = _shrink(norm, clip_norm)
     return [None if x is None else as_tensor(x) * factor for x in tensors], norm

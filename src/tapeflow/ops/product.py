@@ -75,11 +75,10 @@ def cumulative_prod(x: TensorLike, axis: int | None = None, dtype: Any = None,
 
     include_initial: whether the product of no elements, 1, stands before them.
     """
-    x = reduce.in_sum_dtype(as_tensor(x, op="cumulative_prod"), dtype, "cumulative_prod")
-    axis = _shape.one_axis("cumulative_prod", axis, x)
-    y = x
+    y = reduce.in_sum_dtype(as_tensor(x, op="cumulative_prod"), dtype, "cumulative_prod")
+    axis = _shape.one_axis("cumulative_prod", axis, y)
     step = 1
-    while step < x.shape[axis]:   # doubling: y[i] holds the product of the `step` elements up to i
+    while step < y.shape[axis]:   # doubling: y[i] holds the product of the `step` elements up to i
         y = y * _shifted(y, axis, step)
         step *= 2
     if include_initial:

@@ -16,14 +16,13 @@ from tapeflow.primitive import Fold, Tangents, discrete, primitive, require_floa
 from tapeflow.tensor import Array, Axis, Spec, Tensor, TensorLike, as_tensor
 
 
-
 def _kept(x: Tensor, axes: Axes) -> tuple[int, ...]:
     return tuple(1 if a in axes else n for a, n in enumerate(x.shape))
 
 
 def reduced(op: str, prim: Callable[..., Any], x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     """`prim` of x over the axes that `axis` names, kept with size 1 where asked."""
-    axes = tuple(range(x.ndim)) if axis is None else _shape.normalize_axes(op, axis, x.ndim)
+    axes = _shape.normalize_axes(op, axis, len(x.value.shape))
     y: Tensor = prim(x, axes=axes)
     return _shape.reshape(y, _kept(x, axes)) if keepdims else y
 
@@ -57,7 +56,9 @@ def sum(x: TensorLike, axis: Axis = None, dtype: Any = None, keepdims: bool = Fa
     >>> sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
     Tensor([4., 6.], f32[2])
     """
-    x = in_sum_dtype(as_tensor(x, op="sum"), dtype, "sum")
+    x = x if type(x) is Tensor else as_tensor(x, op="sum")
+    if dtype is not None or x.value.dtype.kind not in "fV":
+        x = in_sum_dtype(x, dtype, "sum")
     return reduced("sum", sum_over, x, axis, keepdims)
 
 
@@ -70,7 +71,7 @@ def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     if x.value.dtype.kind not in "fV":
         require_floating("mean", x.spec)
     total = reduced("mean", sum_over, x, axis, keepdims)
-    count = x.size // total.size if total.size else _count(x, axis)
+    count = x.value.size if axis is None and not x.is_traced else _count(x, axis)
     return total * (1.0 / count if count else math.nan)
 
 
@@ -78,7 +79,8 @@ def _count(x: Tensor, axis: Axis) -> int:
     return math.prod(x.shape[a] for a in _shape.normalize_axes("mean", axis, x.ndim))
 
 
-def var(x: TensorLike, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+def var(x: TensorLike, axis: Axis = None, correction: float = 0.0,
+        keepdims: bool = False) -> Tensor:
     """The variance of x over `axis`, by default over all axes.
 
     Args:
@@ -94,7 +96,8 @@ def var(x: TensorLike, axis: Axis = None, correction: float = 0.0, keepdims: boo
     return sum(away * away, axis, keepdims=keepdims) * (1.0 / count if count > 0 else math.nan)
 
 
-def std(x: TensorLike, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+def std(x: TensorLike, axis: Axis = None, correction: float = 0.0,
+        keepdims: bool = False) -> Tensor:
     """The standard deviation of x over `axis`: the root of var(); its derivative at 0 is 0."""
     from_mean = var(x, axis, correction, keepdims)
     return safe_sqrt(from_mean)
@@ -143,15 +146,15 @@ def _extremum_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Any:
     return sum_over(_only(ts) * hit, axes=axes) * share
 
 
-@primitive(name="max", spec=_needs_elements("max"), adjoints=(_extremum_adjoint,), jvp=_extremum_jvp,
-           lowering=Fold("{lowest}", "maximum({a}, {x})"))
+@primitive(name="max", spec=_needs_elements("max"), adjoints=(_extremum_adjoint,),
+           jvp=_extremum_jvp, lowering=Fold("{lowest}", "maximum({a}, {x})"))
 def _max(x: Array, *, axes: Axes) -> Array:
     y: Array = np.maximum.reduce(_numbers_only(x), axis=axes)
     return y
 
 
-@primitive(name="min", spec=_needs_elements("min"), adjoints=(_extremum_adjoint,), jvp=_extremum_jvp,
-           lowering=Fold("{highest}", "minimum({a}, {x})"))
+@primitive(name="min", spec=_needs_elements("min"), adjoints=(_extremum_adjoint,),
+           jvp=_extremum_jvp, lowering=Fold("{highest}", "minimum({a}, {x})"))
 def _min(x: Array, *, axes: Axes) -> Array:
     y: Array = np.minimum.reduce(_numbers_only(x), axis=axes)
     return y
@@ -186,7 +189,8 @@ def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def _truth_spec(op: str) -> Callable[..., Spec]:
     def spec(x: Spec, *, axes: Axes) -> Spec:
         if x.dtype != bool_:
-            raise DTypeError(op, got=x, why=f"the primitive {op} takes bools", fix="compare first: x != 0")
+            raise DTypeError(op, got=x, why=f"the primitive {op} takes bools",
+                             fix="compare first: x != 0")
         return Spec(drop(x, axes), bool_)
     return spec
 

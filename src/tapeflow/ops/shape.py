@@ -25,14 +25,18 @@ def normalize_axis(op: str, axis: int, ndim: int) -> int:
     return axis % ndim
 
 
+_ALL = [tuple(range(ndim)) for ndim in range(8)]
+
+
 def normalize_axes(op: str, axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """All axes that `axis` names (None: every one), from the front and in order."""
     if axis is None:
-        return tuple(range(ndim))
+        return _ALL[ndim] if ndim < len(_ALL) else tuple(range(ndim))
     named = (axis,) if isinstance(axis, int) else tuple(axis)
     axes = tuple(normalize_axis(op, a, ndim) for a in named)
     if len(set(axes)) < len(axes):
-        raise ArgumentError(op, got=f"axis {axis}", why="an axis is named twice", fix="name it once")
+        raise ArgumentError(op, got=f"axis {axis}", why="an axis is named twice",
+                            fix="name it once")
     return tuple(sorted(axes))
 
 
@@ -77,7 +81,7 @@ def _reshape_adjoint(g: Tensor, x: Spec, *, shape: tuple[int, ...]) -> Tensor:
 @linear(name="reshape", spec=_reshape_spec, lowering=View(_reshape_layout),
         adjoint=_reshape_adjoint)
 def _reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
-    return np.reshape(x, shape)
+    return x.reshape(shape)
 
 
 def reshape(x: TensorLike, shape: int | Sequence[int]) -> Tensor:
@@ -95,7 +99,7 @@ def reshape(x: TensorLike, shape: int | Sequence[int]) -> Tensor:
             [3, 4]], i64[2,2])
     """
     x = as_tensor(x, op="reshape")
-    sizes = tuple(int(n) for n in ((shape,) if isinstance(shape, int) else shape))
+    sizes = (shape,) if isinstance(shape, int) else tuple(map(int, shape))
     if -1 in sizes:
         sizes = _fill(x.spec, sizes)
     return x if sizes == x.shape else _reshape(x, shape=sizes)
@@ -223,8 +227,9 @@ def wide(dtype: DType) -> DType:
 def sum_over(x: Array, *, axes: Axes) -> Array:
     """Sum of x over `axes`, which are dropped, in the dtype of x."""
     dtype = x.dtype
-    y: Array = np.add.reduce(x, axis=axes, dtype=wide(dtype) if dtype.itemsize == 2 else dtype)
-    return y if dtype.itemsize > 2 else y.astype(dtype)
+    if dtype.itemsize != 2:
+        return np.add.reduce(x, axes, dtype)   # type: ignore[no-any-return]
+    return np.add.reduce(x, axes, wide(dtype)).astype(dtype)   # type: ignore[no-any-return]
 
 
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
@@ -232,20 +237,20 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
 
     Raises: ShapeError if another axis would have to change.
     """
-    x = as_tensor(x, op="broadcast_to")
+    y = as_tensor(x, op="broadcast_to")
     shape = tuple(shape)
-    if x.shape == shape:
-        return x
-    new = len(shape) - x.ndim
-    padded = (1,) * new + x.shape
+    if y.shape == shape:
+        return y
+    new = len(shape) - y.ndim
+    padded = (1,) * new + y.shape
     if new < 0 or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
-        raise ShapeError("broadcast_to", got=f"{x.spec} -> {list(shape)}",
+        raise ShapeError("broadcast_to", got=f"{y.spec} -> {list(shape)}",
                          why="counted from the right, each size must be equal or 1",
                          fix="reshape first, so that axes to repeat have size 1")
     axes = tuple(a for a, (n, m) in enumerate(zip(padded, shape, strict=True))
                  if n != m or a < new)
     kept = tuple(n for a, n in enumerate(padded) if a not in axes)
-    return spread_over(reshape(x, kept), shape=shape, axes=axes)
+    return spread_over(reshape(y, kept), shape=shape, axes=axes)
 
 
 def broadcast_shapes(op: str, *specs: Spec) -> tuple[int, ...]:

@@ -26,12 +26,12 @@ def _position_spec(op: str) -> Callable[..., Spec]:
 
 @discrete(name="argmax", spec=_position_spec("argmax"))
 def _argmax(x: Array, *, axis: int) -> Array:
-    return np.argmax(x, axis)
+    return np.asarray(np.argmax(x, axis))
 
 
 @discrete(name="argmin", spec=_position_spec("argmin"))
 def _argmin(x: Array, *, axis: int) -> Array:
-    return np.argmin(x, axis)
+    return np.asarray(np.argmin(x, axis))
 
 
 def _position(op: str, prim: Any, x: TensorLike, axis: int | None, keepdims: bool) -> Tensor:
@@ -74,7 +74,8 @@ def _argsort(x: Array, *, axis: int, descending: bool) -> Array:
 def argsort(x: TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The indices that sort x along `axis`; equal elements always keep their order."""
     x = as_tensor(x, op="argsort")
-    return _argsort(x, axis=_shape.normalize_axis("argsort", axis, x.ndim), descending=descending)
+    axis = _shape.normalize_axis("argsort", axis, x.ndim)
+    return _argsort(x, axis=axis, descending=descending)
 
 
 def sort(x: TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
@@ -95,14 +96,14 @@ def top_k(x: TensorLike, k: int) -> tuple[Tensor, Tensor]:
     """
     x = as_tensor(x, op="top_k")
     if not x.ndim or not 0 <= k <= x.shape[-1]:
-        raise ShapeError("top_k", got=f"{x.spec}, k {k}", why="the last axis has not so many elements",
-                         fix="choose a smaller k")
+        raise ShapeError("top_k", got=f"{x.spec}, k {k}", fix="choose a smaller k",
+                         why="the last axis has not so many elements")
     order = movement.part(argsort(x, -1, descending=True), x.ndim - 1, 0, k)
     return gather.take_along_axis(x, order, -1), order
 
 
 def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
-    """Whether each target's prediction is among the k largest of its row: int[n], f[n,c] -> bool[n].
+    """Whether the prediction for each target is among the k largest: int[n], f[n,c] -> bool[n].
 
     Ties with the k-th count. Raises: ShapeError unless there is a target a row.
     """

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,11 @@ def log10(x: Array) -> Array:
     return np.log10(x)
 
 
-@elementwise("logaddexp({x}, {y})", lambda z, x, y: sigmoid(x - y), lambda z, x, y: sigmoid(y - x),
+def _share_of_sum(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return sigmoid(x - y)
+
+
+@elementwise("logaddexp({x}, {y})", _share_of_sum, lambda z, x, y: _share_of_sum(z, y, x),
              of=FLOATS)
 def logaddexp(x: Array, y: Array) -> Array:
     """log(exp(x) + exp(y)), without overflow."""
@@ -76,7 +81,7 @@ def _pow(x: Array, y: Array) -> Array:
     return np.power(x, y)
 
 
-_PRODUCTS: dict[int, Any] = {
+_PRODUCTS: dict[int, Callable[[Any], Tensor]] = {
     1: positive, 2: square, 3: lambda x: square(x) * x, 4: lambda x: square(square(x)),
 }
 
@@ -94,7 +99,11 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
 
 # ---- trigonometry
 
-@elementwise("sin({x})", lambda y, x: cos(x), of=FLOATS)
+def _slope_of_sin(y: Tensor, x: Tensor) -> Tensor:
+    return cos(x)
+
+
+@elementwise("sin({x})", _slope_of_sin, of=FLOATS)
 def sin(x: Array) -> Array:
     """The sine of x, in radians."""
     return np.sin(x)
@@ -139,7 +148,11 @@ def atan2(y: Array, x: Array) -> Array:
 
 # ---- hyperbolic functions
 
-@elementwise("sinh({x})", lambda y, x: cosh(x), of=FLOATS)
+def _slope_of_sinh(y: Tensor, x: Tensor) -> Tensor:
+    return cosh(x)
+
+
+@elementwise("sinh({x})", _slope_of_sinh, of=FLOATS)
 def sinh(x: Array) -> Array:
     """The hyperbolic sine of x."""
     return np.sinh(x)
@@ -180,10 +193,11 @@ def atanh(x: Array) -> Array:
 @elementwise("sigmoid({x})", lambda y, x: y * (1.0 - y), of=FLOATS)
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x))."""
-    return np.reciprocal(1 + np.exp(-x))   # exp overflows to inf, whose reciprocal is 0, as it should be
+    y: Array = np.reciprocal(1 + np.exp(-x))   # where exp overflows to inf, 0 is right
+    return y
 
 
 @elementwise("erf({x})", lambda y, x: (2 / math.sqrt(math.pi)) * exp(-square(x)), of=FLOATS)
 def erf(x: Array) -> Array:
-    """The error function of x: the probability that a normal variable of variance 1/2 is within ±x."""
+    """The error function: the probability that a normal variable of variance 1/2 is within ±x."""
     return erf_of(x)
