@@ -1,4 +1,5 @@
 """The driver: every share of every row is done once, by whichever thread comes first."""
+
 from __future__ import annotations
 
 import ctypes
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tapeflow_kernels import machine
 from tapeflow_kernels.cpu import driver
 
@@ -49,7 +51,9 @@ def functions() -> dict[str, ctypes._CFuncPtr]:
 
 
 @contextmanager
-def helping(functions: dict[str, ctypes._CFuncPtr], pool: np.ndarray, helpers: int) -> Iterator[None]:
+def helping(
+    functions: dict[str, ctypes._CFuncPtr], pool: np.ndarray, helpers: int
+) -> Iterator[None]:
     """Threads that look for work until the block ends."""
     over = threading.Event()
 
@@ -69,14 +73,27 @@ def helping(functions: dict[str, ctypes._CFuncPtr], pool: np.ndarray, helpers: i
 
 
 @settings(deadline=None, max_examples=25)
-@given(rows=st.lists(st.tuples(st.integers(0, 300), st.integers(1, 50)), min_size=1, max_size=12),
-       helpers=st.integers(0, 3), repeats=st.integers(1, 20))
-def test_every_item_of_every_row_is_done_once_a_run(kernel: int, functions: dict[str, ctypes._CFuncPtr],
-                                                    rows: list[tuple[int, int]], helpers: int, repeats: int) -> None:
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 300), st.integers(1, 50)), min_size=1, max_size=12),
+    helpers=st.integers(0, 3),
+    repeats=st.integers(1, 20),
+)
+def test_every_item_of_every_row_is_done_once_a_run(
+    kernel: int,
+    functions: dict[str, ctypes._CFuncPtr],
+    rows: list[tuple[int, int]],
+    helpers: int,
+    repeats: int,
+) -> None:
     counts = [np.zeros(extent + 1, np.int64) for extent, _ in rows]
     blocks = np.array([c.ctypes.data for c in counts], np.int64)
-    table = np.array([[kernel, blocks.ctypes.data + 8 * i, extent, share]
-                      for i, (extent, share) in enumerate(rows)], np.int64)
+    table = np.array(
+        [
+            [kernel, blocks.ctypes.data + 8 * i, extent, share]
+            for i, (extent, share) in enumerate(rows)
+        ],
+        np.int64,
+    )
     pool = np.zeros(driver.POOL_WORDS, np.int64)
     with helping(functions, pool, helpers):
         for _ in range(repeats):
@@ -98,13 +115,18 @@ def test_bind_writes_addresses_with_their_offsets(functions: dict[str, ctypes._C
     arrays = [np.zeros(4), np.zeros(3, np.float32)]
     triples = np.array([[1, 0, 4], [0, 2, 0]], np.int64)
     block = np.zeros(3, np.int64)
-    assert functions["tapeflow_bind"](id(arrays), 2, triples.ctypes.data, 2, block.ctypes.data) == -1
+    assert (
+        functions["tapeflow_bind"](id(arrays), 2, triples.ctypes.data, 2, block.ctypes.data) == -1
+    )
     assert block.tolist() == [arrays[1].ctypes.data + 4, 0, arrays[0].ctypes.data]
 
 
-@pytest.mark.parametrize("unfit", [np.zeros((4, 4)).T, np.zeros(9)[::2], np.zeros(17, np.uint8)[1:9].view(np.float64)])
+@pytest.mark.parametrize(
+    "unfit", [np.zeros((4, 4)).T, np.zeros(9)[::2], np.zeros(17, np.uint8)[1:9].view(np.float64)]
+)
 def test_bind_names_the_array_that_is_not_contiguous_or_aligned(
-        functions: dict[str, ctypes._CFuncPtr], unfit: np.ndarray) -> None:
+    functions: dict[str, ctypes._CFuncPtr], unfit: np.ndarray
+) -> None:
     arrays = [np.zeros(4), unfit]
     block = np.zeros(1, np.int64)
     assert functions["tapeflow_bind"](id(arrays), 2, block.ctypes.data, 0, block.ctypes.data) == 1

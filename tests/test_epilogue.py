@@ -1,4 +1,5 @@
 """The epilogue pass: what follows a matrix product joins it, means the same, and forms no cycle."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -45,13 +46,31 @@ def masked(g: Any, w: Any, h: Any) -> Any:
 
 CASES: dict[str, tuple[Callable[..., Any], list[Spec], list[str]]] = {
     "bias and relu": (dense, [spec(5, 3), spec(3, 4), spec(4)], ["product"]),
-    "update of a weight": (update, [spec(5, 3), spec(5, 4), spec(3, 4), spec()], ["transpose", "product"]),
-    "product plus product": (lambda a, b: a @ b + b @ a, [spec(4, 4), spec(4, 4)], ["matmul", "product"]),
-    "tanh stays outside": (lambda x, w: ops.tanh(x @ w + 1.0), [spec(5, 3), spec(3, 4)], ["product", "tanh"]),
-    "a product of its own sum stays": (lambda x, w: (x @ w) * ops.sum(x @ w), [spec(5, 3), spec(3, 4)],
-                                       ["matmul", "matmul", "sum", "multiply"]),
-    "a mask that is returned stays outside": (lambda x, w: x @ w > 0.0, [spec(5, 3), spec(3, 4)],
-                                              ["matmul", "greater"]),
+    "update of a weight": (
+        update,
+        [spec(5, 3), spec(5, 4), spec(3, 4), spec()],
+        ["transpose", "product"],
+    ),
+    "product plus product": (
+        lambda a, b: a @ b + b @ a,
+        [spec(4, 4), spec(4, 4)],
+        ["matmul", "product"],
+    ),
+    "tanh stays outside": (
+        lambda x, w: ops.tanh(x @ w + 1.0),
+        [spec(5, 3), spec(3, 4)],
+        ["product", "tanh"],
+    ),
+    "a product of its own sum stays": (
+        lambda x, w: (x @ w) * ops.sum(x @ w),
+        [spec(5, 3), spec(3, 4)],
+        ["matmul", "matmul", "sum", "multiply"],
+    ),
+    "a mask that is returned stays outside": (
+        lambda x, w: x @ w > 0.0,
+        [spec(5, 3), spec(3, 4)],
+        ["matmul", "greater"],
+    ),
 }
 
 
@@ -68,8 +87,9 @@ def test_scalar_ops_join_the_product_before_them(case: str) -> None:
 def test_a_product_never_waits_for_itself() -> None:
     def crossed(a: Any, b: Any) -> Any:
         p = a @ b
-        q = ops.tanh(p) @ b        # reads the first product through an op that stays outside
+        q = ops.tanh(p) @ b  # reads the first product through an op that stays outside
         return p + q, q + p
+
     before = trace(crossed, spec(4, 4), spec(4, 4))
     after = epilogue(before)
     check(after)
@@ -80,6 +100,7 @@ def test_intermediate_results_that_others_read_are_stored_too() -> None:
     def both(x: Any, w: Any) -> Any:
         z = x @ w
         return z, ops.relu(z), ops.relu(z) * 2.0
+
     after = epilogue(trace(both, spec(5, 3), spec(3, 4)))
     assert names(after) == ["product"]
     assert len(after.nodes[-1].outputs) == 3

@@ -1,4 +1,5 @@
-"""tf.jit: what a compiled function means, when it is traced again, what it keeps and what it tells."""
+"""tf.jit: what a compiled function means, when it is traced again, what it keeps and tells."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -24,6 +25,7 @@ def floats(*shape: int, seed: int = 0) -> tf.Tensor:
 
 # ---- meaning
 
+
 def test_trees_go_in_and_come_out() -> None:
     @dataclasses.dataclass
     class Pair:
@@ -32,7 +34,12 @@ def test_trees_go_in_and_come_out() -> None:
 
     @tf.jit
     def f(tree: dict[str, Any], pair: Pair) -> dict[str, Any]:
-        return {"sum": tree["a"] + tree["b"][0], "pair": Pair(pair.right, pair.left), "label": "kept", "none": None}
+        return {
+            "sum": tree["a"] + tree["b"][0],
+            "pair": Pair(pair.right, pair.left),
+            "label": "kept",
+            "none": None,
+        }
 
     x, y = floats(3), floats(3, seed=1)
     result = f({"a": x, "b": [y]}, Pair(x, y))
@@ -70,6 +77,7 @@ def test_a_training_step_with_momentum_is_the_eager_one() -> None:
             m.assign(m * 0.9 + tape.gradient(loss, w))
             w.assign_sub(m * rate)
             return loss
+
         run = tf.jit(step) if compile_it else step
         return [run(x, y, 0.001).item() for _ in range(5)], w.numpy()
 
@@ -114,7 +122,9 @@ def test_views_and_broadcasts_may_be_arguments() -> None:
     f = tf.jit(lambda x: x * 2.0)
     x = floats(4, 6)
     np.testing.assert_array_equal(f(tf.transpose(x)).numpy(), x.numpy().T * 2)
-    np.testing.assert_array_equal(f(tf.broadcast_to(x[0], (3, 6))).numpy(), np.tile(x.numpy()[0] * 2, (3, 1)))
+    np.testing.assert_array_equal(
+        f(tf.broadcast_to(x[0], (3, 6))).numpy(), np.tile(x.numpy()[0] * 2, (3, 1))
+    )
 
 
 def test_random_numbers_are_those_of_eager_code() -> None:
@@ -150,6 +160,7 @@ def test_a_method_compiles_for_its_instance() -> None:
 
 # ---- derivatives
 
+
 def test_gradients_flow_through_a_compiled_function() -> None:
     w = tf.Variable(floats(3, 2))
     f = tf.jit(lambda x: tf.tanh(x @ w))
@@ -165,7 +176,7 @@ def test_gradients_flow_through_a_compiled_function() -> None:
 
 
 def test_second_derivatives_flow_through_a_compiled_function() -> None:
-    f = tf.jit(lambda x: tf.sum(x ** 3))
+    f = tf.jit(lambda x: tf.sum(x**3))
     x = tf.asarray([1.0, 2.0])
     np.testing.assert_allclose(tf.hessian(f)(x).numpy(), np.diag([6.0, 12.0]), rtol=1e-6)
     np.testing.assert_allclose(tf.jvp(f, [x], [tf.ones(2)])[1].numpy(), 15.0, rtol=1e-6)
@@ -178,6 +189,7 @@ def test_transformations_compile() -> None:
 
 
 # ---- when it is traced, and what is compiled
+
 
 def test_numbers_never_cause_a_trace_and_static_values_do() -> None:
     traced: list[str] = []
@@ -226,7 +238,9 @@ def test_fifty_batch_sizes_compile_no_element_wise_kernel_twice() -> None:
     codes = set()
     for n in range(2, 52):
         x = floats(n, 17, seed=n)
-        np.testing.assert_allclose(f(x, bias).numpy(), (np.exp(-x.numpy() ** 2) + bias.numpy()).mean(0), rtol=1e-4)
+        np.testing.assert_allclose(
+            f(x, bias).numpy(), (np.exp(-(x.numpy() ** 2)) + bias.numpy()).mean(0), rtol=1e-4
+        )
         codes |= {launch.code for launch in f.lower(x, bias).kernels}
     assert len(codes) <= len(f.lower(x, bias).kernels)
 
@@ -270,6 +284,7 @@ def test_a_training_step_has_no_host_step() -> None:
 
 # ---- mistakes
 
+
 def test_control_flow_on_a_traced_value_names_the_line_and_the_fix() -> None:
     @tf.jit
     def f(x: tf.Tensor) -> tf.Tensor:
@@ -277,7 +292,9 @@ def test_control_flow_on_a_traced_value_names_the_line_and_the_fix() -> None:
             return x
         return -x
 
-    with pytest.raises(tf.errors.TraceError, match=r"(?s)bool.*tf\.where.*test_jit\.py:\d+ in f: if tf\.sum"):
+    with pytest.raises(
+        tf.errors.TraceError, match=r"(?s)bool.*tf\.where.*test_jit\.py:\d+ in f: if tf\.sum"
+    ):
         f(tf.ones(2))
 
 
@@ -322,6 +339,7 @@ def test_a_failed_trace_leaves_no_trace_open() -> None:
 
 # ---- threads
 
+
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
     f = tf.jit(tf.value_and_grad(lambda x, w: tf.sum(tf.tanh(x @ w)), argnums=(0, 1)))
     x, w = floats(300, 200), floats(200, 100, seed=1)
@@ -348,6 +366,7 @@ def test_threads_may_call_one_function_at_once() -> None:
         for _ in range(50):
             if not np.allclose(f(arrays[i]).numpy(), (arrays[i].numpy() ** 2).sum(1), rtol=1e-4):
                 wrong.append(i)
+
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
@@ -357,6 +376,7 @@ def test_threads_may_call_one_function_at_once() -> None:
 
 
 # ---- the cache on disk
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -372,11 +392,18 @@ def compiled_by(call: Any) -> int:
 
 
 def test_a_second_process_compiles_nothing_and_imports_no_numba(folder: Path) -> None:
-    code = ("import sys, tapeflow as tf; from tapeflow.jit import cache; f = tf.jit(lambda x: tf.sum(x @ x + 1.0));"
-            "f(tf.ones((4, 4))); print(cache.statistics.compiled, 'numba' in sys.modules)")
+    code = (
+        "import sys, tapeflow as tf; from tapeflow.jit import cache;"
+        "f = tf.jit(lambda x: tf.sum(x @ x + 1.0));"
+        "f(tf.ones((4, 4))); print(cache.statistics.compiled, 'numba' in sys.modules)"
+    )
     env = {**os.environ, "TAPEFLOW_CACHE_DIR": str(folder)}
-    first, second = (subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-                     .stdout.split() for _ in range(2))
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(2)
+    )
     assert int(first[0]) > 0
     assert second == ["0", "False"]
 
@@ -393,7 +420,8 @@ def test_a_damaged_entry_is_compiled_anew(folder: Path, monkeypatch: pytest.Monk
 
 
 def test_a_folder_that_cannot_be_written_is_warned_of_and_done_without(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("TAPEFLOW_CACHE_DIR", str(tmp_path / "file" / "code"))
     monkeypatch.setattr(cache, "_addresses", {})

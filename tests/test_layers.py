@@ -1,4 +1,5 @@
-"""Imports point down: a room imports only from itself and from lower floors, inside functions too."""
+"""Imports point down: a room imports from itself and lower floors, inside functions too."""
+
 from __future__ import annotations
 
 import ast
@@ -13,8 +14,21 @@ FLOORS = [
     {"ops"},
     {"autodiff", "variable", "random", "linalg", "testing", "lookup"},
     {"jit"},
-    {"nn", "optim", "initializers", "regularizers", "constraints", "losses", "metrics", "data",
-     "checkpoint", "summary", "train", "datasets", "distributed"},
+    {
+        "nn",
+        "optim",
+        "initializers",
+        "regularizers",
+        "constraints",
+        "losses",
+        "metrics",
+        "data",
+        "checkpoint",
+        "summary",
+        "train",
+        "datasets",
+        "distributed",
+    },
     {"models", "sklearn", "compat", "demo"},
     {"cli"},
 ]
@@ -39,16 +53,22 @@ def rooms_of(path: Path) -> set[str]:
     return {parts[1] for parts in names if parts[0] == "tapeflow" and len(parts) > 1}
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+@pytest.mark.parametrize(
+    "path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE))
+)
 def test_imports_point_down(path: Path) -> None:
     room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
     if room in ("__init__", "__main__"):
         return
-    assert room in FLOOR_OF, f"{room} has no floor: docs/house.md and this test say which rooms there are"
+    assert room in FLOOR_OF, (
+        f"{room} has no floor: docs/house.md and this test say which rooms there are"
+    )
     above = {r for r in rooms_of(path) if FLOOR_OF.get(r, -1) > FLOOR_OF[room]}
     assert not above, f"{room} imports from floors above: {above}"
 
 
-@pytest.mark.parametrize("path", sorted(KERNELS.rglob("*.py")), ids=lambda p: str(p.relative_to(KERNELS)))
+@pytest.mark.parametrize(
+    "path", sorted(KERNELS.rglob("*.py")), ids=lambda p: str(p.relative_to(KERNELS))
+)
 def test_kernels_know_nothing_of_tensors(path: Path) -> None:
     assert not [name for name in imported(path) if name.split(".")[0] == "tapeflow"]

@@ -1,4 +1,5 @@
 """The manners of the house: lint, types, exports, size, lean imports."""
+
 from __future__ import annotations
 
 import ast
@@ -17,11 +18,15 @@ PRODUCT = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "kernels").rglob("*.py
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_ruff_finds_nothing() -> None:
-    result = run("-m", "ruff", "check", "--no-cache", "src", "kernels", "tests", "bench", "examples")
+    result = run(
+        "-m", "ruff", "check", "--no-cache", "src", "kernels", "tests", "bench", "examples"
+    )
     assert result.returncode == 0, result.stdout
 
 
@@ -36,12 +41,30 @@ def test_exported_names_are_those_that_are_visible() -> None:
         getattr(tf, name)
 
 
-@pytest.mark.parametrize("name", ["nn", "optim", "random", "linalg", "summary", "datasets", "distributed",
-                                  "initializers", "losses", "metrics", "testing", "config"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nn",
+        "optim",
+        "random",
+        "linalg",
+        "summary",
+        "datasets",
+        "distributed",
+        "initializers",
+        "losses",
+        "metrics",
+        "testing",
+        "config",
+    ],
+)
 def test_a_namespace_lists_what_it_offers(name: str) -> None:
     module = getattr(tf, name)
-    public = {n for n, value in vars(module).items() if not n.startswith("_")
-              and not isinstance(value, types.ModuleType) and n != "annotations"}
+    public = {
+        n
+        for n, value in vars(module).items()
+        if not n.startswith("_") and not isinstance(value, types.ModuleType) and n != "annotations"
+    }
     assert set(module.__all__) <= public | set(dir(module))
 
 
@@ -51,12 +74,19 @@ def test_modules_and_functions_are_small(path: Path) -> None:
     assert text.count("\n") <= 400, "a module has one subject and at most 400 lines"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or 0) - node.lineno + 1 - len((ast.get_docstring(node) or "").splitlines())
+            lines = (
+                (node.end_lineno or 0)
+                - node.lineno
+                + 1
+                - len((ast.get_docstring(node) or "").splitlines())
+            )
             assert lines <= 40, f"{node.name} has {lines} lines"
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    silent = [str(p.relative_to(ROOT)) for p in PRODUCT if not ast.get_docstring(ast.parse(p.read_text()))]
+    silent = [
+        str(p.relative_to(ROOT)) for p in PRODUCT if not ast.get_docstring(ast.parse(p.read_text()))
+    ]
     assert not silent
 
 
@@ -69,13 +99,29 @@ def test_import_loads_no_compiler_and_no_network() -> None:
 
 def test_environment_names_live_in_config() -> None:
     named = [p for p in PRODUCT if "TAPEFLOW_" in p.read_text() and p.name != "config.py"]
-    code = [f"{p.relative_to(ROOT)}:{node.lineno}" for p in named for node in ast.walk(ast.parse(p.read_text()))
-            if isinstance(node, ast.Subscript | ast.Call) and any(
-                isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value.startswith("TAPEFLOW_")
-                for part in ast.iter_child_nodes(node))]
+    code = [
+        f"{p.relative_to(ROOT)}:{node.lineno}"
+        for p in named
+        for node in ast.walk(ast.parse(p.read_text()))
+        if isinstance(node, ast.Subscript | ast.Call)
+        and any(
+            isinstance(part, ast.Constant)
+            and isinstance(part.value, str)
+            and part.value.startswith("TAPEFLOW_")
+            for part in ast.iter_child_nodes(node)
+        )
+    ]
     assert not code
-    assert len({word for word in (ROOT / "src/tapeflow/config.py").read_text().replace('"', " ").split()
-                if word.startswith("TAPEFLOW_")}) <= 8
+    assert (
+        len(
+            {
+                word
+                for word in (ROOT / "src/tapeflow/config.py").read_text().replace('"', " ").split()
+                if word.startswith("TAPEFLOW_")
+            }
+        )
+        <= 8
+    )
 
 
 def test_modules_import_alone() -> None:

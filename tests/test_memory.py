@@ -1,24 +1,30 @@
-"""Memory of programs: what lives at once lies apart; outputs are used again when nobody holds them."""
+"""Memory of programs: what lives at once lies apart; dropped outputs are used again."""
+
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tapeflow_kernels import memory
 
 from tapeflow.jit.memory import Lifetime, Outputs, arrange, references
+from tapeflow_kernels import memory
 
-lifetimes = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 10), st.integers(0, 1000)), max_size=20)
+lifetimes = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(0, 10), st.integers(0, 1000)), max_size=20
+)
 
 
 @settings(deadline=None)
 @given(lifetimes)
 def test_values_that_live_at_once_do_not_overlap(lives: list[tuple[int, int, int]]) -> None:
-    given_lives = {i: Lifetime(first, first + length, nbytes) for i, (first, length, nbytes) in enumerate(lives)}
+    given_lives = {
+        i: Lifetime(first, first + length, nbytes)
+        for i, (first, length, nbytes) in enumerate(lives)
+    }
     offsets, total = arrange(given_lives)
     owner = np.full((32, total), -1)
     for i, life in given_lives.items():
-        block = owner[life.first:life.last + 1, offsets[i]:offsets[i] + life.nbytes]
+        block = owner[life.first : life.last + 1, offsets[i] : offsets[i] + life.nbytes]
         assert (block == -1).all()
         block[...] = i
 
@@ -56,4 +62,7 @@ def test_references_counts_holders_of_an_array_and_of_its_memory() -> None:
 
 
 def test_large_arrays_start_on_a_cache_line() -> None:
-    assert all(memory.empty((n,), np.float32).ctypes.data % memory.ALIGNMENT == 0 for n in (256, 1000, 99_999))
+    assert all(
+        memory.empty((n,), np.float32).ctypes.data % memory.ALIGNMENT == 0
+        for n in (256, 1000, 99_999)
+    )

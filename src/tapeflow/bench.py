@@ -3,9 +3,11 @@
 Each figure is the median of repeated timings after warming up, with their spread. The limits, copy
 bandwidth and bare multiply-adds, are measured on the spot.
 """
+
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
@@ -16,10 +18,10 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
-from tapeflow_kernels import machine
 
 import tapeflow as tf
 from tapeflow import config
+from tapeflow_kernels import machine
 
 LAYERS = (784, 300, 100, 10)
 
@@ -57,7 +59,7 @@ class Row:
     name: str
     timing: Timing
     work: float = 0.0
-    unit: str = ""      # GFLOP/s or GB/s
+    unit: str = ""  # GFLOP/s or GB/s
 
     def __str__(self) -> str:
         rate = f"{self.work / self.timing.median / 1e9:9.1f} {self.unit}" if self.unit else ""
@@ -104,19 +106,27 @@ def elementwise_rows(seconds: float, size: int) -> Iterator[Row]:
     forward = tf.jit(f)
     both = tf.jit(tf.value_and_grad(lambda *q: tf.sum(f(*q)), argnums=(0, 1, 2)))
     name = f"tanh(x*a+b)*sigmoid(x)+x**2, {size:,} floats"
-    yield Row(name + ", forward", measure(lambda: forward(*args), seconds=seconds), 16.0 * size, "GB/s")
-    yield Row(name + ", and backward", measure(lambda: both(*args), seconds=seconds), 24.0 * size, "GB/s")
+    yield Row(
+        name + ", forward", measure(lambda: forward(*args), seconds=seconds), 16.0 * size, "GB/s"
+    )
+    yield Row(
+        name + ", and backward", measure(lambda: both(*args), seconds=seconds), 24.0 * size, "GB/s"
+    )
 
 
 def step_rows(seconds: float, batches: tuple[int, ...]) -> Iterator[Row]:
     """A training step of a multilayer perceptron, forward, backward and update in one program."""
-    weights = sum(n * m for n, m in zip(LAYERS, LAYERS[1:], strict=False))
+    weights = sum(n * m for n, m in itertools.pairwise(LAYERS))
     for batch in batches:
         for make in (tf.optim.SGD, tf.optim.Adam):
             step = training_step(batch, make(0.001))
             flops = 2.0 * batch * (3 * weights - LAYERS[0] * LAYERS[1])
-            yield Row(f"training step 784-300-100-10, batch {batch}, {make.__name__}",
-                      measure(step, seconds=seconds), flops, "GFLOP/s")
+            yield Row(
+                f"training step 784-300-100-10, batch {batch}, {make.__name__}",
+                measure(step, seconds=seconds),
+                flops,
+                "GFLOP/s",
+            )
 
 
 def training_step(batch: int, optimizer: Any) -> Callable[[], object]:
@@ -124,7 +134,9 @@ def training_step(batch: int, optimizer: Any) -> Callable[[], object]:
     rng = np.random.default_rng(2)
     x = tf.asarray(rng.standard_normal((batch, LAYERS[0]), dtype=np.float32))
     y = tf.asarray(rng.integers(0, LAYERS[-1], batch))
-    model = tf.nn.Sequential([*(tf.nn.Dense(n, "relu") for n in LAYERS[1:-1]), tf.nn.Dense(LAYERS[-1])])
+    model = tf.nn.Sequential(
+        [*(tf.nn.Dense(n, "relu") for n in LAYERS[1:-1]), tf.nn.Dense(LAYERS[-1])]
+    )
     model(x)
     variables = model.trainable_variables
 
@@ -134,6 +146,7 @@ def training_step(batch: int, optimizer: Any) -> Callable[[], object]:
             loss = tf.mean(tf.nn.sparse_softmax_cross_entropy(y, model(x)))
         optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
+
     return lambda: step(x, y)
 
 
@@ -143,16 +156,24 @@ def matmul_rows(seconds: float, sizes: tuple[tuple[int, int, int], ...]) -> Iter
     product = tf.jit(lambda a, b: a @ b)
     for m, k, n in sizes:
         a, b = (tf.asarray(rng.standard_normal(s, dtype=np.float32)) for s in ((m, k), (k, n)))
-        yield Row(f"matmul {m}x{k}x{n}", measure(lambda a=a, b=b: product(a, b), seconds=seconds),   # type: ignore[misc]
-                  2.0 * m * k * n, "GFLOP/s")
+        yield Row(
+            f"matmul {m}x{k}x{n}",
+            measure(lambda a=a, b=b: product(a, b), seconds=seconds),  # type: ignore[misc]
+            2.0 * m * k * n,
+            "GFLOP/s",
+        )
 
 
 def limit_rows(seconds: float, size: int) -> Iterator[Row]:
     """What the machine can do at most."""
     source = np.ones(size, np.float32)
     target = np.empty_like(source)
-    yield Row(f"limit: copy of {size:,} floats",
-              measure(lambda: np.copyto(target, source), seconds=seconds), 8.0 * size, "GB/s")
+    yield Row(
+        f"limit: copy of {size:,} floats",
+        measure(lambda: np.copyto(target, source), seconds=seconds),
+        8.0 * size,
+        "GB/s",
+    )
 
 
 def rows(tiny: bool = False) -> Iterator[Row]:
@@ -163,14 +184,20 @@ def rows(tiny: bool = False) -> Iterator[Row]:
     yield from eager_rows(seconds)
     yield from elementwise_rows(seconds, size)
     yield from step_rows(seconds, (4,) if tiny else (50, 512))
-    yield from matmul_rows(seconds, ((8, 8, 8),) if tiny else ((50, 784, 300), (512,) * 3, (1024,) * 3))
+    yield from matmul_rows(
+        seconds, ((8, 8, 8),) if tiny else ((50, 784, 300), (512,) * 3, (1024,) * 3)
+    )
 
 
 def about() -> dict[str, str]:
     """The machine and the versions that figures belong to."""
     versions = {name: metadata.version(name) for name in ("tapeflow", "numpy", "numba", "llvmlite")}
-    return {"cpu": machine.host().cpu, "python": platform.python_version(),
-            "threads": str(config.num_threads()), **versions}
+    return {
+        "cpu": machine.host().cpu,
+        "python": platform.python_version(),
+        "threads": str(config.num_threads()),
+        **versions,
+    }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,11 +5,12 @@
 | TAPEFLOW_CACHE_DIR | folder of compiled code | the platform's user cache folder |
 | TAPEFLOW_JIT | 0: compiled functions are interpreted node by node | 1 |
 | TAPEFLOW_DUMP | folder into which generated source is written | none |
-| TAPEFLOW_NUM_THREADS | threads of compiled programs | NUMBA_NUM_THREADS, else the cores of this process |
+| TAPEFLOW_NUM_THREADS | threads of programs | NUMBA_NUM_THREADS, else this process's cores |
 | TAPEFLOW_JOB_TOKEN | secret that all ranks of a job share | none |
 | TAPEFLOW_TIMEOUT | seconds that a rank waits for its peers | 60 |
 | TAPEFLOW_DATA_DIR | folder of downloaded data sets | `data` beside the cache folder |
 """
+
 from __future__ import annotations
 
 import os
@@ -65,7 +66,7 @@ def timeout() -> float:
 def num_threads() -> int:
     """How many threads compiled programs use."""
     global _threads
-    if _threads is None:   # read once: every call of a compiled program asks
+    if _threads is None:  # read once: every call of a compiled program asks
         named = os.environ.get("TAPEFLOW_NUM_THREADS") or os.environ.get("NUMBA_NUM_THREADS")
         _threads = max(1, int(named)) if named else _cores()
     return _threads

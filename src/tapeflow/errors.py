@@ -6,11 +6,12 @@ TapeflowError
 ├── ArgumentError     (also ValueError)    another argument does not fit the op
 ├── OutOfRangeError   (also IndexError)    an index or axis that is not there
 ├── TraceError        (also TypeError)     a traced value where only a concrete one can be
-├── StateError        (also RuntimeError)  a variable, tape or layer not in the state that the call needs
+├── StateError        (also RuntimeError)  a variable, tape or layer in the wrong state
 ├── CheckpointError   (also ValueError)    a file that does not fit the model, or is not whole
 ├── MissingExtraError (also ImportError)   an optional dependency that is not installed
 └── DistributedError  (also RuntimeError)  a peer that is missing, has failed, or disagrees
 """
+
 from __future__ import annotations
 
 import linecache

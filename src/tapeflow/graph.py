@@ -7,6 +7,7 @@ A graph prints as text, and the text parses back:
       return a
     }
 """
+
 from __future__ import annotations
 
 import re
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tapeflow.primitive import Primitive
 
 V = TypeVar("V")
-_SHOWN = 8   # constants of more elements print as `...`
+_SHOWN = 8  # constants of more elements print as `...`
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,8 +36,8 @@ class Node(Generic[V]):
     inputs: tuple[V, ...]
     attrs: Mapping[str, Any]
     outputs: tuple[V, ...]
-    scope: str = ""    # the name scope it was made in
-    line: str = ""     # file:line of the user's code that made it
+    scope: str = ""  # the name scope it was made in
+    line: str = ""  # file:line of the user's code that made it
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,7 +70,8 @@ class Graph:
         params = ", ".join(map(repr, self.inputs))
         consts = "".join(f"  {v!r} = {_constant(a)}\n" for v, a in self.constants.items())
         body = "".join(f"  {_line(node)}\n" for node in self.nodes)
-        return f"graph {self.name}({params}) {{\n{consts}{body}  return {', '.join(v.name for v in self.outputs)}\n}}"
+        returned = ", ".join(v.name for v in self.outputs)
+        return f"graph {self.name}({params}) {{\n{consts}{body}  return {returned}\n}}"
 
 
 def _constant(array: Array) -> str:
@@ -87,20 +89,24 @@ def _attr(value: Any) -> str:
 
 
 def check(graph: Graph) -> None:
-    """Raise AssertionError unless every value is assigned once, before its use, in the type its op gives."""
+    """Raise AssertionError unless each value is assigned once, before use, in the type its op gives."""
     known = {*graph.inputs, *graph.constants}
     for node in graph.nodes:
         for v in node.inputs:
             assert v in known, f"{v} is used by {_line(node)} before it is assigned"
         specs = node.prim.output_specs(tuple(v.spec for v in node.inputs), node.attrs)
-        assert specs == tuple(v.spec for v in node.outputs), f"{_line(node)}: the op gives {list(map(str, specs))}"
+        assert specs == tuple(v.spec for v in node.outputs), (
+            f"{_line(node)}: the op gives {list(map(str, specs))}"
+        )
         for v in node.outputs:
             assert v not in known, f"{v} is assigned twice"
             known.add(v)
     for v in graph.outputs:
         assert v in known, f"{v} is returned but never assigned"
     for v, array in graph.constants.items():
-        assert (v.shape, v.dtype) == (array.shape, array.dtype), f"{v} is a constant of another type"
+        assert (v.shape, v.dtype) == (array.shape, array.dtype), (
+            f"{v} is a constant of another type"
+        )
 
 
 def evaluate(graph: Graph, *arrays: Array) -> list[Array]:
@@ -124,8 +130,10 @@ class _Parser:
         self.vars: dict[str, Var] = {}
 
     def declare(self, text: str) -> tuple[Var, ...]:
-        made = [Var(name, tuple(int(n) for n in shape.split(",") if n), OF_SHORT[dtype])
-                for name, dtype, shape in re.findall(_TYPED, text)]
+        made = [
+            Var(name, tuple(int(n) for n in shape.split(",") if n), OF_SHORT[dtype])
+            for name, dtype, shape in re.findall(_TYPED, text)
+        ]
         self.vars.update((v.name, v) for v in made)
         return tuple(made)
 
@@ -134,7 +142,12 @@ class _Parser:
         items = [item.strip() for item in _split(arguments)]
         inputs = tuple(self.vars[item] for item in items if "=" not in item)
         attrs = dict(item.split("=", 1) for item in items if "=" in item)
-        return Node(self.primitives[name], inputs, {k: _value(v) for k, v in attrs.items()}, self.declare(outputs))
+        return Node(
+            self.primitives[name],
+            inputs,
+            {k: _value(v) for k, v in attrs.items()},
+            self.declare(outputs),
+        )
 
 
 def _value(text: str) -> Any:
@@ -147,7 +160,7 @@ def _split(text: str) -> Iterable[str]:
 
 
 def parse(text: str, primitives: Mapping[str, Primitive]) -> Graph:
-    """The graph that prints as `text`; lines may be separated by two spaces instead of a line feed."""
+    """The graph that prints as `text`; two spaces may stand for a line feed."""
     matched = re.fullmatch(r"\s*graph (\w+)\((.*?)\)\s*\{(.*)\}\s*", text, re.DOTALL)
     assert matched, f"not the text of a graph: {text[:60]}"
     name, params, body = matched.groups()
@@ -158,7 +171,9 @@ def parse(text: str, primitives: Mapping[str, Primitive]) -> Graph:
         left, right = line.split(" = ", 1)
         if right.startswith("const "):
             (v,) = parser.declare(left)
-            constants[v] = np.array(literal_eval(right.removeprefix("const ")), v.dtype).reshape(v.shape)
+            constants[v] = np.array(literal_eval(right.removeprefix("const ")), v.dtype).reshape(
+                v.shape
+            )
         else:
             nodes.append(parser.node(left, right))
     returned = (part.strip() for part in last.removeprefix("return").split(","))

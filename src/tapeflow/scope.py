@@ -1,4 +1,5 @@
 """Name scopes: where in a model a variable, a node or an error belongs."""
+
 from __future__ import annotations
 
 import threading
@@ -31,7 +32,7 @@ def name_scope(name: str) -> Iterator[str]:
 
 @contextmanager
 def entered(path: str) -> Iterator[str]:
-    """Inside, the current scope is exactly `path`: a layer that is called again returns to its own."""
+    """Inside, the scope is exactly `path`: a layer that is called again returns to its own."""
     outer, _names.path = _names.path, path
     try:
         yield path

@@ -1,4 +1,5 @@
 """Spec and Tensor: what a value looks like, and the value itself."""
+
 from __future__ import annotations
 
 import math
@@ -46,11 +47,12 @@ class Tensor:
 
     __slots__ = ("value",)
     __hash__ = None  # type: ignore[assignment]   # == compares elements
-    __array_priority__ = 1000.0   # NumPy arrays on the left leave the operation to us
+    __array_priority__ = 1000.0  # NumPy arrays on the left leave the operation to us
 
-    value: Any   # NDArray | Var: a union would cost a cast at every use
+    value: Any  # NDArray | Var: a union would cost a cast at every use
 
-    if TYPE_CHECKING:   # bound in tapeflow.ops
+    if TYPE_CHECKING:  # bound in tapeflow.ops
+
         def __add__(self, other: TensorLike) -> Tensor: ...
         def __radd__(self, other: TensorLike) -> Tensor: ...
         def __sub__(self, other: TensorLike) -> Tensor: ...
@@ -81,8 +83,8 @@ class Tensor:
         def __le__(self, other: TensorLike) -> Tensor: ...
         def __gt__(self, other: TensorLike) -> Tensor: ...
         def __ge__(self, other: TensorLike) -> Tensor: ...
-        def __eq__(self, other: object) -> Tensor: ...   # type: ignore[override]
-        def __ne__(self, other: object) -> Tensor: ...   # type: ignore[override]
+        def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: object) -> Tensor: ...  # type: ignore[override]
         def __neg__(self) -> Tensor: ...
         def __pos__(self) -> Tensor: ...
         def __abs__(self) -> Tensor: ...
@@ -97,6 +99,7 @@ class Tensor:
         def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
         def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
         def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+
         T: Tensor
         mT: Tensor
         device: str
@@ -141,13 +144,16 @@ class Tensor:
     def concrete(self, op: str) -> Array:
         """The array; raises TraceError in the name of `op` if there is none yet."""
         if not isinstance(self.value, np.ndarray):
-            raise TraceError(op, got=f"a traced value of type {self.spec}",
-                             why="inside a compiled function a tensor has no value yet",
-                             fix=_TRACE_FIX.get(op, "return it from the compiled function and use the result"))
+            raise TraceError(
+                op,
+                got=f"a traced value of type {self.spec}",
+                why="inside a compiled function a tensor has no value yet",
+                fix=_TRACE_FIX.get(op, "return it from the compiled function and use the result"),
+            )
         return self.value
 
     def numpy(self) -> Array:
-        """The elements as a read-only NumPy array that shares memory; `.copy()` gives one to write to."""
+        """The elements as a read-only NumPy array that shares memory; copy it to write to it."""
         view = self.concrete("numpy").view()
         view.flags.writeable = False
         return view
@@ -156,8 +162,12 @@ class Tensor:
         """The only element, as a Python number."""
         array = self.concrete("item")
         if array.size != 1:
-            raise ArgumentError("item", got=self.spec, why=f"there are {array.size} elements, not one",
-                                fix="index the element you want, or use .numpy().tolist()")
+            raise ArgumentError(
+                "item",
+                got=self.spec,
+                why=f"there are {array.size} elements, not one",
+                fix="index the element you want, or use .numpy().tolist()",
+            )
         return cast("bool | int | float", array.item())
 
     def tolist(self) -> Any:
@@ -167,8 +177,12 @@ class Tensor:
     def _number(self, op: str) -> Array:
         array = self.concrete(op)
         if array.size != 1 or array.ndim:
-            raise ArgumentError(op, got=self.spec, why=f"{op}() needs a tensor without axes",
-                                fix="reduce it first, e.g. tf.all(x), tf.any(x) or tf.sum(x)")
+            raise ArgumentError(
+                op,
+                got=self.spec,
+                why=f"{op}() needs a tensor without axes",
+                fix="reduce it first, e.g. tf.all(x), tf.any(x) or tf.sum(x)",
+            )
         return array
 
     def __bool__(self) -> bool:
@@ -186,14 +200,22 @@ class Tensor:
     def __index__(self) -> int:
         array = self._number("index")
         if array.dtype.kind not in "iu":
-            raise DTypeError("index", got=self.spec, why="only integers can be an index",
-                             fix="cast it: tf.cast(x, tf.int64)")
+            raise DTypeError(
+                "index",
+                got=self.spec,
+                why="only integers can be an index",
+                fix="cast it: tf.cast(x, tf.int64)",
+            )
         return int(array)
 
     def __len__(self) -> int:
         if not self.shape:
-            raise DTypeError("len", got=self.spec, why="a tensor without axes has no length",
-                             fix="use .size, or .item() for its value")
+            raise DTypeError(
+                "len",
+                got=self.spec,
+                why="a tensor without axes has no length",
+                fix="use .size, or .item() for its value",
+            )
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -201,7 +223,9 @@ class Tensor:
         if dtype is None or array.dtype == dtype:
             return array
         if copy is False:
-            raise ValueError(f"__array__: {self.spec} cannot become {np.dtype(dtype)} without a copy")
+            raise ValueError(
+                f"__array__: {self.spec} cannot become {np.dtype(dtype)} without a copy"
+            )
         return array.astype(dtype)
 
     def __dlpack__(self, **keywords: Any) -> Any:
@@ -213,7 +237,9 @@ class Tensor:
     def __repr__(self) -> str:
         if self.is_traced:
             return f"<traced {self.name}: {self.spec}>"
-        text = np.array2string(self.value, separator=", ", threshold=100, edgeitems=3, prefix="Tensor(")
+        text = np.array2string(
+            self.value, separator=", ", threshold=100, edgeitems=3, prefix="Tensor("
+        )
         return f"Tensor({text}, {self.spec})"
 
     def _repr_html_(self) -> str:
@@ -222,13 +248,15 @@ class Tensor:
 
 
 _TRACE_FIX = {
-    "bool": "use tf.where(condition, a, b) instead of `if`, or pass the condition as a static argument",
+    "bool": "use tf.where(condition, a, b) instead of `if`, or make the condition static",
     "index": "pass the number in static_argnames of tf.jit, or use tf.take",
     "int": "pass the number in static_argnames of tf.jit",
     "float": "keep it a tensor, or return it from the compiled function",
 }
 
-TensorLike: TypeAlias = Any   # Tensor | Variable | NDArray | bool | int | float | nested lists of them
+TensorLike: TypeAlias = (
+    Any  # Tensor | Variable | NDArray | bool | int | float | nested lists of them
+)
 
 
 def is_number(x: object) -> bool:
@@ -237,7 +265,7 @@ def is_number(x: object) -> bool:
 
 
 def as_tensor(x: TensorLike, dtype: DType | None = None, *, op: str = "asarray") -> Tensor:
-    """`x` as a Tensor: a tensor as it is, anything else copied, Python numbers in `dtype` or the default.
+    """`x` as a Tensor: a tensor as it is, all else copied; numbers in `dtype`, else the default.
 
     Raises: DTypeError in the name of `op` if `x` is not numeric.
     """
@@ -257,12 +285,19 @@ def _array_of(x: object, dtype: DType | None, op: str) -> Array:
     try:
         array = np.array(x)
     except (ValueError, TypeError) as error:
-        raise DTypeError(op, got=f"{type(x).__name__} {_short(x)}", why=str(error),
-                         fix="give numbers in lists of equal lengths, or a NumPy array") from None
+        raise DTypeError(
+            op,
+            got=f"{type(x).__name__} {_short(x)}",
+            why=str(error),
+            fix="give numbers in lists of equal lengths, or a NumPy array",
+        ) from None
     if array.dtype.kind not in "biuf" and array.dtype not in SHORT:
-        raise DTypeError(op, got=f"{type(x).__name__} {_short(x)}",
-                         why="this is neither a tensor nor numbers",
-                         fix="give a tensor, a NumPy array of numbers, or nested lists of numbers")
+        raise DTypeError(
+            op,
+            got=f"{type(x).__name__} {_short(x)}",
+            why="this is neither a tensor nor numbers",
+            fix="give a tensor, a NumPy array of numbers, or nested lists of numbers",
+        )
     if dtype is None and array.dtype == np.float64 and not hasattr(x, "__array__"):
         dtype = default_of(0.0)
     return array if dtype is None else array.astype(dtype)

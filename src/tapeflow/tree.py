@@ -1,11 +1,12 @@
 """Trees: tensors in nested lists, tuples, dicts and dataclasses, as arguments and results."""
+
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-Structure: TypeAlias = Any   # hashable: LEAF, or (type, keys, structures of the children)
+Structure: TypeAlias = Any  # hashable: LEAF, or (type, keys, structures of the children)
 LEAF: Structure = "leaf"
 
 
@@ -60,7 +61,7 @@ def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
 
 
 def map_tree(fn: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """`fn` of each leaf, and of the leaves of `others` at the same places, in the same structure."""
+    """`fn` of each leaf and of those of `others` at the same places, in the same structure."""
     leaves, structure = flatten(tree)
     columns = [flatten(other)[0] for other in others]
     return unflatten(structure, [fn(*row) for row in zip(leaves, *columns, strict=True)])

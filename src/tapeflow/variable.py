@@ -1,4 +1,5 @@
 """Variable: the one mutable thing. While tracing, a read is an input and a write is an output."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -29,20 +30,32 @@ class Variable:
 
     __slots__ = ("__weakref__", "constraint", "name", "tensor", "trainable")
 
-    def __init__(self, initial_value: Any, trainable: bool = True, name: str | None = None,
-                 dtype: object = None) -> None:
+    def __init__(
+        self,
+        initial_value: Any,
+        trainable: bool = True,
+        name: str | None = None,
+        dtype: object = None,
+    ) -> None:
         self.trainable = trainable
-        self.constraint: Callable[[Tensor], Tensor] | None = None   # optimizers keep to it
+        self.constraint: Callable[[Tensor], Tensor] | None = None  # optimizers keep to it
         self.name = scope.unique(name or "Variable")
         if initial_value is None:
-            raise StateError("Variable", got=f"initial_value=None for {self.name!r}",
-                             why="a variable always has a value", fix="give one, e.g. tf.zeros(shape)")
-        with dispatch.tracing(None), dispatch.recording_only(()):   # it outlives any trace
+            raise StateError(
+                "Variable",
+                got=f"initial_value=None for {self.name!r}",
+                why="a variable always has a value",
+                fix="give one, e.g. tf.zeros(shape)",
+            )
+        with dispatch.tracing(None), dispatch.recording_only(()):  # it outlives any trace
             value = as_tensor(initial_value() if callable(initial_value) else initial_value)
             if value.is_traced:
-                raise TraceError("Variable", got=f"the initial value {value!r} for {self.name!r}",
-                                 why="a variable made in a compiled function outlives its trace",
-                                 fix="make it outside, or give a function of no arguments")
+                raise TraceError(
+                    "Variable",
+                    got=f"the initial value {value!r} for {self.name!r}",
+                    why="a variable made in a compiled function outlives its trace",
+                    fix="make it outside, or give a function of no arguments",
+                )
             self.tensor = value if dtype is None else cast(value, as_dtype(dtype, "Variable"))
 
     @property
@@ -86,18 +99,30 @@ class Variable:
 
         Raises: ShapeError or DTypeError unless it has the variable's shape and dtype.
         """
-        x = coerce("assign", self.tensor, value)[1] if isinstance(value, int | float) else as_tensor(value)
+        x = (
+            coerce("assign", self.tensor, value)[1]
+            if isinstance(value, int | float)
+            else as_tensor(value)
+        )
         if x.shape != self.shape:
-            raise ShapeError("assign", got=f"{self.name}: {self.spec}, value {x.spec}",
-                             why="a variable keeps its shape", fix="reshape the value, or make a new variable")
+            raise ShapeError(
+                "assign",
+                got=f"{self.name}: {self.spec}, value {x.spec}",
+                why="a variable keeps its shape",
+                fix="reshape the value, or make a new variable",
+            )
         if x.dtype != self.dtype:
             x = self._in_own_dtype(x, value)
         tracer = dispatch.tracer()
         if tracer is not None:
             tracer.write(self, x)
         elif x.is_traced:
-            raise TraceError("assign", got=f"{x!r} for {self.name}", why="its trace has ended",
-                             fix="return the value from the compiled function and assign it outside")
+            raise TraceError(
+                "assign",
+                got=f"{x!r} for {self.name}",
+                why="its trace has ended",
+                fix="return the value from the compiled function and assign it outside",
+            )
         else:
             self.tensor = x
         return self
@@ -106,8 +131,12 @@ class Variable:
         """Lists of numbers are as weak as one number; a tensor of another dtype is a mistake."""
         if isinstance(value, list | tuple):
             return cast(x, self.dtype)
-        raise DTypeError("assign", got=f"{self.name}: {self.spec}, value {x.spec}",
-                         why="a variable keeps its dtype", fix=f"cast the value: tf.cast(x, {self.dtype.name!r})")
+        raise DTypeError(
+            "assign",
+            got=f"{self.name}: {self.spec}, value {x.spec}",
+            why="a variable keeps its dtype",
+            fix=f"cast the value: tf.cast(x, {self.dtype.name!r})",
+        )
 
     def assign_add(self, value: TensorLike) -> Variable:
         """Hold the sum of what it holds and `value`."""
@@ -139,23 +168,33 @@ class Variable:
         return int(self.value)
 
 
+_OWN = frozenset(vars(Variable))
+_COMPARISONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")
+
+
 def _bind() -> None:
-    """Operators and methods of a variable are those of its value."""
-    own = set(vars(Variable))
+    """Operators, methods and properties of a variable are those of its value."""
     for name, member in list(vars(Tensor).items()):
-        if name in own or name in ("__slots__", "__hash__", "value") or (
-                name.startswith("__") and not callable(member)):
+        if name in _OWN or name in ("__slots__", "__hash__", "value"):
             continue
         if isinstance(member, property):
-            setattr(Variable, name, property(lambda self, _n=name: getattr(self.value, _n)))
-        elif callable(member) and not hasattr(object, name) or name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
-            setattr(Variable, name, _forwarder(name))
+            setattr(Variable, name, _property(name))
+        elif callable(member) and (name in _COMPARISONS or not hasattr(object, name)):
+            setattr(Variable, name, _method(name))
     Variable.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
-def _forwarder(name: str) -> Any:
+def _property(name: str) -> property:
+    def get(self: Variable) -> Any:
+        return getattr(self.value, name)
+
+    return property(get, doc=getattr(Tensor, name).__doc__)
+
+
+def _method(name: str) -> Any:
     def method(self: Variable, *args: Any, **keywords: Any) -> Any:
         return getattr(self.value, name)(*args, **keywords)
+
     method.__name__ = name
     method.__doc__ = getattr(Tensor, name).__doc__
     return method

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from ..machine import Host, host
 from .epilogue import Epilogue
@@ -24,6 +25,7 @@ from .tile import Tile, tile_for
 
 # Where the extents start in the argument block.
 FIRST_EXTENT = 8
+P = TypeVar("P")
 # A group of tiles walks all columns with its rows of A in the second-level cache, or in the first
 # together with a panel of B if the reduction is so short: 784x50x300 gains 8 %.
 _GROUP_BYTES = 768 * 1024
@@ -84,14 +86,15 @@ class Extents:
 
 
 @dataclass(frozen=True)
-class Pointers:
-    """Addresses of A and B (or of their panels), of each operand and output, and of scratch."""
+class Pointers(Generic[P]):
+    """Addresses of A and B (or of their panels), of each operand and output, and of scratch:
+    numbers, or whatever stands for them until memory is planned."""
 
-    a: int
-    b: int
-    operands: tuple[int, ...] = ()
-    stores: tuple[int, ...] = ()
-    scratch: int = 0
+    a: P
+    b: P
+    operands: tuple[P, ...] = ()
+    stores: tuple[P, ...] = ()
+    scratch: P | int = 0
 
 
 def plan(c: Contraction, extents: Extents) -> Contraction:
@@ -112,8 +115,8 @@ def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:
 
 
 def arguments(
-    c: Contraction, extents: Extents, pointers: Pointers, target: Host | None = None
-) -> list[int]:
+    c: Contraction, extents: Extents, pointers: Pointers[P], target: Host | None = None
+) -> list[P | int]:
     """The argument block, all i64.
 
     a, b, scratch, m, rows of a tile, tiles, tiles in a group, length of a reduction block,

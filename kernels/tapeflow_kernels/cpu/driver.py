@@ -9,6 +9,7 @@ worker that is late or absent costs nothing but its help, and no row waits for a
 A claim is valid if its share is below the number of shares that the same ticket named; while valid
 claims are unfinished the caller waits in that row, so the row that the pool names is the right one.
 """
+
 from __future__ import annotations
 
 import functools
@@ -16,8 +17,8 @@ import platform
 
 from ..machine import assemble, load
 
-ROW = 4            # i64 words of a row
-POOL_WORDS = 32    # the pool: ticket, row and finished shares, each on a cache line of its own
+ROW = 4  # i64 words of a row
+POOL_WORDS = 32  # the pool: ticket, row and finished shares, each on a cache line of its own
 MAX_SHARES = 4096
 
 # CPython's and NumPy's objects as compiled code reads them: a list's items, an array's address and
@@ -237,9 +238,13 @@ def source() -> str:
     word = 8
     pause = _PAUSES.get(platform.machine().lower())
     return _TEXT.format(
-        row=ROW, items=head + word, data=head, flags=head + 6 * word,
+        row=ROW,
+        items=head + word,
+        data=head,
+        flags=head + 6 * word,
         pause=f"call void @{pause}()" if pause else "fence seq_cst",
-        declarations=f"declare void @{pause}()" if pause else "")
+        declarations=f"declare void @{pause}()" if pause else "",
+    )
 
 
 @functools.cache

@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..machine import Host, host
 from .ir import Index, Module, Value
 from .lanes import Lanes
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,11 @@ def elements(p: Packing, n: int, reduce: tuple[int, ...], batch: tuple[int, ...]
 
 def arguments(
     p: Packing,
-    source: int,
-    panels: int,
+    source: P,
+    panels: P,
     n: int,
     extents: tuple[tuple[int, ...], tuple[int, ...]],
-) -> list[int]:
+) -> list[P | int]:
     """The argument block, all i64, from `extents`, those of the reductions and of the batch.
 
     source, panels, n, reduction extents…, copied batch extents…, then strides: n, reductions…,
@@ -63,7 +66,7 @@ def arguments(
     """
     reduce, batch = extents
     steps = p.strides[len(p.batch) : -1]
-    where = [source, panels, n, *reduce, *p.copied(batch)]
+    where: list[P | int] = [source, panels, n, *reduce, *p.copied(batch)]
     return [*where, p.strides[-1], *steps, *p.copied(p.batch)]
 
 

@@ -1,4 +1,5 @@
 """Forward mode: tangents pushed along with the values."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ class ForwardAccumulator:
 
     def __init__(self, primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> None:
         self._tangent = {id(x): t for x, t in zip(primals, tangents, strict=True)}
-        self._alive: list[Any] = list(primals)   # ids stay valid while their tensors live
+        self._alive: list[Any] = list(primals)  # ids stay valid while their tensors live
 
     def __enter__(self) -> ForwardAccumulator:
         dispatch.start(self)
@@ -31,9 +32,11 @@ class ForwardAccumulator:
         tangents = [self._tangent.get(id(x)) for x in inputs]
         if all(t is None for t in tangents):
             return
-        with dispatch.paused(self):   # the tangent's own arithmetic must not be perturbed again
+        with dispatch.paused(self):  # the tangent's own arithmetic must not be perturbed again
             pushed = prim.push(tangents, outputs, inputs, attrs)
-        pairs = zip(outputs, pushed, strict=True) if isinstance(outputs, tuple) else [(outputs, pushed)]
+        pairs = (
+            zip(outputs, pushed, strict=True) if isinstance(outputs, tuple) else [(outputs, pushed)]
+        )
         for y, t in pairs:
             if t is not None:
                 self._tangent[id(y)] = t

@@ -1,4 +1,5 @@
 """Derivatives of functions as functions: grad, vjp, jvp, jacobian and their kin."""
+
 from __future__ import annotations
 
 import functools
@@ -17,7 +18,9 @@ from tapeflow.tree import flatten, map_tree, unflatten
 Function = Callable[..., Any]
 
 
-def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+def value_and_grad(
+    f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Function:
     """A function that gives `(f(*args), gradient)`, or `((value, aux), gradient)` with `has_aux`.
 
     Args:
@@ -26,6 +29,7 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
 
     Raises: ShapeError if `f` gives more than one number, DTypeError if it gives an integer.
     """
+
     @functools.wraps(f)
     def wrapped(*args: Any, **keywords: Any) -> Any:
         chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
@@ -36,16 +40,23 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
         value, aux = result if has_aux else (result, None)
         y = as_tensor(value)
         if y.shape:
-            raise ShapeError("grad", got=f"{_name(f)} gave {y.spec}", why="a gradient is that of one number",
-                             fix="reduce the result, e.g. with tf.sum, or use tf.jacobian")
+            raise ShapeError(
+                "grad",
+                got=f"{_name(f)} gave {y.spec}",
+                why="a gradient is that of one number",
+                fix="reduce the result, e.g. with tf.sum, or use tf.jacobian",
+            )
         sources = tuple(tensors[i] for i in chosen)
         grads = tape.gradient(y, sources, unconnected_gradients="zero")
-        return ((value, aux) if has_aux else value), (grads[0] if isinstance(argnums, int) else grads)
+        return ((value, aux) if has_aux else value), (
+            grads[0] if isinstance(argnums, int) else grads
+        )
+
     return wrapped
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
-    """A function that gives the gradient of `f`: see value_and_grad; with `has_aux` `(gradient, aux)`.
+    """A function that gives the gradient of `f`, or `(gradient, aux)`: see value_and_grad.
 
     >>> grad(lambda x: x * x * x)(2.0)
     Tensor(12., f32[])
@@ -56,6 +67,7 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     def wrapped(*args: Any, **keywords: Any) -> Any:
         value, gradient = both(*args, **keywords)
         return (gradient, value[1]) if has_aux else gradient
+
     return wrapped
 
 
@@ -70,8 +82,11 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...
         outputs = f(*inputs)
 
     def pull(cotangents: Any) -> tuple[Any, ...]:
-        return tape.gradient(outputs, tuple(inputs), output_gradients=cotangents,
-                             unconnected_gradients="zero")
+        pulled: tuple[Any, ...] = tape.gradient(
+            outputs, tuple(inputs), output_gradients=cotangents, unconnected_gradients="zero"
+        )
+        return pulled
+
     return outputs, pull
 
 
@@ -84,19 +99,25 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     xs, ts = flatten(list(inputs))[0], [as_tensor(t) for t in flatten(list(tangents))[0]]
     for x, t in zip(xs, ts, strict=True):
         if x.shape != t.shape:
-            raise ShapeError("jvp", got=f"primal {x.spec}, tangent {t.spec}",
-                             why="a tangent has the shape of its primal", fix="broadcast it first")
+            raise ShapeError(
+                "jvp",
+                got=f"primal {x.spec}, tangent {t.spec}",
+                why="a tangent has the shape of its primal",
+                fix="broadcast it first",
+            )
     with ForwardAccumulator(xs, [ops.cast(t, x.dtype) for x, t in zip(xs, ts, strict=True)]) as acc:
         outputs = f(*inputs)
 
     def tangent(y: Any) -> Tensor:
         t = acc.jvp(y)
         return ops.zeros_like(y) if t is None else t
+
     return outputs, map_tree(tangent, outputs)
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """A function that gives d f[i...] / d x[j...], of shape f.shape + x.shape."""
+
     @functools.wraps(f)
     def wrapped(*args: Any, **keywords: Any) -> Any:
         chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
@@ -106,10 +127,13 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
             y = f(*tensors, **keywords)
         sources = tuple(tensors[i] for i in chosen)
         leaves, structure = flatten(sources)
-        found = [_zeros(y, x) if j is None else j
-                 for x, j in zip(leaves, flatten(tape.jacobian(y, sources))[0], strict=True)]
+        found = [
+            _zeros(y, x) if j is None else j
+            for x, j in zip(leaves, flatten(tape.jacobian(y, sources))[0], strict=True)
+        ]
         columns = unflatten(structure, found)
         return columns[0] if isinstance(argnums, int) else columns
+
     return wrapped
 
 
@@ -126,11 +150,17 @@ def _fresh(f: Function, args: Sequence[Any], chosen: Sequence[int]) -> list[Any]
     """The arguments, those that are differentiated as tensors of their own: nothing else that is
     the same object takes part, and an outer tape sees where they come from."""
     if any(not -len(args) <= i < len(args) for i in chosen):
-        raise ArgumentError("grad", got=f"argnums {tuple(chosen)} and {len(args)} arguments to {_name(f)}",
-                            why="there is no such argument", fix="count positional arguments from 0")
+        raise ArgumentError(
+            "grad",
+            got=f"argnums {tuple(chosen)} and {len(args)} arguments to {_name(f)}",
+            why="there is no such argument",
+            fix="count positional arguments from 0",
+        )
     picked = {i % len(args) for i in chosen}
-    return [map_tree(lambda leaf: ops.positive(as_tensor(leaf)), a) if i in picked else a
-            for i, a in enumerate(args)]
+    return [
+        map_tree(lambda leaf: ops.positive(as_tensor(leaf)), a) if i in picked else a
+        for i, a in enumerate(args)
+    ]
 
 
 def _name(f: Function) -> str:
@@ -148,32 +178,46 @@ class _Custom(Primitive):
     """A function whose backward pass the user gave."""
 
     def __init__(self, name: str, pull: Callable[..., Any], outputs: tuple[Tensor, ...]):
-        super().__init__(lambda *xs: tuple(y.value for y in outputs), lambda *xs: tuple(y.spec for y in outputs),
-                         name=name, multiple=True)
+        super().__init__(
+            lambda *xs: tuple(y.value for y in outputs),
+            lambda *xs: tuple(y.spec for y in outputs),
+            name=name,
+            multiple=True,
+        )
         self._pull = pull
 
-    def pull(self, gs: Any, ys: Any, xs: Any, attrs: Any, wanted: Sequence[bool]) -> list[Tensor | None]:
+    def pull(
+        self, gs: Any, ys: Any, xs: Any, attrs: Any, wanted: Sequence[bool]
+    ) -> list[Tensor | None]:
         full = [ops.zeros_like(y) if g is None else g for y, g in zip(ys, gs, strict=True)]
         given = self._pull(*full)
         grads = list(given) if isinstance(given, list | tuple) else [given]
         if len(grads) != len(xs):
-            raise ArgumentError("custom_gradient", got=f"{len(grads)} gradients from {self.name}",
-                                why=f"the function took {len(xs)} tensors", fix="return one gradient for each")
+            raise ArgumentError(
+                "custom_gradient",
+                got=f"{len(grads)} gradients from {self.name}",
+                why=f"the function took {len(xs)} tensors",
+                fix="return one gradient for each",
+            )
         return [None if g is None else as_tensor(g) for g in grads]
 
     def push(self, ts: Any, ys: Any, xs: Any, attrs: Any) -> Any:
-        raise ArgumentError("custom_gradient", got=f"forward mode through {self.name}",
-                            why="only its backward pass was given",
-                            fix="use reverse mode: tf.grad, tf.vjp or GradientTape")
+        raise ArgumentError(
+            "custom_gradient",
+            got=f"forward mode through {self.name}",
+            why="only its backward pass was given",
+            fix="use reverse mode: tf.grad, tf.vjp or GradientTape",
+        )
 
 
 def custom_gradient(f: Function) -> Function:
-    """`f` with a backward pass of its own: `f(*xs)` gives `(y, pull)`, `pull(g)` a gradient for each x.
+    """`f` with its own backward pass: `f(*xs)` gives `(y, pull)`, `pull(g)` a gradient for each x.
 
     >>> @custom_gradient
     ... def clipped(x):
     ...     return x, lambda g: ops.clip(g, -1.0, 1.0)
     """
+
     @functools.wraps(f)
     def wrapped(*args: Any) -> Any:
         xs = tuple(as_tensor(a) for a in args)
@@ -186,4 +230,5 @@ def custom_gradient(f: Function) -> Function:
         for record in context.records:
             record((_Custom(_name(f), pull, ys), xs, dispatch.NO_ATTRS, ys))
         return unflatten(structure, ys)
+
     return wrapped

@@ -1,4 +1,5 @@
 """jit(): trace once for each set of types, then run machine code."""
+
 from __future__ import annotations
 
 import functools
@@ -6,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tapeflow.ops.elementwise import Weak
 from tapeflow.tensor import Array, Spec, Tensor, as_tensor
 from tapeflow.tree import LEAF, Structure, flatten, unflatten
 
-if TYPE_CHECKING:   # the compiler is loaded by the first call: LLVM alone takes 60 ms
+if TYPE_CHECKING:  # the compiler is loaded by the first call: LLVM alone takes 60 ms
     from tapeflow.jit.call import Compiled, Recorded
     from tapeflow.jit.explain import Explanation, Lowered
 
@@ -32,9 +33,12 @@ class Static:
 
     value: Any
 
-    def __eq__(self, other: object) -> bool:   # 1 == 1.0 == True, but they trace differently
-        return (isinstance(other, Static) and type(self.value) is type(other.value)
-                and bool(self.value == other.value))
+    def __eq__(self, other: object) -> bool:  # 1 == 1.0 == True, but they trace differently
+        return (
+            isinstance(other, Static)
+            and type(self.value) is type(other.value)
+            and bool(self.value == other.value)
+        )
 
     def __hash__(self) -> int:
         return hash((type(self.value), self.value))
@@ -57,27 +61,27 @@ class Jitted(Generic[P, R]):
         self._static = frozenset(static_argnames)
         self._lock = threading.RLock()
         self.programs: dict[Any, Entry] = {}
-        self._short: dict[tuple[Any, ...], Entry] = {}   # by shapes and dtypes of positional tensors
+        self._short: dict[tuple[Any, ...], Entry] = {}  # by shapes and dtypes of positional tensors
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         context = dispatch.here.context
         if context.tracer is not None:
-            return self.fn(*args, **kwargs)   # part of the trace that is open
+            return self.fn(*args, **kwargs)  # part of the trace that is open
         if kwargs:
-            return self._general(args, kwargs)
+            return cast(R, self._general(args, kwargs))
         key: list[Any] = []
         arrays: list[Array] = []
         for x in args:
             if type(x) is not Tensor:
-                return self._general(args, kwargs)
+                return cast(R, self._general(args, kwargs))
             value = x.value
             arrays.append(value)
             key.append(value.shape)
             key.append(value.dtype)
         entry = self._short.get(tuple(key))
         if entry is None or context.records:
-            return self._general(args, kwargs)
-        return entry.finish(entry.compiled.run(arrays))
+            return cast(R, self._general(args, kwargs))
+        return cast(R, entry.finish(entry.compiled.run(arrays)))
 
     def _general(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         leaves, structure = flatten((args, dict(kwargs)))
@@ -87,7 +91,9 @@ class Jitted(Generic[P, R]):
             return entry.finish_tensors(entry.record(passed))
         return entry.finish(entry.compiled.run([x.value for x in passed]))
 
-    def _classify(self, leaves: Iterable[Any], structure: Structure) -> tuple[tuple[Any, ...], list[Tensor]]:
+    def _classify(
+        self, leaves: Iterable[Any], structure: Structure
+    ) -> tuple[tuple[Any, ...], list[Tensor]]:
         """A key for each leaf, and the tensors among them."""
         named = self._names(structure)
         kinds: list[Any] = []
@@ -114,8 +120,9 @@ class Jitted(Generic[P, R]):
         if not self._static:
             return set()
         args, kwargs = structure[2]
-        parameters = list(self.__wrapped__.__code__.co_varnames) if hasattr(self.fn, "__code__") else []
-        names = [*parameters[:len(args[2])], *kwargs[1]]
+        code = getattr(self.fn, "__code__", None)
+        parameters = list(code.co_varnames) if code else []
+        names = [*parameters[: len(args[2])], *kwargs[1]]
         found: set[int] = set()
         at = 0
         for name, part in zip(names, (*args[2], *kwargs[2]), strict=False):
@@ -129,17 +136,26 @@ class Jitted(Generic[P, R]):
         try:
             hash(leaf)
         except TypeError:
-            raise ArgumentError(self._name, got=f"a {type(leaf).__name__}",
-                                why="an argument that is no tensor is compiled in, so it must be hashable",
-                                fix="pass a tensor, a NumPy array, a number, or something hashable") from None
+            raise ArgumentError(
+                self._name,
+                got=f"a {type(leaf).__name__}",
+                why="an argument that is no tensor is compiled in, so it must be hashable",
+                fix="pass a tensor, a NumPy array, a number, or something hashable",
+            ) from None
         return Static(leaf)
 
     @property
     def _name(self) -> str:
         return getattr(self.fn, "__name__", type(self.fn).__name__)
 
-    def _entry(self, args: Any, kwargs: Any, structure: Structure, kinds: tuple[Any, ...],
-               passed: Sequence[Tensor]) -> Entry:
+    def _entry(
+        self,
+        args: Any,
+        kwargs: Any,
+        structure: Structure,
+        kinds: tuple[Any, ...],
+        passed: Sequence[Tensor],
+    ) -> Entry:
         from tapeflow.jit import explain
 
         key = (structure, kinds)
@@ -211,7 +227,7 @@ class Entry:
 
     compiled: Compiled
     structure: Structure
-    constants: list[Any]      # _TENSOR where a tensor stands
+    constants: list[Any]  # _TENSOR where a tensor stands
     trace_seconds: float
     reason: str = ""
     _is_one: bool = field(init=False)

@@ -5,6 +5,7 @@ name and features, and the versions of the compilers. It holds a digest of itsel
 one is compiled anew; it is written under another name and renamed, so that a reader never sees half
 of it and processes need no lock. A folder that cannot be written is reported once and done without.
 """
+
 from __future__ import annotations
 
 import functools
@@ -18,16 +19,15 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tapeflow_kernels import machine
-from tapeflow_kernels.cpu import driver
-
 from tapeflow import config
 from tapeflow.jit.codegen import cpu
 from tapeflow.jit.kernel import Code
+from tapeflow_kernels import machine
+from tapeflow_kernels.cpu import driver
 
 _MAGIC = b"tapeflow code 1\n"
 _DIGEST = 32
-_LIMIT = 512 * 2**20   # bytes of the folder; above it the entries unused for longest go
+_LIMIT = 512 * 2**20  # bytes of the folder; above it the entries unused for longest go
 
 
 class CacheWarning(UserWarning):
@@ -50,8 +50,10 @@ _addresses: dict[Code, int] = {}
 def address(code: Code) -> int:
     """Where the machine code of `code` lies in this process; compiled unless it is known."""
     if code not in _addresses:
-        compiled = _fetch(_key(code.language, code.symbol, code.text, *code.parameters),
-                          functools.partial(_compile, code))
+        compiled = _fetch(
+            _key(code.language, code.symbol, code.text, *code.parameters),
+            functools.partial(_compile, code),
+        )
         _addresses[code] = machine.load(compiled, [code.symbol])[code.symbol]
     return _addresses[code]
 
@@ -59,7 +61,9 @@ def address(code: Code) -> int:
 def driver_addresses() -> dict[str, int]:
     """The functions of the driver."""
     text = driver.source()
-    return machine.load(_fetch(_key("driver", text), lambda: machine.assemble(text)), driver.SYMBOLS)
+    return machine.load(
+        _fetch(_key("driver", text), lambda: machine.assemble(text)), driver.SYMBOLS
+    )
 
 
 def _compile(code: Code) -> bytes:
@@ -102,8 +106,10 @@ def _read(path: Path) -> bytes | None:
         data = path.read_bytes()
     except OSError:
         return None
-    body = data[len(_MAGIC) + _DIGEST:]
-    whole = data.startswith(_MAGIC) and hashlib.sha256(body).digest() == data[len(_MAGIC):][:_DIGEST]
+    body = data[len(_MAGIC) + _DIGEST :]
+    whole = (
+        data.startswith(_MAGIC) and hashlib.sha256(body).digest() == data[len(_MAGIC) :][:_DIGEST]
+    )
     return body if whole else None
 
 
@@ -125,9 +131,12 @@ def _write(path: Path, code: bytes) -> None:
 
 @functools.cache
 def _warn_once(folder: str, why: str) -> None:
-    warnings.warn(f"compiled code cannot be kept in {folder} ({why}): it will be compiled again in the "
-                  "next process. Set TAPEFLOW_CACHE_DIR to a folder that can be written.",
-                  CacheWarning, stacklevel=2)
+    warnings.warn(
+        f"compiled code cannot be kept in {folder} ({why}): it will be compiled again in the "
+        "next process. Set TAPEFLOW_CACHE_DIR to a folder that can be written.",
+        CacheWarning,
+        stacklevel=2,
+    )
 
 
 def entries() -> Iterator[Path]:

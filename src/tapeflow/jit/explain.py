@@ -1,4 +1,5 @@
 """What a compiled function does: traces and why they happened, graphs, kernels, memory, times."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ class Memory:
 
     inputs: int
     outputs: int
-    arena: int        # intermediate results, which share memory where their lives do not meet
+    arena: int  # intermediate results, which share memory where their lives do not meet
     constants: int
 
     @property
@@ -61,7 +62,11 @@ class Lowered:
     def host_steps(self) -> list[str]:
         """The ops that run as Python between kernels."""
         program = self._compiled.program
-        return [s.node.prim.name for s in program.plan.steps if isinstance(s, HostStep)] if program else []
+        return (
+            [s.node.prim.name for s in program.plan.steps if isinstance(s, HostStep)]
+            if program
+            else []
+        )
 
     @property
     def source(self) -> str:
@@ -74,8 +79,12 @@ class Lowered:
         """What the program needs, in bytes."""
         graph, program = self.graph, self._compiled.program
         fresh = program.plan.fresh if program else graph.outputs
-        return Memory(sum(map(_nbytes, graph.inputs)), sum(map(_nbytes, fresh)),
-                      program.plan.arena_bytes if program else 0, sum(map(_nbytes, graph.constants)))
+        return Memory(
+            sum(map(_nbytes, graph.inputs)),
+            sum(map(_nbytes, fresh)),
+            program.plan.arena_bytes if program else 0,
+            sum(map(_nbytes, graph.constants)),
+        )
 
     @property
     def compile_seconds(self) -> float:
@@ -99,12 +108,25 @@ class Explanation:
         memory = low.memory
         lines = [f"{self.name}: {len(self.traces)} traces"]
         lines += [f"  {i}. {reason}" for i, reason in enumerate(self.traces, 1)]
-        lines += ["", "as traced", str(low.traced), "", "after optimisation", str(low.graph), "",
-                  f"{len(low.kernels)} kernels, compiled or loaded in {low.compile_seconds:.3f} s"]
+        lines += [
+            "",
+            "as traced",
+            str(low.traced),
+            "",
+            "after optimisation",
+            str(low.graph),
+            "",
+            f"{len(low.kernels)} kernels, compiled or loaded in {low.compile_seconds:.3f} s",
+        ]
         lines += [f"  {launch.code.symbol}: {launch.extent} work items" for launch in low.kernels]
         lines += [f"  on the host: {name}" for name in low.host_steps]
-        lines += ["", f"memory: {memory.peak:,} bytes ({memory.inputs:,} inputs, {memory.outputs:,} outputs, "
-                  f"{memory.arena:,} intermediate, {memory.constants:,} constants)", "", low.source]
+        lines += [
+            "",
+            f"memory: {memory.peak:,} bytes ({memory.inputs:,} inputs, {memory.outputs:,} outputs, "
+            f"{memory.arena:,} intermediate, {memory.constants:,} constants)",
+            "",
+            low.source,
+        ]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -118,8 +140,11 @@ def why(earlier: Mapping[Any, Any], key: Any) -> str:
     last_structure, last_kinds = list(earlier)[-1]
     if structure != last_structure:
         return "another structure of arguments"
-    changes = [f"argument {i}: {_show(old)} became {_show(new)}"
-               for i, (old, new) in enumerate(zip(last_kinds, kinds, strict=True)) if old != new]
+    changes = [
+        f"argument {i}: {_show(old)} became {_show(new)}"
+        for i, (old, new) in enumerate(zip(last_kinds, kinds, strict=True))
+        if old != new
+    ]
     return "; ".join(changes)
 
 

@@ -3,6 +3,7 @@
 Every kernel has the signature `void kernel(i64 start, i64 stop, i64* args)`: it does the work items
 start to stop - 1, in any division over threads, and reads pointers and extents from `args`.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ class Code:
     """Source of one kernel. Equal code is compiled once, whatever uses it."""
 
     language: Literal["python", "llvm"]
-    symbol: str          # the function that `text` defines
+    symbol: str  # the function that `text` defines
     text: str
-    parameters: tuple[str, ...] = ()   # python: a type each, `f32*` or `i64`, after start and stop
+    parameters: tuple[str, ...] = ()  # python: a type each, `f32*` or `i64`, after start and stop
 
 
 @dataclass(frozen=True, slots=True)

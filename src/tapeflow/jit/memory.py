@@ -1,4 +1,5 @@
 """Memory of programs: an arena planned by liveness, and output arrays that are used again."""
+
 from __future__ import annotations
 
 import sys
@@ -7,14 +8,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from tapeflow_kernels import memory
 
 from tapeflow.dtypes import DType
 from tapeflow.tensor import Array
+from tapeflow_kernels import memory
 
 K = TypeVar("K", bound=Hashable)
-_REUSED = 64 * 1024   # bytes from which an output's memory is kept for a later call
-_KEPT = 2             # arrays kept for one output: the caller's last result, and the one in work
+_REUSED = 64 * 1024  # bytes from which an output's memory is kept for a later call
+_KEPT = 2  # arrays kept for one output: the caller's last result, and the one in work
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,11 @@ def arrange(lifetimes: Mapping[K, Lifetime]) -> tuple[dict[K, int], int]:
     total = 0
     for key in sorted(lifetimes, key=lambda k: (-lifetimes[k].nbytes, lifetimes[k].first)):
         life = lifetimes[key]
-        taken = sorted((offsets[k], offsets[k] + _rounded(lifetimes[k].nbytes)) for k in offsets
-                       if lifetimes[k].first <= life.last and life.first <= lifetimes[k].last)
+        taken = sorted(
+            (offsets[k], offsets[k] + _rounded(lifetimes[k].nbytes))
+            for k in offsets
+            if lifetimes[k].first <= life.last and life.first <= lifetimes[k].last
+        )
         offsets[key] = _lowest_gap(taken, _rounded(life.nbytes))
         total = max(total, offsets[key] + _rounded(life.nbytes))
     return offsets, total
@@ -60,9 +64,9 @@ def references(array: Array) -> int:
 
     Value semantics allow a write in place only where the answer is the number that is known.
     """
-    own = sys.getrefcount(array) - 3          # the caller's name, our parameter, getrefcount's
+    own = sys.getrefcount(array) - 3  # the caller's name, our parameter, getrefcount's
     base = array.base
-    shared = 0 if base is None else sys.getrefcount(base) - 3   # array.base, our name, getrefcount's
+    shared = 0 if base is None else sys.getrefcount(base) - 3  # array.base, our name, getrefcount's
     return own + shared
 
 
@@ -84,8 +88,8 @@ class Outputs:
             return np.empty(self.shape, self.dtype)
         for i in range(len(self._kept)):
             array = self._kept[i]
-            if references(array) == 1:   # our list
+            if references(array) == 1:  # our list
                 return array
         array = memory.empty(self.shape, self.dtype)
-        self._kept = [*self._kept[1 - _KEPT:], array]
+        self._kept = [*self._kept[1 - _KEPT :], array]
         return array

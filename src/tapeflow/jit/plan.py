@@ -1,4 +1,5 @@
 """plan(): an optimised graph as steps in order, with a place in memory for every value."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ class Kernels:
 
 
 Step = HostStep | Kernels
-Occupant = Var | tuple[int, Scratch]   # scratch memory belongs to the step that uses it
+Occupant = Var | tuple[int, Scratch]  # scratch memory belongs to the step that uses it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,16 @@ class Plan:
     graph: Graph
     steps: tuple[Step, ...]
     layouts: Mapping[Var, Layout]
-    fresh: tuple[Var, ...]                 # bases that each call gets new arrays for
-    updated: Mapping[Var, Var]             # outputs that are written over an input
-    arena: Mapping[Occupant, int]          # byte offsets
+    fresh: tuple[Var, ...]  # bases that each call gets new arrays for
+    updated: Mapping[Var, Var]  # outputs that are written over an input
+    arena: Mapping[Occupant, int]  # byte offsets
     arena_bytes: int
 
     @property
     def launches(self) -> list[Launch]:
-        return [launch for step in self.steps if isinstance(step, Kernels) for launch in step.launches]
+        return [
+            launch for step in self.steps if isinstance(step, Kernels) for launch in step.launches
+        ]
 
 
 def plan(graph: Graph, updates: Mapping[Var, Var]) -> Plan:
@@ -74,12 +77,23 @@ class _Planner:
             self._node(i, node)
         outputs = [self._returned(v) for v in self.graph.outputs]
         bases = {*self.graph.inputs, *self.graph.constants}
-        fresh = tuple(dict.fromkeys(
-            b for v in outputs for b in [self.layouts[v].base] if b not in bases and b not in self.updated))
+        fresh = tuple(
+            dict.fromkeys(
+                b
+                for v in outputs
+                for b in [self.layouts[v].base]
+                if b not in bases and b not in self.updated
+            )
+        )
         lifetimes = self._lifetimes(exclude={*bases, *fresh, *self.updated})
         arena, nbytes = arrange(lifetimes)
-        graph = Graph(self.graph.name, self.graph.inputs, self.graph.nodes, tuple(outputs),
-                      self.graph.constants)
+        graph = Graph(
+            self.graph.name,
+            self.graph.inputs,
+            self.graph.nodes,
+            tuple(outputs),
+            self.graph.constants,
+        )
         return Plan(graph, tuple(self.steps), self.layouts, fresh, self.updated, arena, nbytes)
 
     def _node(self, i: int, node: Node[Var]) -> None:
@@ -122,8 +136,11 @@ class _Planner:
     def _returned(self, v: Var) -> Var:
         """`v`, or a copy of it where it is only a part of its memory, or of a constant's."""
         layout = self.layouts[v]
-        whole = (layout.offset == 0 and layout.strides == contiguous(v.shape)
-                 and Spec(v.shape, v.dtype).size == Spec(layout.base.shape, v.dtype).size)
+        whole = (
+            layout.offset == 0
+            and layout.strides == contiguous(v.shape)
+            and Spec(v.shape, v.dtype).size == Spec(layout.base.shape, v.dtype).size
+        )
         return v if whole and layout.base not in self.graph.constants else self._copy(v)
 
     def _in_place(self, i: int, node: Node[Var]) -> dict[Var, Var]:
@@ -170,7 +187,7 @@ def element_by_element(node: Node[Var], r: Var, w: Var) -> bool:
         return False
     if isinstance(node.prim, Fused):
         return node.prim.is_elementwise(node.outputs.index(w), node.inputs.index(r))
-    return node.inputs.index(r) > 1 and r not in node.inputs[:2]   # an operand of the epilogue
+    return node.inputs.index(r) > 1 and r not in node.inputs[:2]  # an operand of the epilogue
 
 
 def scratches(step: Step) -> Sequence[Scratch]:

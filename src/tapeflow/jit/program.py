@@ -1,4 +1,5 @@
 """Program: a plan as a table of kernels in memory, and calls of it."""
+
 from __future__ import annotations
 
 import threading
@@ -6,8 +7,6 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from tapeflow_kernels import memory
-from tapeflow_kernels.cpu import driver
 
 from tapeflow.graph import Var
 from tapeflow.jit import cache, workers
@@ -15,8 +14,10 @@ from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.memory import Outputs
 from tapeflow.jit.plan import HostStep, Kernels, Plan
 from tapeflow.tensor import Array
+from tapeflow_kernels import memory
+from tapeflow_kernels.cpu import driver
 
-_SHARES_PER_THREAD = 4   # so that a thread that starts late finds less to do, not too little
+_SHARES_PER_THREAD = 4  # so that a thread that starts late finds less to do, not too little
 
 
 class Program:
@@ -52,7 +53,10 @@ class Program:
 
     def _build_table(self) -> None:
         """Argument blocks of all launches one behind the other, and what each call must fill in."""
-        launches, words, triples, starts = [], [], [], []
+        launches: list[Launch] = []
+        words: list[int] = []
+        triples: list[tuple[int, int, int]] = []
+        starts: list[int] = []
         for i, step in enumerate(self.plan.steps):
             for launch in step.launches if isinstance(step, Kernels) else ():
                 launches.append(launch)
@@ -62,14 +66,18 @@ class Program:
                     if slot is not None:
                         triples.append((slot, len(words), word))
                     words.append(word)
-        self._launches: list[Launch] = launches
+        self._launches = launches
         self._block = np.array([*words, 0], np.int64)
         self._triples = np.array(triples or [(0, 0, 0)], np.int64)
         self._bound = len(triples)
         self._rows = np.zeros((max(len(launches), 1), driver.ROW), np.int64)
         for row, launch, first in zip(self._rows, launches, starts, strict=False):
-            row[:] = (cache.address(launch.code), self._block.ctypes.data + 8 * first, launch.extent,
-                      launch.extent)
+            row[:] = (
+                cache.address(launch.code),
+                self._block.ctypes.data + 8 * first,
+                launch.extent,
+                launch.extent,
+            )
 
     def _argument(self, step: int, argument: Pointer | int) -> tuple[int, int | None]:
         """A word of an argument block, and the slot of the array whose address is to be added."""
@@ -114,8 +122,16 @@ class Program:
             row[3] = max(share, -(-launch.extent // driver.MAX_SHARES))
         self._is_parallel = threads > 1 and bool((self._rows[:, 3] < self._rows[:, 2]).any())
         self._pool = workers.pool(threads) if self._is_parallel else None
-        self._state[:] = (id(self._slots), len(self._slots), self._triples.ctypes.data, self._bound,
-                          self._block.ctypes.data, self._rows.ctypes.data, len(self._launches), 0)
+        self._state[:] = (
+            id(self._slots),
+            len(self._slots),
+            self._triples.ctypes.data,
+            self._bound,
+            self._block.ctypes.data,
+            self._rows.ctypes.data,
+            len(self._launches),
+            0,
+        )
 
     # ---- calling
 
@@ -132,8 +148,10 @@ class Program:
                     self._run(0)
                 else:
                     self._run_with_help(self._pool)
-                return [slots[i] if shape is None else slots[i].reshape(shape)   # type: ignore[union-attr, misc]
-                        for i, shape in self._returns]
+                return [
+                    slots[i] if shape is None else slots[i].reshape(shape)  # type: ignore[union-attr, misc]
+                    for i, shape in self._returns
+                ]
             finally:
                 slots[:] = self._blank
 
@@ -158,7 +176,7 @@ class Program:
             self._make_contiguous(unfit)
 
     def _make_contiguous(self, slot: int) -> None:
-        self._slots[slot] = memory.copy(self._slots[slot])   # type: ignore[arg-type]
+        self._slots[slot] = memory.copy(self._slots[slot])  # type: ignore[arg-type]
 
     def _run_segments(self, pool: int) -> None:
         while (unfit := self._driver.bind(*map(int, self._state[:5]))) >= 0:
@@ -182,12 +200,12 @@ class Program:
         layout: Layout = self.plan.layouts[v]
         base = self.plan.updated.get(layout.base, layout.base)
         if base in self._roots:
-            memory_of: Array = self._slots[self._roots[base]]   # type: ignore[assignment]
+            memory_of: Array = self._slots[self._roots[base]]  # type: ignore[assignment]
         elif base in self._constants:
             memory_of = self._constants[base]
         else:
             start = self.plan.arena[base]
-            memory_of = self._arena[start:start + base.spec.size * v.dtype.itemsize].view(v.dtype)
+            memory_of = self._arena[start : start + base.spec.size * v.dtype.itemsize].view(v.dtype)
         strides = tuple(s * v.dtype.itemsize for s in layout.strides)
-        flat = memory_of.reshape(-1)[layout.offset:]
+        flat = memory_of.reshape(-1)[layout.offset :]
         return np.lib.stride_tricks.as_strided(flat, v.shape, strides)

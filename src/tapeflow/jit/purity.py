@@ -1,4 +1,5 @@
 """Warnings about what a trace would freeze: the clock and the random numbers of the host."""
+
 from __future__ import annotations
 
 import random
@@ -51,12 +52,17 @@ def watched(name: str) -> Iterator[None]:
         warnings.warn_explicit(
             f"{name}: {what} was called while the function was traced; every later call gets this "
             "one result. Use tf.random for random numbers, and pass times as arguments.",
-            TraceWarning, filename, line)
+            TraceWarning,
+            filename,
+            line,
+        )
 
 
 def _numpy_state() -> tuple[Any, ...]:
-    _, keys, position, *gauss = np.random.get_state()
-    return (hash(keys.tobytes()), position, *gauss)   # type: ignore[union-attr]   # the MT19937 form
+    state = np.random.get_state(legacy=False)
+    assert isinstance(state, dict)
+    inner = state["state"]
+    return hash(inner["key"].tobytes()), inner["pos"], state["has_gauss"]
 
 
 def _impure(called: Any) -> str | None:
@@ -65,5 +71,5 @@ def _impure(called: Any) -> str | None:
         return f"the host's random.{called.__name__}"
     try:
         return f"time.{called.__name__}" if called in _CLOCKS else None
-    except TypeError:   # unhashable
+    except TypeError:  # unhashable
         return None

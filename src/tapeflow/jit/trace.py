@@ -1,4 +1,5 @@
 """trace(): run a function on symbols, and keep what it did."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,9 +40,9 @@ class Tracer:
         self.nodes: list[Node[Var]] = []
         self.constants: dict[Var, Array] = {}
         self._vars: set[Var] = set()
-        self._of_array: dict[int, Var] = {}               # by id; constants keeps the arrays alive
-        self._state: dict[Variable, Tensor] = {}          # what each variable holds by now
-        self.reads: dict[Variable, Var] = {}              # what it held when the trace began
+        self._of_array: dict[int, Var] = {}  # by id; constants keeps the arrays alive
+        self._state: dict[Variable, Tensor] = {}  # what each variable holds by now
+        self.reads: dict[Variable, Var] = {}  # what it held when the trace began
         self.writes: dict[Variable, Tensor] = {}
 
     def new_var(self, spec: Spec, prefix: str = "v") -> Var:
@@ -54,22 +55,32 @@ class Tracer:
         value = x.value
         if isinstance(value, Var):
             if value not in self._vars:
-                raise TraceError(self.name, got=repr(x), why="this value belongs to a trace that has ended",
-                                 fix="return it from the compiled function that made it; do not keep it "
-                                     "in a global, a closure or an attribute")
+                raise TraceError(
+                    self.name,
+                    got=repr(x),
+                    why="this value belongs to a trace that has ended",
+                    fix="return it from the compiled function that made it; do not keep it "
+                    "in a global, a closure or an attribute",
+                )
             return value
         if id(value) not in self._of_array:
             var = self._of_array[id(value)] = self.new_var(x.spec, "c")
             self.constants[var] = value
         return self._of_array[id(value)]
 
-    def emit(self, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any],
-             specs: tuple[Spec, ...]) -> tuple[Tensor, ...]:
+    def emit(
+        self,
+        prim: Primitive,
+        inputs: tuple[Tensor, ...],
+        attrs: Mapping[str, Any],
+        specs: tuple[Spec, ...],
+    ) -> tuple[Tensor, ...]:
         outputs = tuple(map(self.new_var, specs))
         place = user_frame()
         line = f"{place[0]}:{place[1]}" if place else ""
-        self.nodes.append(Node(prim, tuple(map(self.var, inputs)), dict(attrs), outputs,
-                               scope.current(), line))
+        self.nodes.append(
+            Node(prim, tuple(map(self.var, inputs)), dict(attrs), outputs, scope.current(), line)
+        )
         return tuple(map(Tensor, outputs))
 
     def read(self, variable: Variable) -> Tensor:
@@ -84,15 +95,21 @@ class Tracer:
 
 
 def trace(fn: Callable[..., Any], *specs: Spec, name: str | None = None) -> Graph:
-    """The graph of `fn` for tensors of these types; `fn` gives a tensor, or a list or tuple of them."""
+    """The graph of `fn` for tensors of these types; it gives a tensor, or a list of them."""
+
     def call(symbols: Sequence[Tensor]) -> list[Tensor]:
         result = fn(*symbols)
         return list(result) if isinstance(result, list | tuple) else [result]
+
     return trace_state(call, specs, name or fn.__name__).graph
 
 
-def trace_state(call: Callable[[Sequence[Tensor]], Sequence[Tensor]], specs: Sequence[Spec],
-                name: str, wrap: Callable[[int, Tensor], Tensor] = lambda i, x: x) -> Trace:
+def trace_state(
+    call: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    specs: Sequence[Spec],
+    name: str,
+    wrap: Callable[[int, Tensor], Tensor] = lambda i, x: x,
+) -> Trace:
     """What `call` does to symbols of these types, with the state it reads and writes.
 
     `wrap(i, symbol)` gives what `call` gets for input i.
@@ -102,8 +119,13 @@ def trace_state(call: Callable[[Sequence[Tensor]], Sequence[Tensor]], specs: Seq
     with dispatch.tracing(tracer), dispatch.recording_only(()), scope.fresh(), watched(name):
         results = call([wrap(i, Tensor(v)) for i, v in enumerate(inputs)])
         outputs = [tracer.var(y) for y in (*results, *tracer.writes.values())]
-    graph = Graph(name, (*inputs, *tracer.reads.values()), tuple(tracer.nodes), tuple(outputs),
-                  tracer.constants)
+    graph = Graph(
+        name,
+        (*inputs, *tracer.reads.values()),
+        tuple(tracer.nodes),
+        tuple(outputs),
+        tracer.constants,
+    )
     return Trace(graph, tuple(tracer.reads), tuple(tracer.writes))
 
 

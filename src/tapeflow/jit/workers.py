@@ -1,4 +1,5 @@
 """The threads that help compiled programs, and the driver that they and the caller run."""
+
 from __future__ import annotations
 
 import ctypes
@@ -8,12 +9,12 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
-from tapeflow_kernels.cpu import driver
 
 from tapeflow import config
 from tapeflow.jit import cache
+from tapeflow_kernels.cpu import driver
 
-_PATIENCE = 20_000   # looks at the ticket, about 1 ms, before a worker goes to sleep
+_PATIENCE = 20_000  # looks at the ticket, about 1 ms, before a worker goes to sleep
 _Word = ctypes.c_int64
 
 
@@ -22,10 +23,10 @@ class Driver:
 
     def __init__(self) -> None:
         at = cache.driver_addresses()
-        self.call: Callable[[int], int] = _function(at["tapeflow_call"], 1, _Word)
-        self.run: Callable[[int, int, int, int], None] = _function(at["tapeflow_run"], 4)
-        self.bind: Callable[[int, int, int, int, int], int] = _function(at["tapeflow_bind"], 5, _Word)
-        self.work: Callable[[int, int], None] = _function(at["tapeflow_work"], 2)
+        self.call = _function(at["tapeflow_call"], 1, _Word)
+        self.run = _function(at["tapeflow_run"], 4)
+        self.bind = _function(at["tapeflow_bind"], 5, _Word)
+        self.work = _function(at["tapeflow_work"], 2)
 
 
 def _function(address: int, words: int, result: type[_Word] | None = None) -> Callable[..., int]:

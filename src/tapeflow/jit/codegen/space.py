@@ -44,8 +44,8 @@ def space_of(shape: Sequence[int], axes: Sequence[int], strides: Sequence[Stride
     """
     loops = [Axis(n, a in axes, tuple(s[a] for s in strides))
              for a, n in enumerate(shape) if n != 1]
-    if not loops:   # a single element: the strides do not matter
-        loops = [Axis(1, bool(axes), (1,) * len(strides))]
+    if not loops or (axes and not any(loop.reduced for loop in loops)):
+        loops.insert(0, Axis(1, bool(axes), (1,) * len(strides)))   # a step of it is never taken
     last_kept = max((a for a, loop in enumerate(loops) if not loop.reduced), default=-1)
     free = [a for a, loop in enumerate(loops) if not axes or loop.reduced or a == last_kept]
     best = min(free, key=lambda a: (_spread(loops[a]), -a))

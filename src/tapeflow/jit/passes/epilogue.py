@@ -3,6 +3,7 @@
 A bias, an activation, a residual, or the update of the variable whose gradient the product is: the
 product is then never written to memory and read back. A Product node holds the ops it took in.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -15,25 +16,46 @@ from tapeflow.jit.passes.fused import is_literal
 from tapeflow.primitive import View
 
 Value = int | float
-# Ops that a contraction kernel has an instruction for. `where` takes its mask first, as select does.
-_SAME = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "maximum": "maximum",
-         "minimum": "minimum", "negative": "neg", "sqrt": "sqrt", "abs": "abs", "where": "select",
-         "equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le", "greater": "gt",
-         "greater_equal": "ge"}
+# Ops that a contraction kernel has an instruction for. `where` takes its mask first, as select.
+_SAME = {
+    "add": "add",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "maximum": "maximum",
+    "minimum": "minimum",
+    "negative": "neg",
+    "sqrt": "sqrt",
+    "abs": "abs",
+    "where": "select",
+    "equal": "eq",
+    "not_equal": "ne",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+}
 # Ops that are one instruction with another operand.
 _WRITTEN: dict[str, Callable[[Value], Instruction]] = {
     "relu": lambda x: ("maximum", (x, 0.0)),
     "square": lambda x: ("mul", (x, x)),
     "reciprocal": lambda x: ("div", (1.0, x)),
-    "cast": lambda x: ("select", (x, 1.0, 0.0)),   # of a comparison
+    "cast": lambda x: ("select", (x, 1.0, 0.0)),  # of a comparison
 }
 
 
 def epilogue(graph: Graph) -> Graph:
     """`graph` with scalar ops behind matrix products taken into these."""
     taken = _Absorber(graph).run()
-    products = {chain.matmul: _product(graph, chain, literals(graph)) for chain in taken if chain.nodes}
-    replaced = {i: products[chain.matmul] for chain in taken if chain.nodes for i in (*chain.nodes, chain.matmul)}
+    products = {
+        chain.matmul: _product(graph, chain, literals(graph)) for chain in taken if chain.nodes
+    }
+    replaced = {
+        i: products[chain.matmul]
+        for chain in taken
+        if chain.nodes
+        for i in (*chain.nodes, chain.matmul)
+    }
     return _ordered(graph, replaced)
 
 
@@ -43,7 +65,7 @@ class _Chain:
 
     matmul: int
     nodes: list[int]
-    sources: set[int]   # products that it reads
+    sources: set[int]  # products that it reads
 
 
 class _Absorber:
@@ -53,7 +75,9 @@ class _Absorber:
         self.graph = graph
         self.literals = literals(graph)
         self.producer = {v: node for node in graph.nodes for v in node.outputs}
-        self.readers: dict[Var, set[int]] = {v: set() for v in (*graph.inputs, *graph.constants, *self.producer)}
+        self.readers: dict[Var, set[int]] = {
+            v: set() for v in (*graph.inputs, *graph.constants, *self.producer)
+        }
         for i, node in enumerate(graph.nodes):
             for v in node.inputs:
                 self.readers[v].add(i)
@@ -61,11 +85,13 @@ class _Absorber:
             self.readers[v].add(len(graph.nodes))
         self.chains: dict[int, _Chain] = {}
         self.owner: dict[Var, int] = {}
-        self.depends: dict[Var, set[int]] = {}   # products that a value outside all chains needs
+        self.depends: dict[Var, set[int]] = {}  # products that a value outside all chains needs
 
     def run(self) -> list[_Chain]:
         for i, node in enumerate(self.graph.nodes):
-            sources = set().union(*(self._sources(v) for v in node.inputs)) if node.inputs else set()
+            sources = (
+                set().union(*(self._sources(v) for v in node.inputs)) if node.inputs else set()
+            )
             if fits(node) and not isinstance(node.prim, Product):
                 self.chains[i] = _Chain(i, [], sources)
                 self.owner[node.outputs[0]] = i
@@ -90,7 +116,9 @@ class _Absorber:
         owners = {self.owner[v] for v in node.inputs if v in self.owner}
         for home in sorted(owners, reverse=True):
             out = self.graph.nodes[home].outputs[0]
-            if all(self._joins(v, home, out) for v in node.inputs) and self._is_typed(node, out.dtype):
+            if all(self._joins(v, home, out) for v in node.inputs) and self._is_typed(
+                node, out.dtype
+            ):
                 return home
         return None
 
@@ -114,8 +142,9 @@ class _Absorber:
             return True
         (x,) = node.inputs
         memory = self.producer.get(x)
-        return node.prim.name == "broadcast_to" and not (memory and isinstance(memory.prim.lowering, View)
-                                                         and memory.prim.name != "reshape")
+        return node.prim.name == "broadcast_to" and not (
+            memory and isinstance(memory.prim.lowering, View) and memory.prim.name != "reshape"
+        )
 
     def _reaches(self, sources: set[int], goal: int) -> bool:
         todo, seen = list(sources), set(sources)
@@ -134,9 +163,14 @@ class _Absorber:
         nodes = self.graph.nodes
         while True:
             inside = {*chain.nodes, chain.matmul}
-            wanted = {v for i, n in enumerate(nodes) if i not in inside for v in n.inputs} | set(self.graph.outputs)
-            loose = {nodes[i].outputs[0] for i in chain.nodes
-                     if nodes[i].outputs[0].dtype == bool_ and nodes[i].outputs[0] in wanted}
+            wanted = {v for i, n in enumerate(nodes) if i not in inside for v in n.inputs} | set(
+                self.graph.outputs
+            )
+            loose = {
+                nodes[i].outputs[0]
+                for i in chain.nodes
+                if nodes[i].outputs[0].dtype == bool_ and nodes[i].outputs[0] in wanted
+            }
             if not loose:
                 return
             for i in list(chain.nodes):
@@ -144,9 +178,8 @@ class _Absorber:
                     loose.add(nodes[i].outputs[0])
                     chain.nodes.remove(i)
 
-
     def _take_in_operands(self, chain: _Chain) -> None:
-        """Compute operands that only this product reads, such as a decayed moment, as it reads them."""
+        """Compute operands that only this product reads, as it reads them: a decayed moment."""
         nodes, out = self.graph.nodes, self.graph.nodes[chain.matmul].outputs[0]
         taken = {i for other in self.chains.values() for i in (*other.nodes, other.matmul)}
         for i in range(max(chain.nodes, default=0) - 1, -1, -1):
@@ -154,8 +187,12 @@ class _Absorber:
             if i in taken or node.prim.name not in _SAME or node.outputs[0].dtype != out.dtype:
                 continue
             readers = self.readers[node.outputs[0]]
-            fitting = all(v in self.literals or (v.shape, v.dtype) == (out.shape, out.dtype)
-                          and self._has_rows(v) for v in node.inputs)
+            fitting = all(
+                v in self.literals
+                or ((v.shape, v.dtype) == (out.shape, out.dtype)
+                and self._has_rows(v))
+                for v in node.inputs
+            )
             if readers and readers <= set(chain.nodes) and fitting:
                 chain.nodes.insert(0, i)
 
@@ -183,13 +220,19 @@ def _product(graph: Graph, chain: _Chain, numbers: dict[Var, float]) -> Node[Var
     for k, n in enumerate(members):
         arguments = [values[v] for v in n.inputs]
         written = _WRITTEN.get(n.prim.name)
-        instructions.append(written(*arguments) if written else (_SAME[n.prim.name], tuple(arguments)))
+        instructions.append(
+            written(*arguments) if written else (_SAME[n.prim.name], tuple(arguments))
+        )
         values[n.outputs[0]] = 1 + len(operands) + k
     inside = {*chain.nodes, chain.matmul}
-    wanted = {v for i, n in enumerate(graph.nodes) if i not in inside for v in n.inputs} | set(graph.outputs)
+    wanted = {v for i, n in enumerate(graph.nodes) if i not in inside for v in n.inputs} | set(
+        graph.outputs
+    )
     outputs = tuple(v for v in (acc, *(n.outputs[0] for n in members)) if v in wanted)
     repeats = tuple(n for n in graph.nodes if n.outputs[0] in read and n.outputs[0] in numbers)
-    constants = {v: a for v, a in graph.constants.items() if v in read or any(v in n.inputs for n in repeats)}
+    constants = {
+        v: a for v, a in graph.constants.items() if v in read or any(v in n.inputs for n in repeats)
+    }
     body = Graph("epilogue", (acc, *operands), (*repeats, *members), outputs, constants)
     prim = Product(matmul.prim, body, tuple(instructions), tuple(int(values[v]) for v in outputs))
     last = members[-1]
@@ -197,7 +240,7 @@ def _product(graph: Graph, chain: _Chain, numbers: dict[Var, float]) -> Node[Var
 
 
 def _ordered(graph: Graph, replaced: dict[int, Node[Var]]) -> Graph:
-    """The graph with nodes replaced, each after what it reads and otherwise where its last part was."""
+    """The graph with nodes replaced, each after what it reads, else where its last part was."""
     merged = [replaced.get(i, node) for i, node in enumerate(graph.nodes)]
     last = {id(node): i for i, node in enumerate(merged)}
     producer = {v: node for node in merged for v in node.outputs}
@@ -206,7 +249,11 @@ def _ordered(graph: Graph, replaced: dict[int, Node[Var]]) -> Graph:
     def place(node: Node[Var]) -> None:
         stack = [node]
         while stack:
-            missing = [producer[v] for v in stack[-1].inputs if v in producer and id(producer[v]) not in done]
+            missing = [
+                producer[v]
+                for v in stack[-1].inputs
+                if v in producer and id(producer[v]) not in done
+            ]
             if missing:
                 stack.extend(missing)
             else:
