@@ -19,7 +19,7 @@ def free_port():
 def nothing_left_behind():
     """Fails on threads, or files in memory, of tapeflow's own."""
     yield
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tapeflow")]
+    assert not [thread for thread in threading.enumerate() if thread.name == "tapeflow transport"]
     assert not list(folder().glob("tapeflow-*"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import sysconfig
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import numpy as np
 from tapeflow.errors import in_package, user_frame
 
 _CLOCKS = {time.time, time.time_ns, time.perf_counter, time.perf_counter_ns, time.monotonic}
+_INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 
 class TraceWarning(UserWarning):
@@ -32,7 +34,7 @@ def watched(name: str) -> Iterator[None]:
     found: dict[tuple[str, int], str] = {}
 
     def profile(frame: FrameType, event: str, called: Any) -> None:
-        if event == "c_call" and not in_package(frame.f_code.co_filename):
+        if event == "c_call" and _is_users(frame.f_code.co_filename):
             what = _impure(called)
             if what:
                 found.setdefault((frame.f_code.co_filename, frame.f_lineno), what)
@@ -56,6 +58,12 @@ def watched(name: str) -> Iterator[None]:
             filename,
             line,
         )
+
+
+def _is_users(filename: str) -> bool:
+    """Whether a file is the user's: libraries may read the clock for purposes of their own, as a
+    hook of the garbage collector does."""
+    return not in_package(filename) and not filename.startswith(_INSTALLED)
 
 
 def _numpy_state() -> tuple[Any, ...]:
