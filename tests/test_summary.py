@@ -110,6 +110,19 @@ def test_the_graph_has_the_scopes_of_layers_and_the_names_of_variables(tmp_path:
     assert "test_summary.py" in nodes["hidden1/matmul"].attr["line"].s.decode()
 
 
+def test_every_dtype_has_its_number_in_the_graph(tmp_path: Path) -> None:
+    from tensorboardX.proto.types_pb2 import DataType
+
+    step = tf.jit(lambda *xs: [x + x for x in xs])
+    dtypes = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bfloat16")
+    with tf.summary.Writer(tmp_path) as writer:
+        writer.graph(step, *(tf.ones(2, dtype) for dtype in dtypes))
+    found = [n.attr["dtype"].type for n in _graph(tmp_path).node if n.op == "Placeholder"]
+    known = dict(DataType.items())
+    assert found == [known.get(f"DT_{dtype.upper()}", {"uint32": 22, "uint64": 23}.get(dtype))
+                     for dtype in dtypes]
+
+
 def test_every_edge_of_the_graph_leads_to_a_node(tmp_path: Path) -> None:
     w = tf.Variable([1.0, 2.0], name="w")
     optimizer = tf.optim.SGD(0.1, momentum=0.9)

@@ -41,7 +41,8 @@ class Checkpoint:
     """
 
     def __init__(self, **parts: Any) -> None:
-        self.parts = parts
+        # DataParallel has no variables of its own: what it wraps is saved
+        self.parts = {key: getattr(part, "optimizer", part) for key, part in parts.items()}
         self.named_variables()   # a part that cannot be saved is an error now
 
     def named_variables(self) -> dict[str, Variable]:

@@ -6,8 +6,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from tapeflow.errors import TapeflowError
+
 # Each module has add_arguments(parser) and run(arguments) -> exit code.
 COMMANDS = {
+    "demo": ("tapeflow.demo", "train a small net on handwritten digits, and look at the result"),
     "launch": ("tapeflow.distributed.launcher", "run a program as several ranks of one job"),
 }
 
@@ -22,4 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv[:1] == [name]:
             import_module(module).add_arguments(command)
     arguments = parser.parse_args(argv)
-    return int(import_module(COMMANDS[arguments.command][0]).run(arguments))
+    try:
+        return int(import_module(COMMANDS[arguments.command][0]).run(arguments))
+    except (TapeflowError, OSError) as error:
+        print(f"tapeflow {arguments.command}: {error}", file=sys.stderr)
+        return 1

@@ -80,7 +80,9 @@ class Optimizer:
         variables = self._some(variables)
         with GradientTape() as tape:
             loss = as_tensor(loss_fn())
-        self.apply(tape.gradient(loss, variables), variables)
+        with scope.entered("gradients"):
+            gradients = tape.gradient(loss, variables)
+        self.apply(gradients, variables)
         return loss
 
     def apply(self, gradients: Sequence[TensorLike | None], variables: Sequence[Variable]) -> None:
