@@ -1,0 +1,127 @@
+"""Powers, by way of logarithms that are pairs: a number and what it lacks. And hypotenuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapeflow_kernels.cpu.lowering import inlined
+from tapeflow_kernels.cpu.vecmath.bits import copysign, fma, like, polynomial, rint, root, select
+from tapeflow_kernels.cpu.vecmath.exponential import (
+    EXP_TAIL,
+    LN2,
+    LN2_REST,
+    clipped,
+    exp,
+    reduced,
+    scaled,
+)  # fmt: skip
+from tapeflow_kernels.cpu.vecmath.logarithm import log, split_any
+
+# ((2 atanh(s) / s - 2) / s² - 2/3) / s², in s²
+_COEFFICIENTS = (
+    0.4, 0.28571428571429364, 0.22222222221656232, 0.18181818335314404, 0.15384594970895457,
+    0.13334804238225345, 0.11706248540922386, 0.11723051028097753,
+)  # fmt: skip
+_TAIL = polynomial(_COEFFICIENTS, _COEFFICIENTS)
+_TWO_THIRDS, _TWO_THIRDS_REST = 2 / 3, 3.700743415417188e-17
+
+
+@inlined
+def _product(a: Any, b: Any) -> Any:
+    """The product of two pairs, each a number and what it lacks, as a pair."""
+    x, x_rest = a
+    y, y_rest = b
+    p = x * y
+    return p, fma(x, y, -p) + fma(x, y_rest, x_rest * y)
+
+
+@inlined
+def _log(x: Any) -> Any:
+    """log(x) as a pair, for float64 x > 0, to 2^-65 of its size.
+
+    With m = x 2^-e and s = (m - 1) / (m + 1): e ln(2) + 2 s + s³ (2/3 + ...).
+    """
+    e, m = split_any(x)
+    f, d = m - 1.0, m + 1.0
+    d_rest = m - (d - 1.0)
+    over = 1.0 / d
+    s = f * over
+    s_rest = fma(-s, d_rest, fma(-s, d, f)) * over
+    z, z_rest = _product((s, s_rest), (s, s_rest))
+    t = z * _TAIL(z)
+    r = _TWO_THIRDS + t
+    r_rest = (t - (r - _TWO_THIRDS)) + _TWO_THIRDS_REST
+    v, v_rest = _product((s, s_rest), _product((z, z_rest), (r, r_rest)))
+    a = 2.0 * s + v
+    a_rest = (v - (a - 2.0 * s)) + (v_rest + 2.0 * s_rest)
+    k = e * LN2(x)
+    y = k + a
+    return y, (a - (y - k)) + (a_rest + fma(e, LN2(x), -k) + e * LN2_REST(x))
+
+
+@inlined
+def _magnitude(x: Any, y: Any) -> Any:
+    """x to the power y for float64 x > 0, finite or not."""
+    high, low = _log(x)
+    p = high * y
+    lost = fma(high, y, -p) + low * y
+    lost = select(abs(p) < 1000.0, lost, 0.0)
+    k, r, rest = reduced(clipped(p, -746.0, 710.0))
+    rest += lost
+    both = r + rest
+    return scaled(1.0 + (r + fma(EXP_TAIL(both) * both, both, rest)), k)
+
+
+@inlined
+def _signed(x: Any, y: Any, magnitude: Any) -> Any:
+    """x to the power y, given |x| to the power y where that is neither 0 nor infinite.
+
+    Source of the special cases: ISO C, F.10.4.4.
+    """
+    zero, one, infinity, nan = like(0, x), like(1, x), like(np.inf, x), like(np.nan, x)
+    far, half = abs(x), like(0.5, x) * y
+    vanishes = (far == zero) | (far == infinity)
+    grows = (far == zero) == (y < zero)
+    z = select(vanishes, select(grows, infinity, zero), magnitude)
+    z = select(far == one, one, z)
+    is_whole = rint(y) == y
+    z = select((x < zero) & (x > -infinity) & (not is_whole), nan, z)
+    is_odd = is_whole & (rint(half) != half)
+    z = select(is_odd, copysign(z, x), z)
+    z = select((x != x) | (y != y), nan, z)
+    return select((x == one) | (y == zero), one, z)
+
+
+@inlined
+def pow_double(x: Any, y: Any) -> Any:
+    """x to the power y, for float64."""
+    return _signed(x, y, _magnitude(abs(x), y))
+
+
+@inlined
+def pow_single(x: Any, y: Any) -> Any:
+    """x to the power y, for float32, through float64."""
+    wide = like(y, 0.0) * log(like(abs(x), 0.0))
+    return _signed(x, y, like(exp(wide), x))
+
+
+@inlined
+def hypot_single(x: Any, y: Any) -> Any:
+    """sqrt(x² + y²), for float32, through float64, where no square overflows or vanishes."""
+    infinity, a, b = like(np.inf, x), like(x, 0.0), like(y, 0.0)
+    either = (abs(x) == infinity) | (abs(y) == infinity)
+    return select(either, infinity, like(root(a * a + b * b), x))
+
+
+@inlined
+def hypot_double(x: Any, y: Any) -> Any:
+    """sqrt(x² + y²), for float64, scaled so that no square overflows or vanishes."""
+    a, b = abs(x), abs(y)
+    larger = select(a > b, a, b)
+    huge, tiny = larger > 2.0**500, larger < 2.0**-450
+    down = select(huge, 2.0**-600, select(tiny, 2.0**600, 1.0))
+    up = select(huge, 2.0**600, select(tiny, 2.0**-600, 1.0))
+    length = root((a * down) * (a * down) + (b * down) * (b * down)) * up
+    return select((a == np.inf) | (b == np.inf), np.inf, length)
