@@ -80,8 +80,8 @@ def test_a_value_that_is_read_outside_is_an_output_of_its_kernel():
 
 
 def test_a_reduction_is_fused_with_what_it_reduces():
-    after = fuse(graph("graph f(x: f32[4,8]) { a: f32[4,8] = exp(x)  s: f32[4] = sum(a, axes=(1,))  "
-                       "return s }"))
+    after = fuse(graph("graph f(x: f32[4,8]) { a: f32[4,8] = exp(x)  "
+                       "s: f32[4] = sum(a, axes=(1,))  return s }"))
     assert bodies(after) == ["exp sum"]
 
 
