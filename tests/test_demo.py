@@ -92,3 +92,40 @@ def test_smooth_is_the_mean_of_the_last_values() -> None:
     values = np.random.default_rng(0).standard_normal(20)
     expected = [values[max(0, i - 4):i + 1].mean() for i in range(20)]
     np.testing.assert_allclose(demo.smooth(values, 5), expected, rtol=1e-12)
+
+
+# ---- examples
+
+@pytest.fixture
+def small_mnist(tmp_path: Path) -> Path:
+    """The 8x8 digits, each pixel 3x3 large and within a frame of 2: as many pixels as MNIST's."""
+    train, test = datasets.load_digits().split(0.2, seed=1)
+    arrays = {}
+    for name, part in (("train", train), ("test", test)):
+        large = np.kron(part.images, np.ones((1, 3, 3), np.uint8)) * 15
+        arrays[f"x_{name}"] = np.pad(large, ((0, 0), (2, 2), (2, 2)))
+        arrays[f"y_{name}"] = part.labels
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    return tmp_path
+
+
+def test_the_mnist_example_learns_digits_of_its_size(small_mnist: Path) -> None:
+    text = _run("examples/mnist_mlp.py", "--data", str(small_mnist), "--epochs", "5",
+                "--save", str(small_mnist / "net.safetensors"))
+    assert "266,610 trainable" in text
+    last = re.findall(r"test accuracy ([\d.]+)", text)[-1]
+    assert float(last) >= 0.95
+    assert load_file(small_mnist / "net.safetensors")["model/hidden1/kernel"].shape == (784, 300)
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last() -> None:
+    """In a process of its own, as the notebook's client and kernel warn of matters of theirs."""
+    code = ("import nbformat, nbclient\n"
+            "notebook = nbformat.read('examples/quickstart.ipynb', as_version=4)\n"
+            "nbclient.NotebookClient(notebook, timeout=120, kernel_name='python3').execute()\n"
+            "cells = [c for c in notebook.cells if c.cell_type == 'code']\n"
+            "print(sum(bool(c.outputs) for c in cells), 'of', len(cells), 'cells show something')")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
+                            timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "11 of 11 cells show something" in result.stdout

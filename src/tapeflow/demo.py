@@ -15,6 +15,7 @@ from tapeflow.checkpoint import Checkpoint
 from tapeflow.datasets import Examples
 from tapeflow.jit.api import jit
 from tapeflow.ops import asarray
+from tapeflow.scope import name_scope
 from tapeflow.summary import Writer
 from tapeflow.tensor import Array, Tensor
 
@@ -133,7 +134,8 @@ def training_step(model: nn.Module, optimizer: Any) -> Step:
     def step(images: Tensor, labels: Tensor) -> Tensor:
         def loss() -> Tensor:
             logits = model(images, training=True)
-            return losses.sparse_softmax_cross_entropy(labels, logits)
+            with name_scope("loss"):
+                return losses.sparse_softmax_cross_entropy(labels, logits)
         return optimizer.minimize(loss, model.trainable_variables)   # type: ignore[no-any-return]
     return step
 

@@ -106,8 +106,9 @@ class Optimizer:
 
     def _change(self, variable: Variable, g: Tensor, scalars: Sequence[Tensor]) -> None:
         slots = list(self._slots[variable].values())
-        w, *held = self.update(variable.value, g, [s.value for s in slots], scalars)
-        variable.assign(variable.constraint(w) if variable.constraint else w)
+        with scope.entered(f"{self.name}/{variable.name}"):
+            w, *held = self.update(variable.value, g, [s.value for s in slots], scalars)
+            variable.assign(variable.constraint(w) if variable.constraint else w)
         for slot, value in zip(slots, held, strict=True):
             slot.assign(value)
 
