@@ -95,7 +95,7 @@ def _check(f: Callable[..., list[Tensor]], point: list[Array], names: Sequence[i
 def _along(f: Callable[..., list[Tensor]], point: list[Array], direction: list[Array],
            scale: _Scale) -> list[Array]:
     """The central difference of each output along `direction`."""
-    ahead, behind = ([y.numpy() for y in f(*(Tensor(x + sign * scale.step * d) for x, d in
+    ahead, behind = ([y.numpy() for y in f(*(as_tensor(x + sign * scale.step * d) for x, d in
                                              zip(point, direction, strict=True)))]
                      for sign in (1, -1))
     return [(a - b) / (2 * scale.step) for a, b in zip(ahead, behind, strict=True)]

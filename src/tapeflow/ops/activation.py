@@ -35,7 +35,10 @@ def leaky_relu(x: TensorLike, alpha: TensorLike = 0.2) -> Tensor:
 
 def elu(x: TensorLike, alpha: TensorLike = 1.0) -> Tensor:
     """x where it is positive, elsewhere alpha (exp(x) - 1)."""
-    x = _floating("elu", x)
+    return _elu(_floating("elu", x), alpha)
+
+
+def _elu(x: Tensor, alpha: TensorLike) -> Tensor:
     positive = x > 0
     return where(positive, x, alpha * expm1(where(positive, 0.0, x)))
 
@@ -45,7 +48,7 @@ def selu(x: TensorLike) -> Tensor:
 
     Source: Klambauer et al. (2017), arXiv:1706.02515.
     """
-    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+    return 1.0507009873554805 * _elu(_floating("selu", x), 1.6732632423543772)
 
 
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
@@ -174,4 +177,6 @@ def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tenso
 
     Raises: DTypeError unless x is floating, ShapeError if there are no elements.
     """
-    return reduce.reduced("logsumexp", _logsumexp, _floating("logsumexp", x), axis, keepdims)
+    t = _floating("logsumexp", x)
+    reduce.require_elements("logsumexp", t.spec, _shape.normalize_axes("logsumexp", axis, t.ndim))
+    return reduce.reduced("logsumexp", _logsumexp, t, axis, keepdims)

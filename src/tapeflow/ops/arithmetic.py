@@ -171,9 +171,14 @@ def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = 
     >>> clip([-2.0, 0.5, 3.0], -1.0, 1.0)
     Tensor([-1. ,  0.5,  1. ], f32[3])
     """
+    return clipped("clip", x, min, max)
+
+
+def clipped(op: str, x: TensorLike, min: TensorLike | None, max: TensorLike | None) -> Tensor:
+    """clip(), in the name of `op`."""
+    x = as_tensor(x, op=op)
     if min is None and max is None:
-        return as_tensor(x, op="clip")
-    x = as_tensor(x, op="clip")
+        return positive(x)
     if max is None:
         return where(x < min, min, x)
     if min is None:

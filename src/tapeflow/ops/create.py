@@ -11,7 +11,7 @@ from tapeflow.dtypes import as_dtype, float32, int64
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops.elementwise import cast, where
 from tapeflow.ops.shape import broadcast_shapes, broadcast_to, reshape
-from tapeflow.tensor import Tensor, TensorLike, as_tensor
+from tapeflow.tensor import Tensor, TensorLike, as_tensor, is_number
 
 Shape = int | Sequence[int]
 
@@ -43,7 +43,8 @@ def full(shape: Shape, fill_value: TensorLike, dtype: Any = None) -> Tensor:
     """A tensor of this shape with every element `fill_value`."""
     value = asarray(fill_value, dtype)
     sizes = _sizes("full", shape)
-    if value.is_traced or dispatch.tracer() or (dispatch.here.context.records and value.ndim):
+    recorded = dispatch.here.context.records and not is_number(fill_value)
+    if value.is_traced or dispatch.tracer() or recorded:
         return broadcast_to(value, sizes)
     array = np.empty(sizes, value.dtype)
     array[...] = value.value
@@ -67,23 +68,27 @@ def empty(shape: Shape, dtype: Any = None) -> Tensor:
 
 def full_like(x: TensorLike, fill_value: TensorLike, dtype: Any = None) -> Tensor:
     """A tensor of the shape and dtype of x with every element `fill_value`."""
-    x = as_tensor(x, op="full_like")
+    return _filled("full_like", x, fill_value, dtype)
+
+
+def _filled(op: str, x: TensorLike, fill_value: TensorLike, dtype: Any) -> Tensor:
+    x = as_tensor(x, op=op)
     return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
 
 
 def zeros_like(x: TensorLike, dtype: Any = None) -> Tensor:
     """Zeros in the shape and dtype of x."""
-    return full_like(x, 0, dtype)
+    return _filled("zeros_like", x, 0, dtype)
 
 
 def ones_like(x: TensorLike, dtype: Any = None) -> Tensor:
     """Ones in the shape and dtype of x."""
-    return full_like(x, 1, dtype)
+    return _filled("ones_like", x, 1, dtype)
 
 
 def empty_like(x: TensorLike, dtype: Any = None) -> Tensor:
     """Elements that nobody should read, in the shape and dtype of x; they are zeros."""
-    return full_like(x, 0, dtype)
+    return _filled("empty_like", x, 0, dtype)
 
 
 # ---- sequences

@@ -22,14 +22,18 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
     >>> take([10, 20, 30], [2, 0])
     Tensor([30, 10], i64[2])
     """
-    x = as_tensor(x, op="take")
-    axis = _shape.one_axis("take", axis, x)
-    return index.take_at(x, as_tensor(indices, op="take"), axis=axis)
+    return _taken("take", x, indices, axis)
+
+
+def _taken(op: str, x: TensorLike, indices: TensorLike, axis: int | None) -> Tensor:
+    x = as_tensor(x, op=op)
+    axis = _shape.one_axis(op, axis, x)
+    return index.take_at(x, as_tensor(indices, op=op), axis=axis, op=op)
 
 
 def gather(x: TensorLike, indices: TensorLike, axis: int = 0) -> Tensor:
     """The slices of x at `indices` along `axis`: take() along the first axis unless told."""
-    return take(x, indices, axis)
+    return _taken("gather", x, indices, axis)
 
 
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int = -1) -> Tensor:
@@ -50,8 +54,8 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: int = -1) -> Tenso
         i = _shape.broadcast_to(i, (*batch, i.shape[-1]))
     rows = x.size // x.shape[-1] if x.shape[-1] else 0
     row = _shape.reshape(create.arange(rows), (*i.shape[:-1], 1))
-    flat = index.flat_index(row, i, sizes=(rows, x.shape[-1]))
-    y = index.take_at(_shape.reshape(x, (x.size,)), flat, axis=0)
+    flat = index.flat_index(row, i, sizes=(rows, x.shape[-1]), op="take_along_axis")
+    y = index.take_at(_shape.reshape(x, (x.size,)), flat, axis=0, op="take_along_axis")
     return _shape.permute_dims(y, _shape.inverse_order(order))
 
 
@@ -75,7 +79,7 @@ def scatter_add(x: TensorLike, indices: TensorLike, updates: TensorLike, axis: i
         raise ShapeError("scatter_add", got=f"{target.spec}, indices {i.spec}, updates {v.spec}",
                          why="the updates must have the shape of what is taken at the indices",
                          fix="give one update for each index")
-    return target + index.add_at(v, i, axis=axis, size=target.shape[axis])
+    return target + index.add_at(v, i, axis=axis, size=target.shape[axis], op="scatter_add")
 
 
 def segment_sum(x: TensorLike, segments: TensorLike, num_segments: int) -> Tensor:
@@ -84,7 +88,7 @@ def segment_sum(x: TensorLike, segments: TensorLike, num_segments: int) -> Tenso
     Raises: ShapeError unless there is a segment a row, OutOfRangeError if one is not there.
     """
     rows, ids = as_tensor(x, op="segment_sum"), as_tensor(segments, op="segment_sum")
-    return index.add_at(rows, ids, axis=0, size=num_segments)
+    return index.add_at(rows, ids, axis=0, size=num_segments, op="segment_sum")
 
 
 def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -1) -> Tensor:
@@ -112,4 +116,4 @@ def embedding_lookup(params: TensorLike, ids: TensorLike) -> Tensor:
 
     Raises: OutOfRangeError if an id is not below n.
     """
-    return take(params, ids, axis=0)
+    return _taken("embedding_lookup", params, ids, axis=0)

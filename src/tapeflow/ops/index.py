@@ -28,8 +28,8 @@ def require_integer(op: str, indices: Spec) -> None:
                          fix="cast them: tf.cast(i, tf.int64)")
 
 
-def _take_spec(x: Spec, i: Spec, *, axis: int) -> Spec:
-    require_integer("take", i)
+def _take_spec(x: Spec, i: Spec, *, axis: int, op: str) -> Spec:
+    require_integer(op, i)
     return Spec((*x.shape[:axis], *i.shape, *x.shape[axis + 1:]), x.dtype)
 
 
@@ -44,37 +44,40 @@ def _within(op: str, i: Array, size: int) -> Array:
     return i
 
 
-def _take_adjoint(g: Tensor, y: Tensor, x: Tensor, i: Tensor, *, axis: int) -> Tensor:
-    return add_at(g, i, axis=axis, size=x.shape[axis])
+def _take_adjoint(g: Tensor, y: Tensor, x: Tensor, i: Tensor, *, axis: int, op: str) -> Tensor:
+    return add_at(g, i, axis=axis, size=x.shape[axis], op=op)
 
 
-def _take_jvp(ts: Tangents, y: Tensor, x: Tensor, i: Tensor, *, axis: int) -> Tensor | None:
-    return None if ts[0] is None else take_at(ts[0], i, axis=axis)
+def _take_jvp(ts: Tangents, y: Tensor, x: Tensor, i: Tensor, *, axis: int, op: str) -> Tensor | None:
+    return None if ts[0] is None else take_at(ts[0], i, axis=axis, op=op)
 
 
 @primitive(name="take", spec=_take_spec, adjoints=(_take_adjoint, None), jvp=_take_jvp)
-def take_at(x: Array, i: Array, *, axis: int) -> Array:
-    """any[..., n, ...], int[s] -> any[..., s, ...]: the elements at i along `axis`."""
-    return np.take(x, _within("take", i, x.shape[axis]), axis)
+def take_at(x: Array, i: Array, *, axis: int, op: str) -> Array:
+    """any[..., n, ...], int[s] -> any[..., s, ...]: the elements at i along `axis`.
+
+    `op` is what the user called, for errors: which indices there are is seen only here.
+    """
+    return np.take(x, _within(op, i, x.shape[axis]), axis)
 
 
-def _add_at_spec(x: Spec, i: Spec, *, axis: int, size: int) -> Spec:
-    require_integer("scatter_add", i)
+def _add_at_spec(x: Spec, i: Spec, *, axis: int, size: int, op: str) -> Spec:
+    require_integer(op, i)
     if x.shape[axis:axis + i.ndim] != i.shape:
-        raise ShapeError("scatter_add", got=f"updates {x}, indices {i}, axis {axis}",
+        raise ShapeError(op, got=f"updates {x}, indices {i}, axis {axis}",
                          why="the updates must have the shape of the indices from this axis on",
                          fix="give one update for each index")
     return Spec((*x.shape[:axis], size, *x.shape[axis + i.ndim:]), x.dtype)
 
 
 def _add_at_jvp(ts: Tangents, y: Tensor, x: Tensor, i: Tensor, *,
-                axis: int, size: int) -> Tensor | None:
-    return None if ts[0] is None else add_at(ts[0], i, axis=axis, size=size)
+                axis: int, size: int, op: str) -> Tensor | None:
+    return None if ts[0] is None else add_at(ts[0], i, axis=axis, size=size, op=op)
 
 
 @primitive(name="add_at", spec=_add_at_spec, jvp=_add_at_jvp, adjoints=(
-    lambda g, y, x, i, *, axis, size: take_at(g, i, axis=axis), None))
-def add_at(x: Array, i: Array, *, axis: int, size: int) -> Array:
+    lambda g, y, x, i, *, axis, size, op: take_at(g, i, axis=axis, op=op), None))
+def add_at(x: Array, i: Array, *, axis: int, size: int, op: str) -> Array:
     """any[..., s, ...], int[s] -> any[..., size, ...]: zeros, to which x is added at i.
 
     Adjoint to take.
@@ -82,7 +85,7 @@ def add_at(x: Array, i: Array, *, axis: int, size: int) -> Array:
     if x.shape[axis:axis + i.ndim] != i.shape:
         raise ValueError("the updates do not fit the indices")
     y = np.zeros((*x.shape[:axis], size, *x.shape[axis + i.ndim:]), x.dtype)
-    places: Any = (slice(None),) * axis + (_within("scatter_add", i, size),)
+    places: Any = (slice(None),) * axis + (_within(op, i, size),)
     np.add.at(y, places, x)
     return y
 
@@ -102,7 +105,7 @@ def _put_adjoint(g: Tensor, y: Tensor, x: Tensor, v: Tensor, i: Tensor, *, axis:
 
 
 @primitive(name="put_at", spec=_put_spec, jvp=_put_jvp, adjoints=(
-    _put_adjoint, lambda g, y, x, v, i, *, axis: take_at(g, i, axis=axis), None))
+    _put_adjoint, lambda g, y, x, v, i, *, axis: take_at(g, i, axis=axis, op="setitem"), None))
 def put_at(x: Array, v: Array, i: Array, *, axis: int) -> Array:
     """x with v in place of its elements at i along `axis`."""
     y = np.array(x)
@@ -126,18 +129,18 @@ def update(x: Array, v: Array, *, starts: Ints, steps: Ints) -> Array:
     return y
 
 
-def _flat_spec(*indices: Spec, sizes: Ints) -> Spec:
+def _flat_spec(*indices: Spec, sizes: Ints, op: str) -> Spec:
     for i in indices:
-        require_integer("getitem", i)
-    return Spec(_shape.broadcast_shapes("getitem", *indices), int64)
+        require_integer(op, i)
+    return Spec(_shape.broadcast_shapes(op, *indices), int64)
 
 
 @discrete(name="flat_index", spec=_flat_spec)
-def flat_index(*indices: Array, sizes: Ints) -> Array:
+def flat_index(*indices: Array, sizes: Ints, op: str) -> Array:
     """Where elements with these indices, one array an axis, lie in `sizes` places, row by row."""
     flat = np.zeros((), np.int64)
     for i, n in zip(indices, sizes, strict=True):
-        inside = _within("getitem", i, n).astype(np.int64)
+        inside = _within(op, i, n).astype(np.int64)
         flat = flat * n + np.where(inside < 0, inside + n, inside)
     return flat
 
@@ -265,7 +268,8 @@ def _sliced(x: Tensor, k: _Key) -> Tensor:
 
 def _gathered(y: Tensor, k: _Key) -> Tensor:
     rows, block = _rows(y, k)
-    return take_at(rows, flat_index(*k.indices, sizes=block), axis=k.axis)
+    i = flat_index(*k.indices, sizes=block, op="getitem")
+    return take_at(rows, i, axis=k.axis, op="getitem")
 
 
 def _rows(y: Tensor, k: _Key) -> tuple[Tensor, Ints]:
@@ -320,7 +324,7 @@ def _broadcast(v: Tensor, shape: Ints) -> Tensor:
 def _put(x: Tensor, k: _Key, v: Tensor) -> Tensor:
     """The slice of x that the key starts from, with v at the indices."""
     rows, block = _rows(_sliced(x, k), k)
-    i = flat_index(*k.indices, sizes=block)
+    i = flat_index(*k.indices, sizes=block, op="setitem")
     shape = (*rows.shape[:k.axis], *i.shape, *rows.shape[k.axis + 1:])
     put = put_at(rows, _broadcast(v, shape), i, axis=k.axis)
     moved = _shape.reshape(put, tuple(k.shape[a] for a in k.order))

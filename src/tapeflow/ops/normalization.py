@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tapeflow.ops import reduce
-from tapeflow.ops.arithmetic import clip, divide, maximum, rsqrt
+from tapeflow.ops.arithmetic import clipped, divide, maximum, rsqrt
 from tapeflow.ops.movement import add_n
 from tapeflow.ops.reduce import safe_sqrt
 from tapeflow.primitive import require_floating
@@ -16,8 +16,11 @@ def moments(x: TensorLike, axis: Axis, keepdims: bool = False) -> tuple[Tensor, 
 
     Raises: DTypeError unless x is floating.
     """
-    x = as_tensor(x, op="moments")
-    require_floating("moments", x.spec)
+    return _moments("moments", as_tensor(x, op="moments"), axis, keepdims)
+
+
+def _moments(op: str, x: Tensor, axis: Axis, keepdims: bool) -> tuple[Tensor, Tensor]:
+    require_floating(op, x.spec)
     center = reduce.mean(x, axis, keepdims=True)
     away = x - center
     variance = reduce.mean(away * away, axis, keepdims)
@@ -45,7 +48,8 @@ def layer_normalization(x: TensorLike, scale: TensorLike | None = None,
 
     Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450.
     """
-    mean, variance = moments(x, axis, keepdims=True)
+    x = as_tensor(x, op="layer_normalization")
+    mean, variance = _moments("layer_normalization", x, axis, keepdims=True)
     return batch_normalization(x, mean, variance, offset, scale, epsilon)
 
 
@@ -59,7 +63,7 @@ def l2_normalize(x: TensorLike, axis: Axis = None, epsilon: float = 1e-12) -> Te
 
 def clip_by_value(x: TensorLike, clip_value_min: TensorLike, clip_value_max: TensorLike) -> Tensor:
     """x brought between the two values: see clip."""
-    return clip(x, clip_value_min, clip_value_max)
+    return clipped("clip_by_value", x, clip_value_min, clip_value_max)
 
 
 def _shrink(length: Tensor, limit: TensorLike) -> Tensor:

@@ -67,16 +67,28 @@ def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
-    x = as_tensor(x, op="mean")
-    if x.value.dtype.kind not in "fV":
-        require_floating("mean", x.spec)
-    total = reduced("mean", sum_over, x, axis, keepdims)
-    count = x.value.size if axis is None and not x.is_traced else _count(x, axis)
+    return _mean("mean", _floating("mean", x), axis, keepdims)
+
+
+def _floating(op: str, x: TensorLike) -> Tensor:
+    t = x if type(x) is Tensor else as_tensor(x, op=op)
+    if t.value.dtype.kind not in "fV":
+        require_floating(op, t.spec)
+    return t
+
+
+def _mean(op: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    count = _count(op, x, axis)
+    total = reduced(op, sum_over, x, axis, keepdims)
     return total * (1.0 / count if count else math.nan)
 
 
-def _count(x: Tensor, axis: Axis) -> int:
-    return math.prod(x.shape[a] for a in _shape.normalize_axes("mean", axis, x.ndim))
+def _count(op: str, x: Tensor, axis: Axis) -> int:
+    """How many elements of x there are to one of its reduction."""
+    shape = x.value.shape
+    if axis is None:
+        return math.prod(shape)
+    return math.prod([shape[a] for a in _shape.normalize_axes(op, axis, len(shape))])
 
 
 def var(x: TensorLike, axis: Axis = None, correction: float = 0.0,
@@ -89,18 +101,22 @@ def var(x: TensorLike, axis: Axis = None, correction: float = 0.0,
 
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
-    x = as_tensor(x, op="var")
-    require_floating("var", x.spec)
-    away = x - mean(x, axis, keepdims=True)
-    count = _count(x, axis) - correction
-    return sum(away * away, axis, keepdims=keepdims) * (1.0 / count if count > 0 else math.nan)
+    return central_moment("var", x, axis, correction, keepdims)
+
+
+def central_moment(op: str, x: TensorLike, axis: Axis, correction: float, keepdims: bool) -> Tensor:
+    """The variance, in the name of `op`."""
+    t = _floating(op, x)
+    away = t - _mean(op, t, axis, keepdims=True)
+    count = _count(op, t, axis) - correction
+    total = reduced(op, sum_over, away * away, axis, keepdims)
+    return total * (1.0 / count if count > 0 else math.nan)
 
 
 def std(x: TensorLike, axis: Axis = None, correction: float = 0.0,
         keepdims: bool = False) -> Tensor:
     """The standard deviation of x over `axis`: the root of var(); its derivative at 0 is 0."""
-    from_mean = var(x, axis, correction, keepdims)
-    return safe_sqrt(from_mean)
+    return safe_sqrt(central_moment("std", x, axis, correction, keepdims))
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
@@ -111,14 +127,19 @@ def safe_sqrt(x: Tensor) -> Tensor:
 
 # ---- extrema
 
+def require_elements(op: str, x: Spec, axes: Axes) -> None:
+    """Raise ShapeError if there is nothing to reduce over `axes`."""
+    if 0 in [x.shape[a] for a in axes]:
+        raise ShapeError(op, got=x, why=f"the {op} of no elements does not exist",
+                         fix="check that the axis is not empty")
+
+
 def _needs_elements(op: str) -> Callable[..., Spec]:
     def spec(x: Spec, *, axes: Axes) -> Spec:
         if kind_of(x.dtype) == "bool":
             raise DTypeError(op, got=x, why=f"{op} is defined for numbers, not for bool",
                              fix="use tf.any or tf.all")
-        if 0 in [x.shape[a] for a in axes]:   # any() is the op here
-            raise ShapeError(op, got=x, why=f"the {op} of no elements does not exist",
-                             fix="check that the axis is not empty")
+        require_elements(op, x, axes)
         return Spec(drop(x, axes), x.dtype)
     return spec
 
@@ -224,4 +245,5 @@ def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def count_nonzero(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """How many elements over `axis` are not 0, as int64."""
-    return sum(_truth(x, "count_nonzero"), axis, keepdims=keepdims)
+    ones = cast(_truth(x, "count_nonzero"), int64)
+    return reduced("count_nonzero", sum_over, ones, axis, keepdims)
