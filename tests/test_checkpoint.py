@@ -85,6 +85,14 @@ def test_parts_may_lie_in_lists_and_dicts(tmp_path: Path) -> None:
     assert sorted(load_file(path)) == ["all/a", "all/b/0", "all/b/1"]
 
 
+def test_a_wrapped_optimizer_is_saved_as_itself(tmp_path: Path) -> None:
+    model, optimizer = _model(), tf.optim.SGD(0.1, momentum=0.9)
+    _train(model, optimizer, 1)
+    wrapped = tf.distributed.DataParallel(optimizer)
+    assert (tf.Checkpoint(model=model, optimizer=wrapped).named_variables().keys()
+            == tf.Checkpoint(model=model, optimizer=optimizer).named_variables().keys())
+
+
 def test_match_restores_only_what_it_finds(tmp_path: Path) -> None:
     model = _model()
     saved = _values(model)

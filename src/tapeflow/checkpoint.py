@@ -41,8 +41,7 @@ class Checkpoint:
     """
 
     def __init__(self, **parts: Any) -> None:
-        # DataParallel has no variables of its own: what it wraps is saved
-        self.parts = {key: getattr(part, "optimizer", part) for key, part in parts.items()}
+        self.parts = {key: _unwrapped(part) for key, part in parts.items()}
         self.named_variables()   # a part that cannot be saved is an error now
 
     def named_variables(self) -> dict[str, Variable]:
@@ -167,6 +166,11 @@ def _named(name: str, part: Any) -> Iterator[tuple[str, Variable]]:
         raise ArgumentError("Checkpoint", got=f"{name}: {type(part).__name__}",
                             why="it has no variables to save",
                             fix="give modules, optimizers and variables, e.g. tf.Variable(0)")
+
+
+def _unwrapped(part: Any) -> Any:
+    """DataParallel has no variables of its own: what it wraps is saved."""
+    return part if hasattr(part, "named_variables") else getattr(part, "optimizer", part)
 
 
 def _below(key: str, named: Mapping[str, Variable]) -> dict[str, Variable]:
