@@ -9,8 +9,10 @@ from tapeflow.graph import Graph, check, parse
 from tapeflow.jit.passes import optimize
 from tapeflow.jit.passes.cse import cse
 from tapeflow.jit.passes.dce import dce
+from tapeflow.jit.passes.fold_constants import fold_constants
 from tapeflow.jit.passes.fuse import fuse
 from tapeflow.jit.passes.fused import Fused
+from tapeflow.jit.passes.simplify import simplify
 from tapeflow.primitive import REGISTRY
 
 
@@ -147,3 +149,104 @@ def test_value_and_gradients_of_an_activation_are_one_kernel():
 ])
 def test_halves_are_left_alone(text: str):
     assert re.sub(r"\s+", " ", str(fuse(graph(text)))) == re.sub(r"\s+", " ", str(graph(text)))
+
+
+# ---- algebra
+
+def _constant(value: str) -> str:
+    return f"c: f32[] = const {value}  k: f32[4] = broadcast_to(c, shape=(4,), axes=(0,))  "
+
+
+@pytest.mark.parametrize("line,value", [
+    ("y: f32[4] = multiply(x, k)", "1.0"), ("y: f32[4] = multiply(k, x)", "1.0"),
+    ("y: f32[4] = divide(x, k)", "1.0"), ("y: f32[4] = add(x, k)", "-0.0"),
+    ("y: f32[4] = subtract(x, k)", "0.0"), ("y: f32[4] = pow(x, k)", "1.0"),
+])
+def test_neutral_numbers_go(line: str, value: str):
+    after = dce(simplify(graph(f"graph f(x: f32[4]) {{ {_constant(value)}{line}  return y }}")))
+    same(after, "graph f(x: f32[4]) { return x }")
+
+
+@pytest.mark.parametrize("line,value", [
+    ("y: f32[4] = add(x, k)", "0.0"), ("y: f32[4] = subtract(x, k)", "-0.0"),
+    ("y: f32[4] = multiply(x, k)", "0.0"), ("y: f32[4] = pow(x, k)", "0.5"),
+    ("y: f32[4] = divide(x, k)", "3.0"), ("y: f32[4] = subtract(x, x)", "1.0"),
+    ("y: f32[4] = divide(x, x)", "1.0"),
+])
+def test_what_differs_for_nan_infinity_or_minus_zero_stays(line: str, value: str):
+    text = f"graph f(x: f32[4]) {{ {_constant(value)}{line}  return y, k }}"
+    same(simplify(graph(text)), text)
+
+
+@pytest.mark.parametrize("before,after", [
+    ("a: f32[4] = negative(x)  y: f32[4] = negative(a)  return y", "return x"),
+    ("a: f32[4] = negative(x)  y: f32[4] = add(x, a)  return y",
+     "y: f32[4] = subtract(x, x)  return y"),
+    ("a: f32[4] = negative(x)  y: f32[4] = subtract(x, a)  return y",
+     "y: f32[4] = add(x, x)  return y"),
+    ("y: f32[4] = cast(x, dtype=f32)  return y", "return x"),
+    ("a: f64[4] = cast(x, dtype=f64)  y: f32[4] = cast(a, dtype=f32)  return y", "return x"),
+    ("y: f32[4] = stop_gradient(x)  return y", "return x"),
+    ("a: bool[4] = greater(x, x)  b: bool[4] = logical_not(a)  y: bool[4] = logical_not(b)  "
+     "return y", "a: bool[4] = greater(x, x)  return a"),
+    ("a: bool[4] = greater(x, x)  y: f32[4] = where(a, x, x)  return y", "return x"),
+    ("a: f32[2,2] = reshape(x, shape=(2,2))  y: f32[4] = reshape(a, shape=(4,))  return y",
+     "return x"),
+    ("a: f32[2,2] = reshape(x, shape=(2,2))  y: f32[1,4] = reshape(a, shape=(1,4))  return y",
+     "y: f32[1,4] = reshape(x, shape=(1,4))  return y"),
+    ("a: f32[1,4] = reshape(x, shape=(1,4))  y: f32[4] = sum(a, axes=(0,))  return y",
+     "return x"),
+    ("a: f32[3,4] = broadcast_to(x, shape=(3,4), axes=(0,))  "
+     "y: f32[3,4,2] = broadcast_to(a, shape=(3,4,2), axes=(2,))  return y",
+     "y: f32[3,4,2] = broadcast_to(x, shape=(3,4,2), axes=(0,2))  return y"),
+    ("a: f32[4,3] = broadcast_to(x, shape=(4,3), axes=(1,))  "
+     "b: f32[3,4] = transpose(a, axes=(1,0))  y: f32[4,3] = transpose(b, axes=(1,0))  return y",
+     "a: f32[4,3] = broadcast_to(x, shape=(4,3), axes=(1,))  return a"),
+    ("a: f32[3,4] = broadcast_to(x, shape=(3,4), axes=(0,))  y: f32[4] = sum(a, axes=(0,))  "
+     "return y",
+     "k0: f32[] = const 3.0  k1: f32[4] = broadcast_to(k0, shape=(4,), axes=(0,))  "
+     "y: f32[4] = multiply(x, k1)  return y"),
+])
+def test_ops_that_undo_each_other_go(before: str, after: str):
+    found = dce(simplify(graph(f"graph f(x: f32[4]) {{ {before} }}")))
+    same(found, f"graph f(x: f32[4]) {{ {after} }}")
+
+
+def test_a_division_by_a_power_of_two_is_a_multiplication():
+    after = dce(simplify(graph(f"graph f(x: f32[4]) {{ {_constant('4.0')}"
+                               "y: f32[4] = divide(x, k)  return y }")))
+    assert [node.prim.name for node in after.nodes] == ["broadcast_to", "multiply"]
+    assert [float(a) for a in after.constants.values()] == [0.25]
+
+
+def test_casts_that_lose_something_stay():
+    text = ("graph f(x: i64[4]) { a: f64[4] = cast(x, dtype=f64)  y: i64[4] = cast(a, dtype=i64)  "
+            "return y }")
+    same(simplify(graph(text)), text)
+
+
+def test_integers_have_one_zero():
+    after = dce(simplify(graph("graph f(x: i32[4]) { c: i32[] = const 0  "
+                               "k: i32[4] = broadcast_to(c, shape=(4,), axes=(0,))  "
+                               "y: i32[4] = add(x, k)  return y }")))
+    same(after, "graph f(x: i32[4]) { return x }")
+
+
+def test_small_constants_are_folded():
+    after = dce(fold_constants(graph("graph f() { c: f32[2] = const [1.0, 4.0]  "
+                                     "y: f32[2] = sqrt(c)  return y }")))
+    same(after, "graph f() { k0: f32[2] = const [1.0, 2.0]  return k0 }")
+
+
+def test_a_number_that_is_repeated_is_folded_without_its_repetition():
+    after = dce(fold_constants(graph(f"graph f() {{ {_constant('4.0')}"
+                                     "y: f32[4] = sqrt(k)  return y }")))
+    same(after, "graph f() { k0: f32[] = const 2.0  "
+                "k1: f32[4] = broadcast_to(k0, shape=(4,), axes=(0,))  return k1 }")
+
+
+def test_large_constants_are_not_made():
+    text = ("graph f() { c: f32[2] = const [1.0, 2.0]  "
+            "k: f32[3000,2] = broadcast_to(c, shape=(3000,2), axes=(0,))  "
+            "y: f32[3000,2] = exp(k)  return y }")
+    same(fold_constants(graph(text)), text)

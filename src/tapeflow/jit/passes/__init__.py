@@ -7,11 +7,14 @@ from tapeflow.graph import Graph
 from tapeflow.jit.passes.cse import cse
 from tapeflow.jit.passes.dce import dce
 from tapeflow.jit.passes.epilogue import epilogue
+from tapeflow.jit.passes.fold_constants import fold_constants
 from tapeflow.jit.passes.fuse import fuse
+from tapeflow.jit.passes.simplify import simplify
 
 Pass = Callable[[Graph], Graph]
 
-PIPELINE: tuple[Pass, ...] = (dce, cse, epilogue, fuse, dce)
+PIPELINE: tuple[Pass, ...] = (
+    dce, simplify, fold_constants, cse, simplify, dce, epilogue, fuse, dce)
 
 
 def optimize(graph: Graph) -> Graph:
