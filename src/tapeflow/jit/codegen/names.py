@@ -7,13 +7,10 @@ from typing import Any
 
 import numba
 
-from tapeflow_kernels.cpu import scalars
+from tapeflow_kernels.cpu import lowering, scalars, vecmath
 
 _SHORT = {"i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8",
           "u16": "uint16", "u32": "uint32", "u64": "uint64", "f32": "float32", "f64": "float64"}
-
-_LIBM = ("exp", "log", "tanh", "sin", "cos", "log1p", "expm1", "erf", "pow", "tan", "asin", "acos",
-         "atan", "sinh", "cosh", "atan2", "hypot")
 
 
 def type_of(parameter: str) -> Any:
@@ -28,5 +25,17 @@ def namespace() -> dict[str, Any]:
     """Names, and what they stand for in compiled text."""
     names: dict[str, Any] = {name: getattr(numba, name) for name in _SHORT.values()}
     names.update(bool=numba.boolean, inf=math.inf, nan=math.nan, **scalars.FUNCTIONS)
-    names.update({name: getattr(math, name) for name in _LIBM})
+    names.update((name, _of_floats(name, by_dtype)) for name, by_dtype in vecmath.FUNCTIONS.items())
     return names
+
+
+def _of_floats(name: str, by_dtype: dict[str, Any]) -> Any:
+    """A function of vecmath for whichever float it is called with."""
+    if by_dtype["float32"] is by_dtype["float64"]:
+        return by_dtype["float32"]
+
+    def choose(*kinds: Any) -> Any:
+        fn = by_dtype[kinds[0].name]
+        return (lambda x: fn(x)) if len(kinds) == 1 else (lambda x, y: fn(x, y))
+
+    return lowering.by_type(name, 2 if name in ("pow", "hypot") else 1, choose)
