@@ -9,6 +9,7 @@ from tapeflow import dispatch, scope
 from tapeflow.dtypes import DType, as_dtype
 from tapeflow.errors import DTypeError, ShapeError, StateError, TraceError
 from tapeflow.ops.elementwise import cast, coerce
+from tapeflow.ops.index import updated
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 
@@ -60,9 +61,10 @@ class Variable:
 
     @property
     def value(self) -> Tensor:
-        """What it holds now; a read that tapes see."""
+        """What it holds now, as a tensor of its own: x[i] = v on that leaves the variable alone."""
         context = dispatch.here.context
-        value = self.tensor if context.tracer is None else context.tracer.read(self)
+        held = self.tensor if context.tracer is None else context.tracer.read(self)
+        value = Tensor(held.value)
         for recorder in context.recorders:
             recorder.accessed(self, value)
         return value
@@ -149,6 +151,10 @@ class Variable:
     def _operand(self, value: TensorLike) -> TensorLike:
         return cast(as_tensor(value), self.dtype) if isinstance(value, list | tuple) else value
 
+    def __setitem__(self, key: Any, value: TensorLike) -> None:
+        """Hold what it holds with `value` in place of its elements at `key`."""
+        self.assign(updated(self.value, key, value))
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return self.value.__array__(dtype, copy)
 
@@ -196,7 +202,7 @@ def _method(name: str) -> Any:
         return getattr(self.value, name)(*args, **keywords)
 
     method.__name__ = name
-    method.__doc__ = getattr(Tensor, name).__doc__
+    method.__doc__ = f"`Tensor.{name}` of what the variable holds."
     return method
 
 

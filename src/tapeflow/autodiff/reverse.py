@@ -136,7 +136,7 @@ class GradientTape:
         seen = self._reads.setdefault(id(variable), [])
         if not seen:
             self._variables.append(variable)
-        if not any(value is t for t in seen):
+        if not seen or seen[-1] is not value:   # each read gives a tensor of its own
             seen.append(value)
 
     def gradient(

@@ -11,7 +11,16 @@ from tapeflow import dispatch
 from tapeflow.dtypes import DType, as_dtype, bool_, default_of, is_floating, promote, weak
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
-from tapeflow.primitive import Primitive, Scalar, Tangents, discrete, primitive, register, total
+from tapeflow.primitive import (
+    Primitive,
+    Scalar,
+    Tangents,
+    discrete,
+    linear,
+    primitive,
+    register,
+    total,
+)
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number
 
 Definition: TypeAlias = "Callable[[Callable[..., Array]], Elementwise]"
@@ -173,11 +182,12 @@ def elementwise(text: str, *partials: Partial, of: Accepted = NUMBERS) -> Defini
     return define
 
 
-def predicate(text: str, *, of: Accepted = ANY, same_dtype: bool = False) -> Definition:
+def predicate(text: str | None, *, of: Accepted = ANY, same_dtype: bool = False) -> Definition:
     """An elementwise op with no derivative: a comparison, which gives bools, or (`same_dtype`) a
-    step function such as floor or bitwise_and."""
+    step function such as floor or bitwise_and. Without `text` it runs on the host."""
     def define(fn: Callable[..., Array]) -> Elementwise:
-        prim = Elementwise(fn, of, None if same_dtype else bool_, lowering=Scalar(text))
+        prim = Elementwise(fn, of, None if same_dtype else bool_,
+                           lowering=None if text is None else Scalar(text))
         register(prim)
         return prim
     return define
@@ -236,8 +246,19 @@ def cast(x: TensorLike, dtype: object) -> Tensor:
 
 
 def astype(x: TensorLike, dtype: object, *, copy: bool = True) -> Tensor:
-    """x with its elements in `dtype`: cast() by the array API's name; `copy` changes nothing."""
-    return cast(x, dtype)
+    """x with its elements in `dtype`: cast() by the array API's name.
+
+    copy: whether the result is another object also where x has that dtype already.
+    """
+    x = as_tensor(x, op="astype")
+    y = cast(x, dtype)
+    return identity(x) if copy and y is x else y
+
+
+@linear(name="identity", spec=lambda x: x, adjoint=lambda g, x: g, lowering=Scalar("{x}"))
+def identity(x: Array) -> Array:
+    """x, as another object."""
+    return x
 
 
 @discrete(name="stop_gradient", spec=lambda x: x, lowering=Scalar("{x}"))

@@ -14,10 +14,10 @@ from tapeflow.dtypes import bool_, int64, is_integer
 from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops import create
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.elementwise import coerce, where
+from tapeflow.ops.elementwise import coerce, identity, where
 from tapeflow.ops.joint import jointly_linear
 from tapeflow.ops.movement import Ints, selection, slice_
-from tapeflow.primitive import Tangents, discrete, linear, primitive
+from tapeflow.primitive import Tangents, discrete, primitive
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 # ---- reading and writing at computed places
@@ -48,7 +48,8 @@ def _take_adjoint(g: Tensor, y: Tensor, x: Tensor, i: Tensor, *, axis: int, op: 
     return add_at(g, i, axis=axis, size=x.shape[axis], op=op)
 
 
-def _take_jvp(ts: Tangents, y: Tensor, x: Tensor, i: Tensor, *, axis: int, op: str) -> Tensor | None:
+def _take_jvp(ts: Tangents, y: Tensor, x: Tensor, i: Tensor, *,
+              axis: int, op: str) -> Tensor | None:
     return None if ts[0] is None else take_at(ts[0], i, axis=axis, op=op)
 
 
@@ -256,7 +257,9 @@ def getitem(x: TensorLike, key: Any) -> Tensor:
             return dispatch.wrap(x.value[key])
     k = _parsed(x, key)
     y = _sliced(x, k)
-    return _gathered(y, k) if k.at else y
+    if k.at:
+        return _gathered(y, k)
+    return identity(x) if y is x else y   # x[...] = v must not reach another object
 
 
 def _sliced(x: Tensor, k: _Key) -> Tensor:
@@ -332,11 +335,6 @@ def _put(x: Tensor, k: _Key, v: Tensor) -> Tensor:
 
 
 # ---- rebinding
-
-@linear(name="identity", spec=lambda x: x, adjoint=lambda g, x: g)
-def identity(x: Array) -> Array:
-    return x
-
 
 def setitem(x: Tensor, key: Any, value: TensorLike) -> None:
     """Let the object x stand for its updated value from now on.

@@ -10,6 +10,7 @@ import numpy as np
 from tapeflow.dtypes import as_dtype, bool_, int64, kind_of, uint64
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
+from tapeflow.ops.arithmetic import sqrt
 from tapeflow.ops.elementwise import cast, where
 from tapeflow.ops.shape import Axes, drop, sum_over
 from tapeflow.primitive import Fold, Tangents, discrete, primitive, require_floating
@@ -122,7 +123,7 @@ def std(x: TensorLike, axis: Axis = None, correction: float = 0.0,
 def safe_sqrt(x: Tensor) -> Tensor:
     """The square root of x >= 0, with derivative 0 at 0, as for the length of a vector."""
     there = x != 0
-    return where(there, where(there, x, 1.0) ** 0.5, x)
+    return where(there, sqrt(where(there, x, 1.0)), x)
 
 
 # ---- extrema

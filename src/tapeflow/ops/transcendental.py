@@ -10,7 +10,7 @@ import numpy as np
 from tapeflow.errors import ArgumentError
 from tapeflow.ops._erf import erf_of
 from tapeflow.ops.arithmetic import positive, rsqrt, square
-from tapeflow.ops.elementwise import FLOATS, elementwise, where
+from tapeflow.ops.elementwise import FLOATS, INTEGERS, coerce, elementwise, predicate, where
 from tapeflow.tensor import Array, Tensor, TensorLike
 
 
@@ -72,8 +72,14 @@ def _exponent_partial(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return where(vanishes, 0.0, z * log(where(vanishes, 1.0, x)))
 
 
-@elementwise("pow({x}, {y})", _base_partial, _exponent_partial)
+@elementwise("pow({x}, {y})", _base_partial, _exponent_partial, of=FLOATS)
 def _pow(x: Array, y: Array) -> Array:
+    return np.power(x, y)
+
+
+@predicate(None, of=INTEGERS, same_dtype=True)   # a negative exponent is an error of its run
+def integer_pow(x: Array, y: Array) -> Array:
+    """x to the power y, which is not negative, of integers."""
     if y.dtype.kind == "i" and np.any(y < 0):
         raise ArgumentError("pow", got=f"integers to the power {y.min()}",
                             why="a negative power of an integer is no integer",
@@ -94,6 +100,8 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
     """
     if type(y) in (int, float) and y in _PRODUCTS and not isinstance(x, int | float):
         return _PRODUCTS[int(y)](x)
+    if coerce("pow", x, y)[0].dtype.kind in INTEGERS.kinds:
+        return integer_pow(x, y)
     return _pow(x, y)
 
 
