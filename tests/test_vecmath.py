@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tapeflow_kernels import machine
 from tapeflow_kernels.cpu import lowering
-from tapeflow_kernels.cpu.vecmath import FUNCTIONS
+from tapeflow_kernels.cpu.vecmath import FUNCTIONS, exponential
+from tapeflow_kernels.cpu.vecmath.bits import like
 
 Array = NDArray[Any]
 COUNT = 50_000
@@ -38,13 +39,20 @@ BINARY: dict[str, Callable[..., Array]] = {
 }
 
 
+@lowering.inlined
+def _ldexp(x: Any, k: Any) -> Any:
+    """x · 2^k as CPUs compute it that have no instruction for that; k is given as a float."""
+    integer, _ = exponential.nearest(k, like(1, k))
+    return exponential.scaled_in_steps(x, integer)
+
+
 @functools.cache
 def _loop(name: str, dtype: str) -> tuple[str, str]:
     """LLVM IR of a loop over one function, and the name of what it defines."""
-    arity = 2 if name in BINARY else 1
+    arity = 1 if name in UNARY or name == "erf" else 2
     symbol = f"test_{name}_{dtype}"
     operands = [f"x{i}" for i in range(arity)]
-    scope: dict[str, Any] = {"fn": FUNCTIONS[name][dtype]}
+    scope: dict[str, Any] = {"fn": FUNCTIONS[name][dtype] if name in FUNCTIONS else _ldexp}
     exec(f"def {symbol}(count, {', '.join(operands)}, y):\n    for i in range(count):\n"
          f"        y[i] = fn({', '.join(f'{x}[i]' for x in operands)})\n", scope)
     pointer = numba.types.CPointer(getattr(numba.types, dtype))
@@ -184,6 +192,17 @@ def test_angles_next_to_quarter_turns_keep_their_digits(name: str, dtype: str) -
     true = {"sin": 1.0, "cos": cosine, "tan": 1 / cosine}[name]
     found = abs(apply(name, np.array([angle], dtype))[0])
     assert abs(float(found) - abs(true)) <= 2 * np.spacing(found)
+
+
+@pytest.mark.parametrize("dtype", WIDER)
+def test_powers_of_2_scale_exactly_down_to_subnormal_results(dtype: str) -> None:
+    rng = np.random.default_rng(11)
+    most = np.finfo(dtype).maxexp
+    x = rng.uniform(0.7, 1.4, COUNT).astype(dtype)
+    k = rng.integers(-most - 30, most + 2, COUNT).astype(dtype)
+    true = np.ldexp(x.astype(WIDER[dtype]), k.astype(int))
+    with np.errstate(over="ignore"):
+        assert (ulps(apply("ldexp", x, k), true) <= 1).all()
 
 
 @pytest.mark.parametrize("dtype", WIDER)

@@ -115,6 +115,20 @@ def like(context: Any, value: Any, x: Any) -> Any:
     return x(value, x), generate
 
 
+@instruction
+def ldexp(context: Any, x: Any, k: Any) -> Any:
+    """x · 2^k, rounded once; one instruction where the CPU has one for vectors, else many."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
+        kind, narrow = args[0].type, context.cast(builder, args[1], k, types.int32)
+        function = builder.module.declare_intrinsic(
+            "llvm.ldexp", [kind, narrow.type], ir.FunctionType(kind, [kind, narrow.type])
+        )
+        return builder.call(function, (args[0], narrow))
+
+    return x(x, k), generate
+
+
 def constant(single: float, double: float) -> Any:
     """The function of x that gives a constant of its format."""
 

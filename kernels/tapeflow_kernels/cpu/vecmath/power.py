@@ -12,12 +12,13 @@ from tapeflow_kernels.cpu.vecmath.exponential import (
     EXP_TAIL,
     LN2,
     LN2_REST,
+    LOG2_E,
     clipped,
-    exp,
-    reduced,
+    nearest,
+    power_of_2,
     scaled,
-)  # fmt: skip
-from tapeflow_kernels.cpu.vecmath.logarithm import log, split_any
+)
+from tapeflow_kernels.cpu.vecmath.logarithm import split, split_any
 
 # ((2 atanh(s) / s - 2) / s² - 2/3) / s², in s²
 _COEFFICIENTS = (
@@ -25,6 +26,18 @@ _COEFFICIENTS = (
     0.13334804238225345, 0.11706248540922386, 0.11723051028097753,
 )  # fmt: skip
 _TAIL = polynomial(_COEFFICIENTS, _COEFFICIENTS)
+# (log(1 + f) - f) / f² and (exp(r) - 1 - r) / r², as float32 needs them
+_LOG_COEFFICIENTS = (
+    -0.5000000000445634, 0.33333333619653827, -0.24999997692993609, 0.19999941130866822,
+    -0.16666823826926574, 0.14289164800185855, -0.1249823881958088, 0.11028403306854524,
+    -0.0993614137651327, 0.09923879802924102, -0.09771449356382762, 0.053931296078182256,
+)  # fmt: skip
+_EXP_COEFFICIENTS = (
+    0.5000000013620138, 0.16666666681794626, 0.041666463386339524, 0.008333310754576892,
+    0.001393382048977602, 0.00019891180158282143,
+)  # fmt: skip
+_SHORT_LOG = polynomial(_LOG_COEFFICIENTS, _LOG_COEFFICIENTS)
+_SHORT_EXP = polynomial(_EXP_COEFFICIENTS, _EXP_COEFFICIENTS)
 _TWO_THIRDS, _TWO_THIRDS_REST = 2 / 3, 3.700743415417188e-17
 
 
@@ -68,8 +81,9 @@ def _magnitude(x: Any, y: Any) -> Any:
     p = high * y
     lost = fma(high, y, -p) + low * y
     lost = select(abs(p) < 1000.0, lost, 0.0)
-    k, r, rest = reduced(clipped(p, -746.0, 710.0))
-    rest += lost
+    p = clipped(p, -746.0, 710.0)
+    k, whole_k = nearest(p, LOG2_E(p))
+    r, rest = fma(-whole_k, LN2(p), p), fma(-whole_k, LN2_REST(p), lost)
     both = r + rest
     return scaled(1.0 + (r + fma(EXP_TAIL(both) * both, both, rest)), k)
 
@@ -102,9 +116,15 @@ def pow_double(x: Any, y: Any) -> Any:
 
 @inlined
 def pow_single(x: Any, y: Any) -> Any:
-    """x to the power y, for float32, through float64."""
-    wide = like(y, 0.0) * log(like(abs(x), 0.0))
-    return _signed(x, y, like(exp(wide), x))
+    """x to the power y, for float32, through float64 to 2^-34."""
+    e, m = split(like(abs(x), 0.0))
+    f = m - 1.0
+    product = like(y, 0.0) * fma(e, LN2(f), fma(f * f, _SHORT_LOG(f), f))
+    product = clipped(product, -110.0, 95.0)  # whose exp is 0 and infinite, in float32
+    k, whole_k = nearest(product, LOG2_E(f))
+    r = fma(-whole_k, LN2(f), product)
+    z = fma(fma(_SHORT_EXP(r), r, 1.0), r, 1.0) * power_of_2(k, r)
+    return _signed(x, y, like(z, x))
 
 
 @inlined
