@@ -8,7 +8,7 @@ import numpy as np
 
 from tapeflow import ops
 from tapeflow.autodiff.functional import grad, jvp, vjp
-from tapeflow.dtypes import float64, is_floating
+from tapeflow.dtypes import is_floating
 from tapeflow.errors import ArgumentError
 from tapeflow.tensor import Array, Tensor, as_tensor
 from tapeflow.tree import flatten
@@ -36,7 +36,7 @@ def check_gradients(f: Callable[..., Any], args: Sequence[Any], order: int = 2, 
 
     >>> check_gradients(lambda x: ops.exp(x) * x, [[0.5, -1.0]])
     """
-    tensors = [as_tensor(a, float64) for a in args]
+    tensors = [as_tensor(a, op="check_gradients") for a in args]
     chosen = [i for i, x in enumerate(tensors) if is_floating(x.dtype)]
     if not chosen:
         raise ArgumentError("check_gradients", got=f"{len(tensors)} arguments",
@@ -63,8 +63,8 @@ class _Scale:
 
     def like(self, arrays: Sequence[Array]) -> list[Array]:
         """One random array of the shape of each."""
-        return [self.random.uniform(0.5, 1.5, a.shape) * self.random.choice([-1.0, 1.0], a.shape)
-                for a in arrays]
+        return [np.asarray(self.random.uniform(0.5, 1.5, a.shape)
+                           * self.random.choice([-1.0, 1.0], a.shape)) for a in arrays]
 
 
 def _check(f: Callable[..., list[Tensor]], point: list[Array], names: Sequence[int], order: int,

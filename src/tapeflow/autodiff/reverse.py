@@ -129,7 +129,8 @@ class GradientTape:
                 self._watched[id(x)] = x
 
     def accessed(self, variable: Variable, value: Tensor) -> None:
-        if self.watch_accessed_variables and variable.trainable:
+        wanted = self.watch_accessed_variables and variable.trainable
+        if wanted or id(variable) in self._reads:   # the latter was watched by hand
             self._note(variable, value)
 
     def _note(self, variable: Variable, value: Tensor) -> None:
