@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import tapeflow_kernels
 from tapeflow import config
+from tapeflow.jit import codegen
 from tapeflow.jit.codegen import cpu
 from tapeflow.jit.kernel import Code
 from tapeflow_kernels import machine
@@ -51,7 +53,7 @@ def address(code: Code) -> int:
     """Where the machine code of `code` lies in this process; compiled unless it is known."""
     if code not in _addresses:
         compiled = _fetch(
-            _key(code.language, code.symbol, code.text, *code.parameters),
+            _key(code.language, code.symbol, *code.parameters),
             functools.partial(_compile, code),
         )
         _addresses[code] = machine.load(compiled, [code.symbol])[code.symbol]
@@ -76,7 +78,16 @@ def _compile(code: Code) -> bytes:
 def _toolchain() -> str:
     host = machine.host()
     versions = [f"{name} {metadata.version(name)}" for name in ("tapeflow", "numba", "llvmlite")]
-    return "\n".join([host.cpu, host.features, *versions])
+    return "\n".join([host.cpu, host.features, *versions, _emitters()])
+
+
+def _emitters() -> str:
+    """A digest of what writes code, so that a symbol names the code of one state of it."""
+    digest = hashlib.sha256()
+    for package in (tapeflow_kernels, codegen):
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _key(*parts: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from tapeflow.dtypes import float32, float64
 from tapeflow.graph import Graph, Node, Var, evaluate
@@ -16,6 +16,7 @@ from tapeflow_kernels.cpu import contraction, nest, packing
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
 
+T = TypeVar("T")
 Instruction = tuple[str, tuple[int | float, ...]]
 _FLOPS_WORTH_A_THREAD = 1_000_000
 
@@ -85,7 +86,7 @@ def lower(
     grain = max(1, math.ceil(items * min(1.0, _FLOPS_WORTH_A_THREAD / max(flops, 1))))
     launches.append(
         Launch(
-            _code("product", nest.emit(c, "kernel")),
+            _code("product", c, nest.emit),
             tuple(contraction.arguments(c, extents, pointers)),
             items,
             grain,
@@ -103,7 +104,7 @@ def _pack(
     arguments = packing.arguments(p, _at(source), panels, n, (extents.reduce, extents.batch))
     launches.append(
         Launch(
-            _code("pack", packing.emit(p, "kernel")),
+            _code("pack", p, packing.emit),
             tuple(arguments),
             packing.items(p, n, extents.batch),
             1,
@@ -124,7 +125,7 @@ def _instructions(node: Node[Var]) -> tuple[Instruction, ...]:
     return node.prim.instructions if isinstance(node.prim, Product) else ()
 
 
-def _code(kind: str, text: str) -> Code:
-    """The code of a kernel, named by what it is."""
-    name = f"{kind}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    return Code("llvm", name, text.replace("@kernel(", f"@{name}("))
+def _code(kind: str, what: T, emit: Callable[[T, str], str]) -> Code:
+    """The code of a kernel, named by what it does."""
+    name = f"{kind}_{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}"
+    return Code("llvm", name, lambda: emit(what, name))

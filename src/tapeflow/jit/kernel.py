@@ -6,7 +6,8 @@ start to stop - 1, in any division over threads, and reads pointers and extents 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tapeflow.graph import Var
@@ -27,9 +28,14 @@ class Code:
     """Source of one kernel. Equal code is compiled once, whatever uses it."""
 
     language: Literal["python", "llvm"]
-    symbol: str  # the function that `text` defines
-    text: str
+    symbol: str  # the function that it defines; made of a digest, so that it says what it does
+    source: str | Callable[[], str] = field(compare=False, repr=False)
     parameters: tuple[str, ...] = ()  # python: a type each, `f32*` or `i64`, after start and stop
+
+    @property
+    def text(self) -> str:
+        """The source; written only now where a warm start does without it."""
+        return self.source if isinstance(self.source, str) else self.source()
 
 
 @dataclass(frozen=True, slots=True)
