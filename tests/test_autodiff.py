@@ -388,9 +388,7 @@ def test_x_i_assigned_in_nested_tapes_has_second_derivatives() -> None:
     second = outer.gradient(g, x, output_gradients=tf.asarray([1.0, 0.0, 0.0])).numpy()
     np.testing.assert_allclose(second, tf.hessian(updated)(x).numpy()[0])
     step = 1e-6
-    ahead, behind = (
-        tf.grad(updated)(np.array([1.0 + s * step, 2.0, 3.0])) for s in (1, -1)
-    )
+    ahead, behind = (tf.grad(updated)(np.array([1.0 + s * step, 2.0, 3.0])) for s in (1, -1))
     np.testing.assert_allclose(second, (ahead - behind).numpy() / (2 * step), rtol=1e-5)
 
 
@@ -417,7 +415,9 @@ def test_a_masked_assignment_is_differentiable_and_traced() -> None:
 
 def test_check_gradients_accepts_what_is_right() -> None:
     check_gradients(
-        lambda x, n, y: tf.tanh(x) @ y * n, [np.ones((2, 3)) / 3, 2, np.eye(3)[:, :2]], 3
+        lambda x, n, y: tf.tanh(x) @ y * tf.cast(n, x.dtype),
+        [np.ones((2, 3)) / 3, 2, np.eye(3)[:, :2]],
+        3,
     )
 
 

@@ -9,6 +9,7 @@ from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import FLOATS, Gate, elementwise, where
+from tapeflow.ops.logic import isinf
 from tapeflow.ops.shape import Axes
 from tapeflow.ops.transcendental import erf, exp, expm1, log, sigmoid, tanh
 from tapeflow.primitive import Tangents, require_floating
@@ -163,7 +164,7 @@ def _logsumexp_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
 
 def _finite(y: Tensor) -> Tensor:
     """y, where it is not infinite, else 0."""
-    return where(abs(y) == math.inf, 0.0, y)
+    return where(isinf(y), 0.0, y)
 
 
 @composite(_logsumexp_adjoint, jvp=_logsumexp_jvp)

@@ -1,0 +1,84 @@
+"""Errors: the tree of them, what they say, and that compiled functions say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapeflow as tf
+from tapeflow import errors
+from tapeflow.errors import ShapeError, TapeflowError
+
+BUILTIN = {
+    "ShapeError": ValueError,
+    "DTypeError": TypeError,
+    "ArgumentError": ValueError,
+    "OutOfRangeError": IndexError,
+    "TraceError": TypeError,
+    "StateError": RuntimeError,
+    "CheckpointError": ValueError,
+    "MissingExtraError": ImportError,
+    "DistributedError": RuntimeError,
+}
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_each_error_is_also_the_builtin_one(name: str) -> None:
+    error = getattr(errors, name)
+    assert issubclass(error, TapeflowError) and issubclass(error, BUILTIN[name])
+
+
+def wrong(x: Any) -> Any:
+    return tf.matmul(x, tf.ones((4, 2)))  # the line that the tests below look for
+
+
+def message(call: Any) -> str:
+    with pytest.raises(ShapeError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_an_error_says_op_types_cause_fix_and_line() -> None:
+    text = message(lambda: wrong(tf.ones((2, 3))))
+    first, got, fix, at = text.splitlines()
+    assert first == "matmul: a has 3 columns and b has 4 rows"
+    assert got == "  got: a f32[2,3], b f32[4,2]"
+    assert fix.startswith("  fix: ")
+    assert "test_errors.py" in at and "in wrong: return tf.matmul(x, tf.ones((4, 2)))" in at
+
+
+def test_a_compiled_function_says_the_same() -> None:
+    eager = message(lambda: wrong(tf.ones((2, 3))))
+    assert message(lambda: tf.jit(wrong)(tf.ones((2, 3)))) == eager
+
+
+def test_an_error_names_its_scope() -> None:
+    def call() -> None:
+        with tf.name_scope("layer"):
+            wrong(tf.ones((2, 3)))
+
+    assert "scope layer" in message(call)
+
+
+def test_an_error_in_the_backward_pass_names_the_users_line() -> None:
+    with pytest.raises(TapeflowError) as caught:
+        tf.grad(lambda x: x.item())(tf.ones(3))
+    assert "test_errors.py" in caught.value.at
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x[np.array([9])],
+        lambda x: tf.take(x, np.array([9])),
+        lambda x: tf.scatter_add(x, np.array([9]), [1.0]),
+    ],
+)
+def test_an_index_out_of_range_is_found_when_compiled_code_runs(call: Any) -> None:
+    x = tf.asarray([1.0, 2.0])
+    with pytest.raises(errors.OutOfRangeError, match="index 9 on an axis of size 2"):
+        call(x)
+    with pytest.raises(errors.OutOfRangeError, match="index 9 on an axis of size 2"):
+        tf.jit(call)(x)
