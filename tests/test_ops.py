@@ -18,8 +18,10 @@ from tapeflow.primitive import REGISTRY
 from tapeflow.tensor import Spec, Tensor
 
 FLOATS = [np.dtype("f4"), np.dtype("f8")]
-# relative and absolute errors of functions that differ from NumPy's by a few units
+# relative and absolute errors: of functions that differ from NumPy by a few units, and of compiled
+# sums and products, whose order differs from NumPy's
 CLOSE = {np.dtype("f4"): 3e-6, np.dtype("f8"): 1e-13, np.dtype("f2"): 2e-3}
+COMPILED = {np.dtype("f4"): 1e-5, np.dtype("f8"): 1e-12}
 
 BY_ID = {f"{i}-{case}": case for i, case in enumerate(CASES)}
 every_case = pytest.mark.parametrize("case", BY_ID.values(), ids=BY_ID.keys())
@@ -111,6 +113,16 @@ def test_the_trace_has_the_same_type_and_value(case: Case) -> None:
     eager = case.fn(*tensors(inputs_of(case)), **case.kwargs)
     assert graph.outputs[0].spec == eager.spec
     np.testing.assert_allclose(interpret(graph, *arrays)[0], eager.numpy(), rtol=1e-14, atol=1e-14)
+
+
+@traceable_case
+def test_compiled_code_gives_the_same(case: Case) -> None:
+    fn, arrays = traced(case, inputs_of(case, np.float32))
+    assert_close(
+        tf.jit(fn)(*tensors(arrays)),
+        case.fn(*tensors(inputs_of(case, np.float32)), **case.kwargs).numpy(),
+        COMPILED,
+    )
 
 
 # ---- derivatives
