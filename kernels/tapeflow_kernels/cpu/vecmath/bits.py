@@ -59,6 +59,12 @@ def root(context: Any, x: Any) -> Any:
 
 
 @instruction
+def magnitude(context: Any, x: Any) -> Any:
+    """x without its sign."""
+    return x(x), _named("fabs")
+
+
+@instruction
 def copysign(context: Any, x: Any, y: Any) -> Any:
     """The magnitude of x with the sign of y."""
     return x(x, x), _named("copysign")

@@ -16,6 +16,7 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     integer,
     ldexp,
     like,
+    magnitude,
     number,
     pattern,
     polynomial,
@@ -139,7 +140,7 @@ def tanh(x: Any) -> Any:
 
     The low part of ln(2) would change h by less than tanh shows.
     """
-    half, one, far = like(0.5, x), like(1, x), abs(x)
+    half, one, far = like(0.5, x), like(1, x), magnitude(x)
     far = select(far > _CERTAIN(x), _CERTAIN(x), far)
     k, whole_k = nearest(far, LOG2_E(x) + LOG2_E(x))
     r = fma(-whole_k, half * LN2(x), far)
@@ -152,7 +153,7 @@ def tanh(x: Any) -> Any:
 @inlined
 def sinh(x: Any) -> Any:
     """With t = exp(|x|) - 1: t - t q / 2 for small t, else (t + q) / 2, where q = t / (1 + t)."""
-    half, far = like(0.5, x), abs(x)
+    half, far = like(0.5, x), magnitude(x)
     large = far > _CERTAIN(x)
     h = _half_expm1(select(large, like(0, x), far))
     q = (h + h) / (like(1, x) + (h + h))
@@ -162,14 +163,14 @@ def sinh(x: Any) -> Any:
 
 @inlined
 def cosh(x: Any) -> Any:
-    h = _half_exp(abs(x))
+    h = _half_exp(magnitude(x))
     return h + like(0.25, x) / h
 
 
 @inlined
 def sigmoid(x: Any) -> Any:
     """With e = exp(-|x|): e - e e / (1 + e) for negative x, else 1 - e / (1 + e)."""
-    one, e = like(1, x), _exp_below(-abs(x))
+    one, e = like(1, x), _exp_below(-magnitude(x))
     c = select(x < like(0, x), e, one)
     return fma(-c, e / (one + e), c)
 
@@ -205,7 +206,7 @@ _CERTAIN_ERF = constant(4.0, 6.0)
 
 @inlined
 def erf(x: Any) -> Any:
-    one, far = like(1, x), abs(x)
+    one, far = like(1, x), magnitude(x)
     near = select(far < one, x, like(0, x))
     beyond = clipped(far, one, _CERTAIN_ERF(x)) - one
     tail, k = _exp_and_power(-_FAR(beyond))

@@ -13,6 +13,7 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     copysign,
     fma,
     like,
+    magnitude,
     polynomial,
     root,
     select,
@@ -58,14 +59,14 @@ def _atan_of_ratio(y: Any, x: Any) -> Any:
 
 @inlined
 def atan(x: Any) -> Any:
-    return copysign(_atan_of_ratio(abs(x), like(1, x)), x)
+    return copysign(_atan_of_ratio(magnitude(x), like(1, x)), x)
 
 
 @inlined
 def atan2(y: Any, x: Any) -> Any:
     """Source of the special cases: ISO C, F.10.1.4."""
     zero, one, infinity = like(0, x), like(1, x), like(np.inf, x)
-    b, a = abs(y), abs(x)
+    b, a = magnitude(y), magnitude(x)
     both = (a == infinity) & (b == infinity)
     b, a = select(both, one, b), select(both, one, a)
     nothing = (a == zero) & (b == zero)
@@ -85,7 +86,7 @@ def _asin_beyond_linear(t: Any, z: Any) -> Any:
 @inlined
 def asin(x: Any) -> Any:
     """asin(x), near 1 as pi/2 - 2 asin(sqrt((1 - x) / 2))."""
-    half, far = like(0.5, x), abs(x)
+    half, far = like(0.5, x), magnitude(x)
     large = far > half
     z = select(large, fma(-half, far, half), far * far)
     t = select(large, root(z), far)
@@ -97,7 +98,7 @@ def asin(x: Any) -> Any:
 @inlined
 def acos(x: Any) -> Any:
     """pi/2 - asin(x), near ±1 as 2 asin(sqrt((1 - x) / 2))."""
-    zero, half, far = like(0, x), like(0.5, x), abs(x)
+    zero, half, far = like(0, x), like(0.5, x), magnitude(x)
     large = far > half
     z = select(large, fma(-half, far, half), far * far)
     t = select(large, root(z), x)
@@ -114,7 +115,7 @@ def acos(x: Any) -> Any:
 @inlined
 def asinh(x: Any) -> Any:
     """log(1 + u), u = a + a² / (1 + sqrt(1 + a²)), a = |x|; log(2 a) for large a."""
-    one, a = like(1, x), abs(x)
+    one, a = like(1, x), magnitude(x)
     large = a > like(1e9, x)
     b = select(large, one, a)
     u, rest = sum_of(b, b * (b / (one + root(fma(b, b, one)))))
@@ -139,7 +140,7 @@ def acosh(x: Any) -> Any:
 @inlined
 def atanh(x: Any) -> Any:
     """log(1 + u) / 2, u = 2 a / (1 - a), a = |x|."""
-    one, a = like(1, x), abs(x)
+    one, a = like(1, x), magnitude(x)
     d, d_rest = sum_of(one, -a)
     over = one / d
     u = (a + a) * over

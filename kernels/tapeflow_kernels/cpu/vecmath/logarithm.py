@@ -13,6 +13,7 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     fma,
     integer,
     like,
+    magnitude,
     number,
     pattern,
     polynomial,
@@ -139,5 +140,5 @@ def log10(x: Any) -> Any:
 @inlined
 def logaddexp(x: Any, y: Any) -> Any:
     larger = select((x >= y) | (x != x), x, y)
-    apart = select(x == y, like(0, x), -abs(x - y))  # equal infinities are 0 apart
+    apart = select(x == y, like(0, x), -magnitude(x - y))  # equal infinities are 0 apart
     return larger + log1p(exp(apart))

@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from tapeflow_kernels.cpu.lowering import inlined
-from tapeflow_kernels.cpu.vecmath.bits import copysign, fma, like, polynomial, rint, root, select
+from tapeflow_kernels.cpu.vecmath.bits import (
+    copysign,
+    fma,
+    like,
+    magnitude,
+    polynomial,
+    rint,
+    root,
+    select,
+)
 from tapeflow_kernels.cpu.vecmath.exponential import (
     EXP_TAIL,
     LN2,
@@ -75,12 +84,12 @@ def _log(x: Any) -> Any:
 
 
 @inlined
-def _magnitude(x: Any, y: Any) -> Any:
+def _of_positive(x: Any, y: Any) -> Any:
     """x to the power y for float64 x > 0, finite or not."""
     high, low = _log(x)
     p = high * y
     lost = fma(high, y, -p) + low * y
-    lost = select(abs(p) < 1000.0, lost, 0.0)
+    lost = select(magnitude(p) < 1000.0, lost, 0.0)
     p = clipped(p, -746.0, 710.0)
     k, whole_k = nearest(p, LOG2_E(p))
     r, rest = fma(-whole_k, LN2(p), p), fma(-whole_k, LN2_REST(p), lost)
@@ -89,16 +98,16 @@ def _magnitude(x: Any, y: Any) -> Any:
 
 
 @inlined
-def _signed(x: Any, y: Any, magnitude: Any) -> Any:
+def _signed(x: Any, y: Any, unsigned: Any) -> Any:
     """x to the power y, given |x| to the power y where that is neither 0 nor infinite.
 
     Source of the special cases: ISO C, F.10.4.4.
     """
     zero, one, infinity, nan = like(0, x), like(1, x), like(np.inf, x), like(np.nan, x)
-    far, half = abs(x), like(0.5, x) * y
+    far, half = magnitude(x), like(0.5, x) * y
     vanishes = (far == zero) | (far == infinity)
     grows = (far == zero) == (y < zero)
-    z = select(vanishes, select(grows, infinity, zero), magnitude)
+    z = select(vanishes, select(grows, infinity, zero), unsigned)
     z = select(far == one, one, z)
     is_whole = rint(y) == y
     z = select((x < zero) & (x > -infinity) & (not is_whole), nan, z)
@@ -111,13 +120,13 @@ def _signed(x: Any, y: Any, magnitude: Any) -> Any:
 @inlined
 def pow_double(x: Any, y: Any) -> Any:
     """x to the power y, for float64."""
-    return _signed(x, y, _magnitude(abs(x), y))
+    return _signed(x, y, _of_positive(magnitude(x), y))
 
 
 @inlined
 def pow_single(x: Any, y: Any) -> Any:
     """x to the power y, for float32, through float64 to 2^-34."""
-    e, m = split(like(abs(x), 0.0))
+    e, m = split(like(magnitude(x), 0.0))
     f = m - 1.0
     product = like(y, 0.0) * fma(e, LN2(f), fma(f * f, _SHORT_LOG(f), f))
     product = clipped(product, -110.0, 95.0)  # whose exp is 0 and infinite, in float32
@@ -131,14 +140,14 @@ def pow_single(x: Any, y: Any) -> Any:
 def hypot_single(x: Any, y: Any) -> Any:
     """sqrt(x² + y²), for float32, through float64, where no square overflows or vanishes."""
     infinity, a, b = like(np.inf, x), like(x, 0.0), like(y, 0.0)
-    either = (abs(x) == infinity) | (abs(y) == infinity)
+    either = (magnitude(x) == infinity) | (magnitude(y) == infinity)
     return select(either, infinity, like(root(a * a + b * b), x))
 
 
 @inlined
 def hypot_double(x: Any, y: Any) -> Any:
     """sqrt(x² + y²), for float64, scaled so that no square overflows or vanishes."""
-    a, b = abs(x), abs(y)
+    a, b = magnitude(x), magnitude(y)
     larger = select(a > b, a, b)
     huge, tiny = larger > 2.0**500, larger < 2.0**-450
     down = select(huge, 2.0**-600, select(tiny, 2.0**600, 1.0))

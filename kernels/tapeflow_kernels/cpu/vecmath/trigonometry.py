@@ -14,6 +14,7 @@ from tapeflow_kernels.cpu.lowering import inlined
 from tapeflow_kernels.cpu.vecmath.bits import (
     fma,
     like,
+    magnitude,
     number,
     pattern,
     polynomial,
@@ -101,7 +102,7 @@ def _by_size(far: Any, smaller: Any, larger: Any) -> Any:
 @inlined
 def _far_single(x: Any) -> Any:
     """n and r with x = n quarters + r, for float64 x that is a float32."""
-    far = abs(x)
+    far = magnitude(x)
     m = x * _by_size(far, (2.0**-50, 2.0**-70), (2.0**-90, 2.0**-110))
     window = _by_size(far, (_A, _B), (_C, _D))
     p = m * window
@@ -138,7 +139,7 @@ def _reduced_single(x: Any) -> Any:
     wide = like(x, 0.0)
     n = rint(wide * _TO_QUARTERS)
     r = fma(-n, _QUARTER_2, fma(-n, _QUARTER, wide))
-    if abs(wide) >= 2.0**50:
+    if magnitude(wide) >= 2.0**50:
         n, r = _far_single(wide)
     narrow = like(r, x)
     return pattern(n + _SHIFTER), narrow, like(r - like(narrow, 0.0), x)
@@ -151,7 +152,7 @@ def _reduced_double(x: Any) -> Any:
     start = fma(-n, _QUARTER, x)
     r = fma(-n, _QUARTER_2, start)
     rest = fma(-n, _QUARTER_3, fma(-n, _QUARTER_2, start - r))
-    if abs(x) >= 2.0**25:
+    if magnitude(x) >= 2.0**25:
         n, r, rest = _far_double(x)
     return pattern(n + _SHIFTER), r, rest
 
