@@ -11,7 +11,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types  # type: ignore[import-untyped]
 from numba.extending import intrinsic  # type: ignore[import-untyped]
@@ -19,6 +18,8 @@ from numba.extending import intrinsic  # type: ignore[import-untyped]
 from tapeflow_kernels.cpu.lowering import by_type, inlined, of_arity
 
 Function: TypeAlias = Callable[..., Any]
+
+_INFINITY = float("inf")
 
 _BITS = {types.float32: types.int32, types.float64: types.int64}
 
@@ -145,11 +146,11 @@ def _sign_float(x: Any) -> Any:
 
 
 def _isinf(x: Any) -> Any:
-    return absolute(x) == np.inf
+    return absolute(x) == _INFINITY
 
 
 def _isfinite(x: Any) -> Any:
-    return absolute(x) < np.inf
+    return absolute(x) < _INFINITY
 
 
 def _signbit(x: Any) -> Any:
