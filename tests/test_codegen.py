@@ -14,6 +14,7 @@ from tapeflow.jit.codegen import cpu, loops
 from tapeflow.jit.kernel import Code, Launch, Layout
 from tapeflow.jit.passes.fuse import fuse
 from tapeflow.jit.passes.fused import Fused
+from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import REGISTRY
 from tapeflow.tensor import Array
 from tapeflow_kernels import machine
@@ -88,6 +89,21 @@ def test_inputs_may_lie_in_any_way():
              for v, way in layouts.items()]
     (got,) = evaluate(node, layouts, memory)
     close(got, node.prim.array_fn(*views)[0])
+
+
+@pytest.mark.parametrize("share", [1 << 60, 1], ids=["whole", "shared"])
+@pytest.mark.parametrize("shape,order", [((50, 70), (1, 0)), ((3, 40, 50), (0, 2, 1)),
+                                         ((20, 3, 40), (2, 1, 0)), ((3, 20, 2, 40), (3, 2, 0, 1))])
+def test_transposed_inputs_are_walked_in_tiles(shape: tuple[int, ...], order: tuple[int, ...],
+                                               share: int):
+    turned = [shape[a] for a in order]
+    t = f"f32{turned}".replace(" ", "")
+    node = fused(f"graph f(x: {t}, y: {t}) {{ a: {t} = subtract(x, y)  return a }}")
+    x, y = node.inputs
+    memory = {x: np.random.default_rng(0).random(shape, np.float32), y: numbers(y)}
+    layouts = {x: Layout(x, 0, tuple(contiguous(shape)[a] for a in order)), y: own(y)}
+    (got,) = evaluate(node, layouts, memory, share)
+    np.testing.assert_array_equal(got, memory[x].transpose(order) - memory[y])
 
 
 def test_an_output_may_take_the_place_of_an_input():

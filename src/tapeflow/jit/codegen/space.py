@@ -21,9 +21,12 @@ class Axis:
 class Space:
     """Loops from outermost to innermost. A kernel shares out `outer` and runs `middle` and `inner`:
 
-        map      outer: all kept axes but the innermost      inner: the innermost
-        rows     outer: kept axes      middle: reduced ones  inner: the innermost, reduced
-        columns  outer: kept axes      middle: reduced ones  inner: the innermost, kept
+        map      outer: all axes but the innermost          inner: the innermost
+        tiles    outer: all axes but two   middle: one      inner: the innermost
+        rows     outer: kept axes    middle: reduced ones   inner: the innermost, reduced
+        columns  outer: kept axes    middle: reduced ones   inner: the innermost, kept
+
+    Tiles are for operands that lie side by side along the middle axis, such as a transpose.
     """
 
     outer: tuple[Axis, ...]
@@ -32,7 +35,9 @@ class Space:
 
     @property
     def form(self) -> str:
-        return "rows" if self.inner.reduced else "columns" if self.middle else "map"
+        if self.inner.reduced:
+            return "rows"
+        return "map" if not self.middle else "columns" if self.middle[0].reduced else "tiles"
 
 
 def space_of(shape: Sequence[int], axes: Sequence[int], strides: Sequence[Strides]) -> Space:
@@ -52,9 +57,14 @@ def space_of(shape: Sequence[int], axes: Sequence[int], strides: Sequence[Stride
     loops.append(loops.pop(best))
     merged = _merged(loops)
     *rest, inner = merged
-    outer = tuple(a for a in rest if not a.reduced)
-    middle = tuple(a for a in rest if a.reduced)
-    return Space(outer, middle, inner)
+    middle = [a for a in rest if a.reduced] if axes else _across(rest, inner)
+    return Space(tuple(a for a in rest if a not in middle), tuple(middle), inner)
+
+
+def _across(outer: Sequence[Axis], inner: Axis) -> list[Axis]:
+    """The axis along which an operand lies side by side that has gaps along the innermost one."""
+    gaps = [o for o, s in enumerate(inner.strides) if s not in (0, 1)]
+    return [axis for axis in outer if any(axis.strides[o] == 1 for o in gaps)][-1:]
 
 
 def _spread(axis: Axis) -> int:
