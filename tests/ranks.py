@@ -1,6 +1,10 @@
-"""All ranks of a job in threads of this process, for tests of what they say to each other."""
+"""All ranks of a job, in threads of this process or as real ones, for tests of what they do."""
 import contextlib
+import os
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -43,3 +47,19 @@ def run_ranks(hosts, work, *, token=lambda rank: "token", timeout=5.0, size=None
 
     with nothing_left_behind(), ThreadPoolExecutor(len(hosts)) as pool:
         return list(pool.map(rank, range(len(hosts))))
+
+
+def run_job(tmp_path, program, size=2, timeout="10", check=True):
+    """[(exit code, stdout, stderr) of each rank], of real processes."""
+    script, port = tmp_path / "rank.py", free_port()
+    script.write_text(textwrap.dedent(program))
+    path = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    ranks = [subprocess.Popen(
+        [sys.executable, str(script)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path, "RANK": str(rank), "WORLD_SIZE": str(size),
+             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TAPEFLOW_TIMEOUT": timeout,
+             "NUMBA_NUM_THREADS": "1"}) for rank in range(size)]
+    said = [rank.communicate(timeout=60) for rank in ranks]
+    ends = [(rank.returncode, *words) for rank, words in zip(ranks, said, strict=True)]
+    assert not check or all(code == 0 for code, *_ in ends), ends
+    return ends

@@ -1,8 +1,4 @@
 """Collectives as ops, data parallelism, and what happens when a real process dies."""
-import os
-import subprocess
-import sys
-import textwrap
 import time
 
 import numpy as np
@@ -10,7 +6,7 @@ import pytest
 
 import tapeflow as tf
 import tapeflow.distributed as D
-from ranks import free_port
+from ranks import run_job
 from tapeflow.distributed.strategy import buckets
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError, StateError
 
@@ -58,87 +54,6 @@ def test_buckets_hold_one_dtype_and_begin_with_the_last():
     tensors = [tf.asarray(np.zeros(n // np.dtype(t).itemsize, t)) for n, t in (
         (8, "f4"), (half, "f4"), (half, "f4"), (8, "f8"), (8, "f4"))]
     assert buckets(tensors) == [[4, 2, 1], [3], [0]]
-
-
-class Descent:
-    """Plain gradient descent."""
-
-    learning_rate, iterations = 0.1, 0
-
-    def apply(self, gradients, variables):
-        for g, v in zip(gradients, variables, strict=True):
-            if g is not None:
-                v.assign(v.value - self.learning_rate * g)
-
-
-def run_job(tmp_path, program, size=2, timeout="10", check=True):
-    """[(exit code, stdout, stderr) of each rank], of real processes."""
-    script, port = tmp_path / "rank.py", free_port()
-    script.write_text(textwrap.dedent(program))
-    path = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
-    ranks = [subprocess.Popen(
-        [sys.executable, str(script)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path, "RANK": str(rank), "WORLD_SIZE": str(size),
-             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TAPEFLOW_TIMEOUT": timeout,
-             "NUMBA_NUM_THREADS": "1"}) for rank in range(size)]
-    said = [rank.communicate(timeout=60) for rank in ranks]
-    ends = [(rank.returncode, *words) for rank, words in zip(ranks, said, strict=True)]
-    assert not check or all(code == 0 for code, *_ in ends), ends
-    return ends
-
-
-TRAIN = """
-    import sys
-    import numpy as np
-    import tapeflow as tf
-    import tapeflow.distributed as D
-    from test_distributed import Descent
-
-    D.init()
-    x, y = np.random.default_rng(0).normal(size=(2, 32, 5))
-    share = slice(D.rank() * 32 // D.size(), (D.rank() + 1) * 32 // D.size())
-    x, y = tf.asarray(x[share]), tf.asarray(y[share])
-    w = [tf.Variable(np.random.default_rng(D.rank()).normal(size=s)) for s in ((5, 7), (7, 5))]
-    D.broadcast_variables(w)
-    optimizer = D.DataParallel(Descent())
-    for step in range(20):
-        def loss():
-            e = tf.tanh(x @ w[0].value) @ w[1].value - y
-            return tf.sum(e * e) * (1 / x.shape[0])
-        optimizer.minimize(loss, w)
-    print(*(v.numpy().tobytes().hex() for v in w))
-"""
-
-
-def test_two_ranks_on_halves_equal_one_on_the_whole(tmp_path):
-    def parameters(out):
-        return np.concatenate([np.frombuffer(bytes.fromhex(h)) for h in out.split()])
-
-    one = run_job(tmp_path, TRAIN, size=1)
-    two, again = run_job(tmp_path, TRAIN), run_job(tmp_path, TRAIN)
-    np.testing.assert_allclose(parameters(two[0][1]), parameters(one[0][1]), rtol=0, atol=1e-12)
-    assert len({out for _, out, _ in two + again}) == 1
-
-
-def test_a_traced_step_does_what_the_eager_one_does(tmp_path):
-    run_job(tmp_path, """
-        import numpy as np
-        import tapeflow as tf
-        import tapeflow.distributed as D
-        from tapeflow.jit.trace import interpret, trace_state
-        from test_distributed import Descent
-        D.init()
-        w = tf.Variable(np.ones((3, 2)))
-        x = tf.asarray(np.arange(12.0).reshape(4, 3) * (1 + D.rank()))
-        def step(symbols):
-            return [D.DataParallel(Descent()).minimize(lambda: tf.sum(symbols[0] @ w.value), [w])]
-        trace = trace_state(step, [x.spec], "step")
-        assert "op='mean', name='gradients 0'" in str(trace.graph)
-        loss, new = interpret(trace.graph, x.value, w.numpy())
-        step([x])
-        np.testing.assert_array_equal(new, w.numpy())
-        np.testing.assert_allclose(new[:, 0], 1 - 0.1 * 1.5 * np.array([18, 22, 26]))
-        """)
 
 
 def test_collectives_of_real_ranks_have_derivatives(tmp_path):
