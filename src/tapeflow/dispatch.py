@@ -11,7 +11,6 @@ import contextvars
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -21,7 +20,7 @@ from tapeflow.tensor import Spec, Tensor
 if TYPE_CHECKING:
     from tapeflow.primitive import Primitive
 
-NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
+NO_ATTRS: Mapping[str, Any] = {}  # ** takes 0.1 us longer to unpack a proxy
 Outputs: TypeAlias = "Tensor | tuple[Tensor, ...]"
 # What a tape keeps of one op: a plain tuple, since the garbage collector walks it and an object
 # would cost 0.7 us. The outputs are one tensor, or a tuple where the op has several.
@@ -89,8 +88,9 @@ def apply(prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any] 
         outputs = _traced(context.tracer, prim, inputs, attrs)
     else:
         try:
-            if len(inputs) == 1:
-                value = context.quiet(prim.array_fn, inputs[0].value, **attrs)
+            if len(inputs) == 2:  # unrolled: 0.2 us of 1.6 for a matmul
+                a, b = inputs
+                value = context.quiet(prim.array_fn, a.value, b.value, **attrs)
             else:
                 value = context.quiet(prim.array_fn, *[x.value for x in inputs], **attrs)
         except (ValueError, TypeError, IndexError, AttributeError):
@@ -124,18 +124,20 @@ def wrap(value: Any) -> Tensor:
     return tensor
 
 
-def unary(prim: Primitive, x: Tensor) -> Tensor:
-    """`prim` of one eager tensor of a dtype that fits: the short way of apply()."""
+def unary(prim: Primitive, x: Tensor, attrs: Mapping[str, Any] = NO_ATTRS) -> Tensor:
+    """`prim` of one tensor, with one output: the short way of apply()."""
     context = here.context
+    if context.tracer is not None:
+        return apply(prim, (x,), attrs)  # type: ignore[no-any-return]
     tensor = _new(Tensor)
     try:
-        value = context.quiet(prim.array_fn, x.value)
-    except TypeError:  # a value of a trace that has ended
-        _explain(prim, (x,), NO_ATTRS)
+        value = context.quiet(prim.array_fn, x.value, **attrs)
+    except (ValueError, TypeError, IndexError, AttributeError):
+        _explain(prim, (x,), attrs)
         raise
     tensor.value = value if type(value) is _ndarray else np.asarray(value)
     for record in context.records:
-        record((prim, (x,), NO_ATTRS, tensor))
+        record((prim, (x,), attrs, tensor))
     return tensor
 
 
@@ -220,7 +222,8 @@ def start(recorder: Recorder) -> None:
 def stop(recorder: Recorder) -> None:
     """Tell `recorder` no more."""
     context = here.context
-    context.record_with(tuple(r for r in context.recorders if r is not recorder))
+    if recorder in context.recorders:
+        context.record_with(tuple(r for r in context.recorders if r is not recorder))
 
 
 class recording_only:  # a class: contextmanager would cost 1 us more

@@ -37,7 +37,7 @@ def _parts(tree: Any) -> tuple[tuple[Any, ...], Sequence[Any]] | None:
         return keys, [tree[k] for k in keys]
     if isinstance(tree, list | tuple):
         return (), tree
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+    if hasattr(tree, "__dataclass_fields__") and not isinstance(tree, type):
         keys = tuple(f.name for f in dataclasses.fields(tree))
         return keys, [getattr(tree, k) for k in keys]
     return None

@@ -1,1 +1,1 @@
-"""Derivatives: reverse mode on tapes, forward mode beside the values, and functions of functions."""
+"""Derivatives: reverse mode on tapes, forward mode beside the values, functions of functions."""

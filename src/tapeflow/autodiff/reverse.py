@@ -29,12 +29,12 @@ def pullback(
     what it was first.
     """
     kept = {id(s) for s in sources}
-    on_path, active = _between(records, kept)
+    on_path = _between(records, set(kept))
     grads: Gradients = {}
     passed: Gradients = {}  # what went through a source to those that it was computed from
     for y, g in zip(targets, cotangents, strict=True):
         grads[id(y)] = g if id(y) not in grads else grads[id(y)] + g
-    for prim, inputs, attrs, outputs in reversed(on_path):
+    for (prim, inputs, attrs, outputs), wanted in reversed(on_path):
         arrived: Any
         if type(outputs) is tuple:
             arrived = _taken_together(grads, outputs, kept, passed)
@@ -44,29 +44,31 @@ def pullback(
                 passed[id(outputs)] = arrived
         if arrived is None:
             continue
-        keys = [id(x) for x in inputs]
-        pulled = prim.pull(arrived, outputs, inputs, attrs, [key in active for key in keys])
-        for key, gx in zip(keys, pulled):  # noqa: B905   # strict costs a tenth of the loop
+        pulled = prim.pull(arrived, outputs, inputs, attrs, wanted)
+        for x, gx in zip(inputs, pulled):  # noqa: B905   # strict costs a tenth of the loop
             if gx is not None:
+                key = id(x)
                 known = grads.get(key)
                 grads[key] = gx if known is None else known + gx
     return [grads.get(id(s), passed.get(id(s))) for s in sources]
 
 
-def _between(records: Sequence[Record], sources: set[int]) -> tuple[list[Record], set[int]]:
-    """The records that depend on `sources`, and the ids of all tensors that do."""
-    active, on_path = set(sources), []
+def _between(records: Sequence[Record], active: set[int]) -> list[tuple[Record, list[bool]]]:
+    """The records that depend on tensors whose ids are `active`, and by which of their inputs.
+
+    Afterwards `active` holds the ids of all tensors that do.
+    """
+    on_path = []
     for record in records:
-        for x in record[1]:
-            if id(x) in active:
-                on_path.append(record)
-                outputs = record[3]
-                if type(outputs) is tuple:
-                    active.update(map(id, outputs))
-                else:
-                    active.add(id(outputs))
-                break
-    return on_path, active
+        depends = [id(x) in active for x in record[1]]
+        if True in depends:
+            on_path.append((record, depends))
+            outputs = record[3]
+            if type(outputs) is tuple:
+                active.update(map(id, outputs))
+            else:
+                active.add(id(outputs))
+    return on_path
 
 
 def _taken_together(
@@ -130,14 +132,14 @@ class GradientTape:
 
     def accessed(self, variable: Variable, value: Tensor) -> None:
         wanted = self.watch_accessed_variables and variable.trainable
-        if wanted or id(variable) in self._reads:   # the latter was watched by hand
+        if wanted or id(variable) in self._reads:  # the latter was watched by hand
             self._note(variable, value)
 
     def _note(self, variable: Variable, value: Tensor) -> None:
         seen = self._reads.setdefault(id(variable), [])
         if not seen:
             self._variables.append(variable)
-        if not seen or seen[-1] is not value:   # each read gives a tensor of its own
+        if not seen or seen[-1] is not value:  # each read gives a tensor of its own
             seen.append(value)
 
     def gradient(
@@ -253,7 +255,8 @@ class GradientTape:
         if id(x) in self._watched or any(x is t for ts in self._reads.values() for t in ts):
             return True
         roots = {*self._watched, *(id(t) for ts in self._reads.values() for t in ts)}
-        return id(x) in _between(records, roots)[1]
+        _between(records, roots)
+        return id(x) in roots
 
 
 def _seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from tapeflow.dtypes import FLOATING, SIGNED, UNSIGNED
 from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.composite import composite
@@ -15,11 +16,14 @@ from tapeflow.ops.transcendental import erf, exp, expm1, log, sigmoid, tanh
 from tapeflow.primitive import Tangents, require_floating
 from tapeflow.tensor import Array, Axis, Tensor, TensorLike, as_tensor
 
+# NumPy takes 0.2 us to make an array of 0, of the 1.2 that relu takes for 100 numbers
+_ZERO = {dtype.num: np.zeros((), dtype) for dtype in SIGNED + UNSIGNED + FLOATING}
+
 
 @elementwise("maximum({x}, {t}(0))", Gate(lambda y, x: y > 0))
 def relu(x: Array) -> Array:
     """x where it is positive, elsewhere 0; the derivative at 0 is 0."""
-    return np.maximum(x, 0)
+    return np.maximum(x, _ZERO[x.dtype.num])
 
 
 @elementwise("minimum(maximum({x}, {t}(0)), {t}(6))", Gate(lambda y, x: (x > 0) & (x < 6)))
@@ -179,5 +183,7 @@ def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tenso
     Raises: DTypeError unless x is floating, ShapeError if there are no elements.
     """
     t = _floating("logsumexp", x)
-    reduce.require_elements("logsumexp", t.spec, _shape.normalize_axes("logsumexp", axis, t.ndim))
-    return reduce.reduced("logsumexp", _logsumexp, t, axis, keepdims)
+    axes = _shape.normalize_axes("logsumexp", axis, t.ndim)
+    reduce.require_elements("logsumexp", t.spec, axes)
+    y = _logsumexp(t, axes=axes)
+    return _shape.reshape(y, reduce.kept(t, axes)) if keepdims else y

@@ -75,6 +75,10 @@ def full_like(x: TensorLike, fill_value: TensorLike, dtype: Any = None) -> Tenso
 
 def _filled(op: str, x: TensorLike, fill_value: TensorLike, dtype: Any) -> Tensor:
     x = as_tensor(x, op=op)
+    if dtype is None and is_number(fill_value) and dispatch.here.context.tracer is None:
+        array = np.empty(x.shape, x.dtype)
+        array.fill(fill_value)
+        return dispatch.wrap(array)
     return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tapeflow import dispatch
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
@@ -70,8 +71,8 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     """
     if not (type(a) is Tensor is type(b) and a.value.dtype is b.value.dtype):
         a, b = coerce("matmul", a, b)
-    if len(a.shape) == 2 == len(b.shape):
-        return _matmul(a, b)
+    if len(a.value.shape) == 2 == len(b.value.shape):
+        return dispatch.apply(_matmul, (a, b))   # type: ignore[no-any-return]
     if not a.ndim or not b.ndim:
         raise ShapeError("matmul", got=f"a {a.spec}, b {b.spec}", why=_mismatch(a.spec, b.spec),
                          fix="use * to scale")

@@ -7,25 +7,27 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow import dispatch
 from tapeflow.dtypes import as_dtype, bool_, int64, kind_of, uint64
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import sqrt
 from tapeflow.ops.elementwise import cast, where
 from tapeflow.ops.shape import Axes, drop, sum_over
-from tapeflow.primitive import Fold, Tangents, discrete, primitive, require_floating
+from tapeflow.primitive import Fold, Primitive, Tangents, discrete, primitive, require_floating
 from tapeflow.tensor import Array, Axis, Spec, Tensor, TensorLike, as_tensor
 
 
-def _kept(x: Tensor, axes: Axes) -> tuple[int, ...]:
+def kept(x: Tensor, axes: Axes) -> tuple[int, ...]:
+    """The shape of x with size 1 at `axes`."""
     return tuple(1 if a in axes else n for a, n in enumerate(x.shape))
 
 
-def reduced(op: str, prim: Callable[..., Any], x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+def reduced(op: str, prim: Primitive, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     """`prim` of x over the axes that `axis` names, kept with size 1 where asked."""
     axes = _shape.normalize_axes(op, axis, len(x.value.shape))
-    y: Tensor = prim(x, axes=axes)
-    return _shape.reshape(y, _kept(x, axes)) if keepdims else y
+    y = dispatch.unary(prim, x, {"axes": axes})
+    return _shape.reshape(y, kept(x, axes)) if keepdims else y
 
 
 def spread(y: Tensor, x: Tensor, axes: Axes) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tapeflow import dispatch
 from tapeflow.dtypes import DType, float32, is_floating
 from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError
 from tapeflow.primitive import Fold, View, linear
@@ -98,11 +99,11 @@ def reshape(x: TensorLike, shape: int | Sequence[int]) -> Tensor:
     Tensor([[1, 2],
             [3, 4]], i64[2,2])
     """
-    x = as_tensor(x, op="reshape")
+    x = x if type(x) is Tensor else as_tensor(x, op="reshape")
     sizes = (shape,) if isinstance(shape, int) else tuple(map(int, shape))
     if -1 in sizes:
         sizes = _fill(x.spec, sizes)
-    return x if sizes == x.shape else _reshape(x, shape=sizes)
+    return x if sizes == x.value.shape else dispatch.unary(_reshape, x, {"shape": sizes})
 
 
 def _fill(x: Spec, sizes: tuple[int, ...]) -> tuple[int, ...]:
