@@ -1,0 +1,1 @@
+"""What kernels on NVIDIA GPUs are made of; Numba's simulator runs them without one."""

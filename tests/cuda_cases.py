@@ -1,0 +1,42 @@
+"""Functions whose loops run on CUDA: what tests/test_cuda.py and bench/gpu.py share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tapeflow import ops
+from tapeflow.autodiff.functional import value_and_grad
+
+
+def gated(x: Any, a: Any, b: Any) -> Any:
+    return ops.tanh(x * a + b) * ops.sigmoid(x) + x**2
+
+
+def gated_and_gradients(x: Any, a: Any, b: Any) -> Any:
+    def total(x: Any, a: Any, b: Any) -> Any:
+        return ops.sum(gated(x, a, b))
+
+    value, grads = value_and_grad(total, argnums=(0, 1, 2))(x, a, b)
+    return [value, *grads]
+
+
+def cross_entropy(x: Any) -> Any:
+    labels = ops.asarray([i % 7 for i in range(x.shape[0])])
+    return ops.mean(ops.sparse_softmax_cross_entropy(labels, x))
+
+
+# name: the function, and the shapes of its float32 arguments
+CASES: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
+    "element-wise": (gated, [(40, 33)] * 3),
+    "element-wise and gradients": (gated_and_gradients, [(40, 33)] * 3),
+    "broadcast": (lambda x, b: ops.relu(x + b) * 2.0, [(40, 33), (33,)]),
+    "transposed": (lambda x: ops.transpose(x) + 1.0, [(40, 33)]),
+    "rows": (lambda x: ops.sum(x * x, axis=1), [(40, 33)]),
+    "columns": (lambda x: ops.max(x, axis=0), [(40, 33)]),
+    "everything": (lambda x: ops.mean(ops.exp(x)), [(300, 100)]),
+    "softmax": (lambda x: ops.softmax(x), [(40, 7)]),
+    "cross entropy": (cross_entropy, [(40, 7)]),
+    "mask": (lambda x: ops.where(x > 0.0, x, 0.1 * x), [(40, 33)]),
+    "product on the host": (lambda a, b: ops.tanh(a @ b), [(8, 5), (5, 6)]),
+}
