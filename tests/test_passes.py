@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 import re
+import time
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tapeflow.graph import Graph, check, parse
-from tapeflow.jit.passes import optimize
+from tapeflow.graph import Graph, check, evaluate, parse
+from tapeflow.jit.passes import PIPELINE, optimize
 from tapeflow.jit.passes.cse import cse
 from tapeflow.jit.passes.dce import dce
 from tapeflow.jit.passes.fold_constants import fold_constants
@@ -99,6 +103,23 @@ def test_readers_of_one_value_share_a_kernel():
     assert bodies(after) == ["tanh exp", "exp"]
 
 
+def test_a_cheap_value_is_computed_again_where_its_inputs_are_read_anyway():
+    after = fuse(graph("graph f(x: f32[4,4], y: f32[4,4]) { a: f32[4,4] = multiply(x, y)  "
+                       "b: f32[4,4] = tanh(a)  p: f32[4,4] = matmul(b, b)  "
+                       "c: f32[4,4] = add(a, p)  d: f32[4,4] = multiply(c, x)  "
+                       "e: f32[4,4] = multiply(d, y)  return e }"))
+    assert bodies(after) == ["multiply tanh", "multiply add multiply multiply"]
+    assert [v.name for v in after.nodes[0].outputs] == ["b"]
+
+
+def test_a_dear_value_or_one_of_other_inputs_is_stored():
+    after = fuse(graph("graph f(x: f32[4,4], y: f32[4,4]) { a: f32[4,4] = multiply(x, y)  "
+                       "b: f32[4,4] = tanh(x)  p: f32[4,4] = matmul(b, a)  "
+                       "c: f32[4,4] = add(a, p)  d: f32[4,4] = multiply(c, x)  "
+                       "e: f32[4,4] = multiply(d, b)  return e }"))
+    assert bodies(after) == ["multiply tanh", "add multiply multiply"]
+
+
 def test_fusion_never_makes_a_cycle():
     after = fuse(graph("graph f(x: f32[4,4]) { a: f32[4,4] = tanh(x)  b: f32[4,4] = matmul(a, a)  "
                        "c: f32[4,4] = add(a, b)  return c }"))
@@ -149,6 +170,56 @@ def test_value_and_gradients_of_an_activation_are_one_kernel():
 ])
 def test_halves_are_left_alone(text: str):
     assert re.sub(r"\s+", " ", str(fuse(graph(text)))) == re.sub(r"\s+", " ", str(graph(text)))
+
+
+SQUARE = [("multiply({a}, {b})", ""), ("subtract({a}, {b})", ""), ("tanh({a})", ""),
+          ("negative({a})", ""), ("matmul({a}, {b})", ""), ("transpose({a}, axes=(1,0))", ""),
+          ("reshape({a}, shape=(3,3))", ""), ("sum({a}, axes=(0,))", "[3]"),
+          ("sum({a}, axes=(1,))", "[3]")]
+ROW = [("broadcast_to({a}, shape=(3,3), axes=(0,))", "[3,3]"), ("tanh({a})", ""),
+       ("add({a}, {b})", ""), ("broadcast_to({a}, shape=(3,3), axes=(1,))", "[3,3]")]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Any graph of matrices f32[3,3] and rows f32[3]."""
+    values = {"[3,3]": ["x", "y"], "[3]": ["r"]}
+    lines = []
+    for i in range(draw(st.integers(1, 30))):
+        shape = draw(st.sampled_from(["[3,3]", "[3,3]", "[3]"]))
+        call, result = draw(st.sampled_from(SQUARE if shape == "[3,3]" else ROW))
+        a, b = (draw(st.sampled_from(values[shape])) for _ in range(2))
+        lines.append(f"v{i}: f32{result or shape} = {call.format(a=a, b=b)}")
+        values[result or shape].append(f"v{i}")
+    given = [line.split(":")[0] for line in lines]
+    outputs = draw(st.lists(st.sampled_from(given), min_size=1, max_size=4))
+    return graph(f"graph f(x: f32[3,3], y: f32[3,3], r: f32[3]) {{ {'  '.join(lines)}  "
+                 f"return {', '.join(outputs)} }}")
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(graphs())
+def test_passes_keep_what_a_graph_means(before: Graph):
+    rng = np.random.default_rng(0)
+    inputs = [rng.uniform(-1, 1, v.shape).astype(np.float32) for v in before.inputs]
+    after = before
+    for run in PIPELINE:
+        after = run(after)
+        check(after)
+    for got, want in zip(evaluate(after, *inputs), evaluate(before, *inputs), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
+
+
+def test_a_long_graph_is_fused_in_reasonable_time():
+    """2,000 nodes: two chains that meet at every second step, with products in between."""
+    lines = ["a0: f32[4,4] = tanh(x)", "b0: f32[4,4] = exp(x)"]
+    for i in range(500):
+        lines += [f"p{i}: f32[4,4] = matmul(a{i}, b{i})", f"q{i}: f32[4,4] = add(p{i}, a{i})",
+                  f"a{i + 1}: f32[4,4] = tanh(q{i})", f"b{i + 1}: f32[4,4] = multiply(b{i}, x)"]
+    start = time.process_time()
+    after = fuse(graph(f"graph f(x: f32[4,4]) {{ {'  '.join(lines)}  return a500, b500 }}"))
+    assert time.process_time() - start < 10
+    assert len(after.nodes) < 1600
 
 
 # ---- algebra
