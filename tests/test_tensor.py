@@ -545,3 +545,14 @@ def test_integers_take_no_fractions() -> None:
     x = tf.asarray([1, 2])
     with pytest.raises(DTypeError, match="setitem"):
         x[0] = 0.5
+
+
+def test_unique_all_finds_first_places_and_counts() -> None:
+    found = tf.unique_all([[3, 1], [3, 3]])
+    assert found.values.tolist() == [1, 3] and found.indices.tolist() == [1, 0]
+    assert found.inverse_indices.tolist() == [[1, 0], [1, 1]] and found.counts.tolist() == [1, 3]
+
+
+def test_constants_are_those_of_the_standard() -> None:
+    assert (tf.pi, tf.e, tf.inf) == (np.pi, np.e, np.inf) and np.isnan(tf.nan)
+    assert tf.ones(2)[tf.newaxis].shape == (1, 2)

@@ -76,9 +76,10 @@ def as_dtype(dtype: object, op: str = "dtype") -> DType:
 
 
 def _undefined(op: str, a: DType, b: DType) -> DTypeError:
+    target = a if is_floating(a) else b
     return DTypeError(op, got=f"{a.name} and {b.name}",
                       why="the array API standard defines no common dtype for these",
-                      fix=f"cast one of them, e.g. tf.cast(x, {(a if is_floating(a) else b).name!r})")
+                      fix=f"cast one of them, e.g. tf.cast(x, {target.name!r})")
 
 
 def promote(a: DType, b: DType, op: str = "result_type") -> DType:

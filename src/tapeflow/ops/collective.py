@@ -1,4 +1,7 @@
-"""Collectives: ops over all ranks of a group, which is an attribute. The identity at size 1."""
+"""Collectives: ops over all ranks of a group, which is an attribute. The identity at size 1.
+
+All ranks must run the same ones in one order, whatever else each computes: they have an effect.
+"""
 from __future__ import annotations
 
 from typing import NoReturn, Protocol
@@ -36,7 +39,7 @@ def _reduced_again(g: Tensor, x: Spec, *, group: Group, op: str, name: str | Non
     return all_reduce(g, group=group, op=op, name=name)
 
 
-@linear(spec=_reduced_spec, adjoint=_reduced_again)
+@linear(spec=_reduced_spec, adjoint=_reduced_again, has_effect=True)
 def all_reduce(x: Array, *, group: Group, op: str, name: str | None) -> Array:
     """The sum or mean over all ranks. The loss that is differentiated is the sum of the ranks'."""
     return group.all_reduce(x, op, name)
@@ -48,7 +51,8 @@ def _no_derivative(g: Tensor, y: Tensor, x: Tensor, *, op: str, **_: object) -> 
                         fix='take op="sum" or "mean", or put tf.stop_gradient around x')
 
 
-@primitive(name="all_reduce_nonlinear", spec=_reduced_spec, adjoints=(_no_derivative,))
+@primitive(name="all_reduce_nonlinear", spec=_reduced_spec, adjoints=(_no_derivative,),
+           has_effect=True)
 def all_reduce_nonlinear(x: Array, *, group: Group, op: str, name: str | None) -> Array:
     """The maximum, minimum or product over all ranks."""
     return group.all_reduce(x, op, name)
@@ -60,7 +64,7 @@ def _specs_as_given(*xs: Spec, group: Group, op: str, name: str | None) -> tuple
     return xs
 
 
-@discrete(spec=_specs_as_given, multiple=True)
+@discrete(spec=_specs_as_given, multiple=True, has_effect=True)
 def all_reduce_bucket(*xs: Array, group: Group, op: str, name: str | None) -> tuple[Array, ...]:
     """all_reduce of arrays of one dtype as one message. No derivative: it is for gradients."""
     if group.size == 1:
@@ -76,7 +80,7 @@ def _sum_at_root(g: Tensor, x: Spec, *, group: Group, root: int, name: str | Non
     return total if group.rank == root else zeros_like(total)
 
 
-@linear(spec=lambda x, *, group, root, name: x, adjoint=_sum_at_root)
+@linear(spec=lambda x, *, group, root, name: x, adjoint=_sum_at_root, has_effect=True)
 def broadcast(x: Array, *, group: Group, root: int, name: str | None) -> Array:
     """Rank `root`'s x."""
     return group.broadcast(x, root, name)
@@ -108,13 +112,13 @@ def _gathered(g: Tensor, x: Spec, *, group: Group, name: str | None) -> Tensor:
     return all_gather(g, group=group, name=name)
 
 
-@linear(spec=_gathered_spec, adjoint=_scattered)
+@linear(spec=_gathered_spec, adjoint=_scattered, has_effect=True)
 def all_gather(x: Array, *, group: Group, name: str | None) -> Array:
     """The ranks' x, one after the other along axis 0: f[n, ...] -> f[size * n, ...]."""
     return group.all_gather(x, name)
 
 
-@linear(spec=_scattered_spec, adjoint=_gathered)
+@linear(spec=_scattered_spec, adjoint=_gathered, has_effect=True)
 def reduce_scatter(x: Array, *, group: Group, name: str | None) -> Array:
     """This rank's part of the sum over all ranks: f[size * n, ...] -> f[n, ...]."""
     count = len(x) // group.size

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -148,6 +148,24 @@ def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
         raise ShapeError("nonzero", got=x.spec, why="a tensor without axes has no indices",
                          fix="use x != 0")
     return tuple(Tensor(i) for i in np.nonzero(x.concrete("nonzero")))
+
+
+class UniqueAll(NamedTuple):
+    """The different elements, where each comes first, which one each element is, and counts."""
+
+    values: Tensor
+    indices: Tensor
+    inverse_indices: Tensor
+    counts: Tensor
+
+
+def unique_all(x: TensorLike) -> UniqueAll:
+    """All that unique_values, unique_inverse and unique_counts give; in eager code only."""
+    array = as_tensor(x, op="unique_all").concrete("unique_all")
+    values, first, inverse, counts = np.unique(array, return_index=True, return_inverse=True,
+                                               return_counts=True, equal_nan=False)
+    positions = (i.astype(np.int64) for i in (first, inverse.reshape(array.shape), counts))
+    return UniqueAll(Tensor(values), *map(Tensor, positions))
 
 
 def unique_values(x: TensorLike) -> Tensor:
