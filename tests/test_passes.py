@@ -120,6 +120,14 @@ def test_a_dear_value_or_one_of_other_inputs_is_stored():
     assert bodies(after) == ["multiply tanh", "add multiply multiply"]
 
 
+def test_a_chain_of_numbers_is_one_kernel():
+    """The bias corrections of Adam, from the number of steps."""
+    after = fuse(graph("graph f(t: f32[], p: f32[], q: f32[]) { a: f32[] = pow(p, t)  "
+                       "b: f32[] = pow(q, t)  c: f32[] = negative(a)  d: f32[] = negative(b)  "
+                       "return c, d }"))
+    assert bodies(after) == ["pow pow negative negative"]
+
+
 def test_fusion_never_makes_a_cycle():
     after = fuse(graph("graph f(x: f32[4,4]) { a: f32[4,4] = tanh(x)  b: f32[4,4] = matmul(a, a)  "
                        "c: f32[4,4] = add(a, b)  return c }"))

@@ -84,7 +84,7 @@ def _grouped(graph: Graph, numbers: dict[Var, Node[Var] | None]) -> list[Group]:
                 groups.merge(source, groups.now(group))
         for v in inputs:
             reader = groups.now(last_reader.get(v, group))
-            if v.shape and i - reader.members[-1] <= _FARTHEST:
+            if i - reader.members[-1] <= _FARTHEST:
                 groups.merge(reader, groups.now(group))
             last_reader[v] = groups.now(group)
     return groups.ordered()
