@@ -1,10 +1,15 @@
 """DataParallel and collectives with optimizers, eager and compiled, among real ranks."""
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import tapeflow as tf
 import tapeflow.distributed as D
 from ranks import run_job
+from tapeflow.ops import collective
 
 TRAIN = """
     import numpy as np
@@ -119,3 +124,80 @@ def test_at_size_1_data_parallel_is_its_optimizer():
     optimizer.minimize(lambda: tf.sum(w * w), [w])
     assert w.numpy().tolist() == [0.5] * 3
     assert (float(optimizer.learning_rate), int(optimizer.iterations)) == (0.25, 1)
+
+
+class Listener:
+    """A group of two equal ranks that keeps the names of collectives."""
+
+    rank, size = 0, 2
+
+    def __init__(self):
+        self.heard = []
+
+    def check_reducible(self, op, x):
+        pass
+
+    def all_reduce(self, x, op, name, out=None):
+        self.heard.append(name)
+        return np.multiply(x, 2, out=out)
+
+    def sum(self, x, name):
+        return collective.all_reduce(x, group=self, op="sum", name=name)
+
+
+def heard(fn):
+    """The collectives of fn(sum, x, y), compiled, in the order in which they happen."""
+    group = Listener()
+    x, y = tf.asarray([1.0, 2.0]), tf.asarray([3.0, 4.0])
+    compiled = tf.jit(lambda x, y: fn(group.sum, x, y))
+    np.testing.assert_allclose(compiled(x, y), fn(Listener().sum, x, y), rtol=1e-6)
+    return group.heard
+
+
+def test_fusion_does_not_change_the_order_of_collectives():
+    def logging(total, x, y):   # as only one rank may do; e and log become one kernel
+        e = tf.exp(x)
+        first, second = total(e, "first"), total(y, "second")
+        return first + tf.sum(e * second)
+
+    assert heard(logging) == ["first", "second"]
+
+
+def test_a_collective_whose_result_is_unused_still_happens():
+    assert heard(lambda total, x, y: (total(x, "unused"), total(y, "used"))[1]) == [
+        "unused", "used"]
+
+
+def test_equal_collectives_all_happen():
+    assert heard(lambda total, x, y: total(x, "same") * total(x, "same")) == ["same", "same"]
+
+
+def test_interpreted_programs_keep_collectives_too(monkeypatch):
+    monkeypatch.setenv("TAPEFLOW_JIT", "0")
+    assert heard(lambda total, x, y: (total(x, "unused"), total(y, "used"))[1]) == [
+        "unused", "used"]
+
+
+PROGRAM = """
+import numpy as np
+import tapeflow as tf
+import tapeflow.distributed as D
+from test_data_parallel import Listener
+D.session._group = Listener()
+w = [tf.Variable(np.ones(s, np.float32)) for s in ((5, 7), (7,), (7, 3))]
+optimizer = D.DataParallel(tf.optim.Adam(0.01))
+step = tf.jit(lambda x: optimizer.minimize(
+    lambda: tf.mean(tf.square(tf.tanh(x @ w[0] + w[1]) @ w[2])), w))
+lowered = step.lower(tf.ones((4, 5)))
+print(str(lowered.graph).replace(repr(D.session._group), ""), lowered.source, lowered.memory)
+D.session._group = None
+"""
+
+
+def test_every_process_makes_the_same_program_of_a_function():
+    path = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    said = {subprocess.run(
+        [sys.executable, "-c", PROGRAM], text=True, check=True, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed}).stdout for seed in "12"}
+    assert len(said) == 1
+    assert "all_reduce_bucket" in said.pop()

@@ -81,6 +81,7 @@ class Primitive:
         jvp: Callable[..., Any] | None = None,
         lowering: Lowering | None = None,
         multiple: bool = False,
+        has_effect: bool = False,
     ):
         self.name = name or array_fn.__name__.rstrip("_")
         self.array_fn = array_fn
@@ -89,6 +90,7 @@ class Primitive:
         self.jvp_rule = jvp
         self.lowering = lowering
         self.multiple = multiple
+        self.has_effect = has_effect  # compiled too, each call happens, in the order of the program
         self.__doc__ = array_fn.__doc__
         self.__name__ = self.name
 
@@ -175,6 +177,7 @@ def primitive(
     jvp: Callable[..., Any] | None = None,
     lowering: Lowering | None = None,
     multiple: bool = False,
+    has_effect: bool = False,
     name: str | None = None,
 ) -> Definition:
     """The general kind: `adjoints[i](g, y, *xs, **attrs)` and `jvp(tangents, y, *xs, **attrs)`.
@@ -182,7 +185,14 @@ def primitive(
     With several outputs g and y are tuples, and a cotangent that nothing sent is None.
     """
     return lambda fn: _define(
-        fn, spec, name=name, adjoints=adjoints, jvp=jvp, lowering=lowering, multiple=multiple
+        fn,
+        spec,
+        name=name,
+        adjoints=adjoints,
+        jvp=jvp,
+        lowering=lowering,
+        multiple=multiple,
+        has_effect=has_effect,
     )
 
 
@@ -191,6 +201,7 @@ def linear(
     spec: SpecRule,
     adjoint: Callable[..., Tensor],
     lowering: Lowering | None = None,
+    has_effect: bool = False,
     name: str | None = None,
 ) -> Definition:
     """An op linear in its one input; `adjoint(g, x_spec, **attrs)` is its transpose."""
@@ -204,6 +215,7 @@ def linear(
             spec,
             name=name,
             lowering=lowering,
+            has_effect=has_effect,
             jvp=jvp,
             adjoints=(lambda g, y, x, **attrs: adjoint(g, x.spec, **attrs),),
         )
@@ -247,10 +259,13 @@ def discrete(
     spec: SpecRule,
     lowering: Lowering | None = None,
     multiple: bool = False,
+    has_effect: bool = False,
     name: str | None = None,
 ) -> Definition:
     """An op through which no gradient flows, such as argmax."""
-    return lambda fn: _define(fn, spec, name=name, lowering=lowering, multiple=multiple)
+    return lambda fn: _define(
+        fn, spec, name=name, lowering=lowering, multiple=multiple, has_effect=has_effect
+    )
 
 
 def _present(t: Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,32 @@ class Trace:
     def results(self) -> int:
         """The number of outputs that the function itself returned."""
         return len(self.graph.outputs) - len(self.written)
+
+
+class Ordered(Primitive):
+    """An op with an effect as one link of a chain: a token goes in last and comes out last.
+
+    So no pass can drop it, merge it with another, or change the order of effects. That order must
+    hold even where the rest differs: rank 0 may compute and log more than the others.
+    """
+
+    def __init__(self, effect: Primitive) -> None:
+        super().__init__(self._run, self._typed, name=effect.name, multiple=True)
+        self.effect = effect
+
+    def _run(self, *inputs: Array, **attrs: Any) -> tuple[Array, ...]:
+        *xs, token = inputs
+        value = self.effect.array_fn(*xs, **attrs)
+        return (*(value if self.effect.multiple else (value,)), token)
+
+    def _typed(self, *specs: Spec, **attrs: Any) -> tuple[Spec, ...]:
+        *given, token = specs
+        return (*self.effect.output_specs(tuple(given), attrs), token)
+
+
+ordered = functools.cache(Ordered)
+with scope.fresh():
+    _EFFECTS = Variable(np.zeros(0, np.uint8), trainable=False, name="effects")   # holds the token
 
 
 class Tracer:
@@ -69,6 +96,22 @@ class Tracer:
         return self._of_array[id(value)]
 
     def emit(
+        self,
+        prim: Primitive,
+        inputs: tuple[Tensor, ...],
+        attrs: Mapping[str, Any],
+        specs: tuple[Spec, ...],
+    ) -> tuple[Tensor, ...]:
+        if prim.has_effect:
+            token = self.read(_EFFECTS)
+            *outputs, token = self._written(
+                ordered(prim), (*inputs, token), attrs, (*specs, token.spec)
+            )
+            self.write(_EFFECTS, token)
+            return tuple(outputs)
+        return self._written(prim, inputs, attrs, specs)
+
+    def _written(
         self,
         prim: Primitive,
         inputs: tuple[Tensor, ...],
@@ -141,6 +184,15 @@ def replay(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
     env.update(zip(graph.inputs, tensors, strict=True))
     for node in graph.nodes:
         with scope.entered(node.scope):
-            result = dispatch.apply(node.prim, tuple(env[v] for v in node.inputs), node.attrs)
-        env.update(zip(node.outputs, result if node.prim.multiple else (result,), strict=True))
+            outputs = _applied(node.prim, tuple(env[v] for v in node.inputs), node.attrs)
+        env.update(zip(node.outputs, outputs, strict=True))
     return [env[v] for v in graph.outputs]
+
+
+def _applied(
+    prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]
+) -> tuple[Tensor, ...]:
+    if isinstance(prim, Ordered):  # a trace that is open has a token of its own
+        return (*_applied(prim.effect, inputs[:-1], attrs), inputs[-1])
+    result = dispatch.apply(prim, inputs, attrs)
+    return result if prim.multiple else (result,)
