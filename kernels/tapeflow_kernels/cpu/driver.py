@@ -149,8 +149,8 @@ end:
   ret void
 }}
 
-; Writes the addresses of the arrays in `list` into argument blocks: `count` triples {{array, word of
-; the block, bytes to add}}. Gives -1, or the index of an array that is not contiguous and aligned.
+; Writes the addresses of the arrays in `list` into argument blocks: `count` triples {{array, word
+; of the block, bytes to add}}. Gives -1, or the index of an array not contiguous and aligned.
 define i64 @tapeflow_bind(ptr %list, i64 %arrays, ptr %triples, i64 %count, ptr %block) {{
   %items.at = getelementptr i8, ptr %list, i64 {items}
   %items = load ptr, ptr %items.at
