@@ -59,25 +59,25 @@ if _TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Loaded at first use: what a program does not train, save or distribute it does not pay for.
-_ROOMS = ("constraints", "datasets", "distributed", "initializers", "losses", "metrics", "nn",
-          "optim", "regularizers", "summary", "testing")
+# Their modules are loaded at first use: what a program does not save it does not pay for.
 _LATER = {"Checkpoint": "checkpoint", "CheckpointManager": "checkpoint"}
 
 __all__ = [
-    *ops.__all__, *_ROOMS, *_LATER,
-    "GradientTape", "Tensor", "Variable", "bfloat16", "bool", "config", "custom_gradient", "errors",
-    "float16", "float32", "float64", "grad", "hessian", "int16", "int32", "int64", "int8",
-    "jacobian", "jit", "jvp", "linalg", "name_scope", "no_grad", "random", "uint16", "uint32",
-    "uint64", "uint8", "value_and_grad", "vjp",
-]   # fmt: skip
+    *ops.__all__,
+    "Checkpoint", "CheckpointManager", "GradientTape", "Tensor", "Variable", "bfloat16", "bool",
+    "config", "constraints", "custom_gradient", "datasets", "distributed", "errors", "float16",
+    "float32", "float64", "grad", "hessian", "initializers", "int16", "int32", "int64", "int8",
+    "jacobian", "jit", "jvp", "linalg", "losses", "metrics", "name_scope", "nn", "no_grad",
+    "optim", "random", "regularizers", "summary", "testing", "uint16", "uint32", "uint64", "uint8",
+    "value_and_grad", "vjp",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> _Any:
-    if name in _ROOMS:
-        return _import_module(f"tapeflow.{name}")
     if name in _LATER:
         return getattr(_import_module(f"tapeflow.{_LATER[name]}"), name)
+    if name in __all__:   # a room that is not loaded yet
+        return _import_module(f"tapeflow.{name}")
     raise AttributeError(f"module 'tapeflow' has no attribute {name!r}")
 
 

@@ -89,7 +89,7 @@ def _attr(value: Any) -> str:
 
 
 def check(graph: Graph) -> None:
-    """Raise AssertionError unless each value is assigned once, before use, in the type its op gives."""
+    """Raise AssertionError unless each value is assigned once, before use, in its op's type."""
     known = {*graph.inputs, *graph.constants}
     for node in graph.nodes:
         for v in node.inputs:
