@@ -36,7 +36,7 @@ from tapeflow.dtypes import (
 )
 from tapeflow.dtypes import bool_ as bool
 from tapeflow.jit.api import jit
-from tapeflow.ops import *
+from tapeflow.ops import *  # noqa: F403   # ops.__all__ lists what that is
 from tapeflow.scope import name_scope
 from tapeflow.tensor import Tensor
 from tapeflow.variable import Variable
