@@ -232,6 +232,21 @@ def test_static_argnames_are_compiled_in() -> None:
     assert repeat(tf.ones(2), n=2).shape == (4,)
 
 
+def test_an_input_signature_states_types_and_lets_sizes_vary() -> None:
+    @tf.jit(input_signature=[tf.TensorSpec((None, 2), tf.float32, "x"), tf.TensorSpec(())])
+    def f(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return tf.sum(x, axis=0) * y
+
+    assert [f(tf.ones((n, 2)), 2.0)[0].item() for n in (3, 4)] == [6.0, 8.0]
+    assert f([[1.0, 2.0]], 1).numpy().tolist() == [1.0, 2.0]
+    with pytest.raises(tf.errors.ShapeError, match=r"f: its input_signature says f32\[\?,2\]"):
+        f(tf.ones((2, 3)), 1.0)
+    with pytest.raises(tf.errors.DTypeError, match="cast it"):
+        f(tf.ones((2, 2), dtype="float64"), 1.0)
+    with pytest.raises(tf.errors.ArgumentError, match="has 2"):
+        f(tf.ones((2, 2)))
+
+
 def test_fifty_batch_sizes_compile_no_element_wise_kernel_twice() -> None:
     f = tf.jit(lambda x, b: tf.mean(tf.exp(-(x * x)) + b, axis=0))
     bias = floats(17)

@@ -4,6 +4,7 @@
 >>> tf.grad(lambda x: x * x * x)(2.0)
 Tensor(12., f32[])
 """
+
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
@@ -36,6 +37,7 @@ from tapeflow.dtypes import (
 )
 from tapeflow.dtypes import bool_ as bool
 from tapeflow.jit.api import jit
+from tapeflow.jit.signature import TensorSpec
 from tapeflow.ops import *  # noqa: F403   # ops.__all__ lists what that is
 from tapeflow.scope import name_scope
 from tapeflow.tensor import Tensor
@@ -64,8 +66,8 @@ _LATER = {"Checkpoint": "checkpoint", "CheckpointManager": "checkpoint"}
 
 __all__ = [
     *ops.__all__,
-    "Checkpoint", "CheckpointManager", "GradientTape", "Tensor", "Variable", "bfloat16", "bool",
-    "config", "constraints", "custom_gradient", "datasets", "distributed", "errors", "float16",
+    "Checkpoint", "CheckpointManager", "GradientTape", "Tensor", "TensorSpec", "Variable",
+    "bfloat16", "bool", "config", "constraints", "custom_gradient", "datasets", "distributed", "errors", "float16",
     "float32", "float64", "grad", "hessian", "initializers", "int16", "int32", "int64", "int8",
     "jacobian", "jit", "jvp", "linalg", "losses", "metrics", "name_scope", "nn", "no_grad",
     "optim", "random", "regularizers", "summary", "testing", "uint16", "uint32", "uint64", "uint8",
@@ -76,7 +78,7 @@ __all__ = [
 def __getattr__(name: str) -> _Any:
     if name in _LATER:
         return getattr(_import_module(f"tapeflow.{_LATER[name]}"), name)
-    if name in __all__:   # a room that is not loaded yet
+    if name in __all__:  # a room that is not loaded yet
         return _import_module(f"tapeflow.{name}")
     raise AttributeError(f"module 'tapeflow' has no attribute {name!r}")
 

@@ -14,6 +14,7 @@ import numpy as np
 from tapeflow import dispatch
 from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError
+from tapeflow.jit.signature import fitted
 from tapeflow.ops.elementwise import Weak
 from tapeflow.tensor import Array, Spec, Tensor, as_tensor
 from tapeflow.tree import LEAF, Structure, flatten, unflatten
@@ -55,8 +56,14 @@ class Leaf:
 class Jitted(Generic[P, R]):
     """A function that runs compiled. Made by `jit`."""
 
-    def __init__(self, fn: Callable[P, R], static_argnames: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        static_argnames: Sequence[str] = (),
+        input_signature: Sequence[Any] | None = None,
+    ) -> None:
         functools.update_wrapper(self, fn)
+        self._signature = input_signature
         self.fn = fn
         self._static = frozenset(static_argnames)
         self._lock = threading.RLock()
@@ -65,6 +72,8 @@ class Jitted(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         context = dispatch.here.context
+        if self._signature is not None:
+            args = fitted(self._name, self._signature, args)  # type: ignore[assignment]
         if context.tracer is not None:
             return self.fn(*args, **kwargs)  # part of the trace that is open
         if kwargs:
@@ -257,22 +266,36 @@ class Entry:
 
 
 @overload
-def jit(fn: Callable[P, R], *, static_argnames: Sequence[str] = ()) -> Jitted[P, R]: ...
+def jit(
+    fn: Callable[P, R],
+    *,
+    static_argnames: Sequence[str] = (),
+    input_signature: Sequence[Any] | None = None,
+) -> Jitted[P, R]: ...
 
 
 @overload
-def jit(*, static_argnames: Sequence[str] = ()) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
+def jit(
+    *, static_argnames: Sequence[str] = (), input_signature: Sequence[Any] | None = None
+) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
 
 
-def jit(fn: Any = None, *, static_argnames: Sequence[str] = ()) -> Any:
+def jit(
+    fn: Any = None,
+    *,
+    static_argnames: Sequence[str] = (),
+    input_signature: Sequence[Any] | None = None,
+) -> Any:
     """`fn` compiled: traced on its first call for each set of argument types, then machine code.
 
     Tensors, NumPy arrays, Python numbers and trees of them are passed to the compiled program;
     strings, bools, modules and other hashable objects are compiled in, and another one means
     another trace. Variables that are read and assigned, tapes, optimizers and random numbers all
-    work inside. Numbers named in `static_argnames` are compiled in too, e.g. sizes.
+    work inside. Numbers named in `static_argnames` are compiled in too, e.g. sizes. With an
+    `input_signature`, a tf.TensorSpec for each argument, arguments of other types are refused.
 
-    Raises: TraceError where a value is needed that only a run has; what `fn` itself raises.
+    Raises: TraceError where a value is needed that only a run has; ShapeError or DTypeError where
+        an argument does not fit the signature; what `fn` itself raises.
 
     >>> import tapeflow as tf
     >>> @tf.jit
@@ -282,8 +305,8 @@ def jit(fn: Any = None, *, static_argnames: Sequence[str] = ()) -> Any:
     Tensor([0., 0.], f32[2])
     """
     if fn is None:
-        return lambda f: Jitted(f, static_argnames)
-    return Jitted(fn, static_argnames)
+        return lambda f: Jitted(f, static_argnames, input_signature)
+    return Jitted(fn, static_argnames, input_signature)
 
 
 def _is_result(y: Any) -> bool:
