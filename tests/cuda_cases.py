@@ -26,17 +26,26 @@ def cross_entropy(x: Any) -> Any:
     return ops.mean(ops.sparse_softmax_cross_entropy(labels, x))
 
 
+def whole_numbers(x: Any) -> Any:
+    i = ops.cast(x * 100.0, "int32")
+    return [ops.floor_divide(i, 7), ops.remainder(i, -7), ops.max(i, axis=0), ops.sum(i)]
+
+
 # name: the function, and the shapes of its float32 arguments
 CASES: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
-    "element-wise": (gated, [(40, 33)] * 3),
-    "element-wise and gradients": (gated_and_gradients, [(40, 33)] * 3),
-    "broadcast": (lambda x, b: ops.relu(x + b) * 2.0, [(40, 33), (33,)]),
-    "transposed": (lambda x: ops.transpose(x) + 1.0, [(40, 33)]),
-    "rows": (lambda x: ops.sum(x * x, axis=1), [(40, 33)]),
-    "columns": (lambda x: ops.max(x, axis=0), [(40, 33)]),
-    "everything": (lambda x: ops.mean(ops.exp(x)), [(300, 100)]),
-    "softmax": (lambda x: ops.softmax(x), [(40, 7)]),
-    "cross entropy": (cross_entropy, [(40, 7)]),
-    "mask": (lambda x: ops.where(x > 0.0, x, 0.1 * x), [(40, 33)]),
+    "element-wise": (gated, [(9, 17)] * 3),
+    "element-wise and gradients": (gated_and_gradients, [(9, 17)] * 3),
+    "broadcast": (lambda x, b: ops.relu(x + b) * 2.0, [(9, 17), (17,)]),
+    "transposed": (lambda x: ops.transpose(x) + 1.0, [(9, 17)]),
+    "rows": (lambda x: ops.sum(x * x, axis=1), [(5, 40)]),
+    "columns": (lambda x: ops.max(x, axis=0), [(40, 9)]),
+    "columns between": (lambda x: ops.sum(x * x, axis=1), [(2, 40, 5)]),
+    "everything": (lambda x: ops.mean(ops.exp(x)), [(64, 80)]),
+    "softmax": (lambda x: ops.softmax(x), [(4, 7)]),
+    "cross entropy": (cross_entropy, [(4, 7)]),
+    "mask": (lambda x: ops.where(x > 0.0, x, 0.1 * x), [(9, 17)]),
+    "whole numbers": (whole_numbers, [(9, 17)]),
+    "truth": (lambda x: [ops.any(x > 1.0, axis=1), ops.all(x > -9.0)], [(9, 17)]),
+    "nothing": (lambda x: [ops.exp(x), ops.sum(x, axis=0)], [(0, 3)]),
     "product on the host": (lambda a, b: ops.tanh(a @ b), [(8, 5), (5, 6)]),
 }

@@ -15,7 +15,7 @@ CODE = """
 import sys
 import numpy as np
 from cuda_cases import CASES
-from tapeflow.jit.codegen.cuda import DeviceProgram
+from tapeflow.jit.gpu import DeviceProgram
 from tapeflow.jit.trace import interpret, trace
 from tapeflow.tensor import Spec
 

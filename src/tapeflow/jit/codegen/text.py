@@ -27,10 +27,14 @@ def literal(value: Any, dtype: DType) -> str:
 
 
 class Body:
-    """The values of a body by name, and the lines that compute them."""
+    """The values of a body by name, and the lines that compute them.
 
-    def __init__(self, prim: Fused) -> None:
+    `cast` are the kinds of dtypes whose results are cast, as they would widen.
+    """
+
+    def __init__(self, prim: Fused, cast: str = "biu") -> None:
         self.prim = prim
+        self.cast = cast
         self.names: dict[Var, str] = {}
         self._count = 0
         for v, array in prim.body.constants.items():
@@ -55,7 +59,7 @@ class Body:
         inputs = dict(zip(node.prim.params, (self.names[v] for v in node.inputs), strict=False))
         dtype = node.outputs[0].dtype
         text = _filled(lowering.text, {**node.attrs, **inputs, "t": dtype.name})
-        return text if dtype.kind == "f" else f"{dtype.name}({text})"   # Numba widens integers
+        return f"{dtype.name}({text})" if dtype.kind in self.cast else text
 
     def folds(self) -> Iterator[tuple[str, Node[Var]]]:
         """The reductions, each with the name of its accumulator."""
