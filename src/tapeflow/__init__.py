@@ -67,11 +67,11 @@ _LATER = {"Checkpoint": "checkpoint", "CheckpointManager": "checkpoint"}
 __all__ = [
     *ops.__all__,
     "Checkpoint", "CheckpointManager", "GradientTape", "Tensor", "TensorSpec", "Variable",
-    "bfloat16", "bool", "config", "constraints", "custom_gradient", "datasets", "distributed", "errors", "float16",
-    "float32", "float64", "grad", "hessian", "initializers", "int16", "int32", "int64", "int8",
-    "jacobian", "jit", "jvp", "linalg", "losses", "metrics", "name_scope", "nn", "no_grad",
-    "optim", "random", "regularizers", "summary", "testing", "uint16", "uint32", "uint64", "uint8",
-    "value_and_grad", "vjp",
+    "bfloat16", "bool", "config", "constraints", "custom_gradient", "datasets", "distributed",
+    "errors", "float16", "float32", "float64", "grad", "hessian", "initializers", "int16",
+    "int32", "int64", "int8", "jacobian", "jit", "jvp", "linalg", "losses", "metrics",
+    "name_scope", "nn", "no_grad", "optim", "random", "regularizers", "summary", "testing",
+    "uint16", "uint32", "uint64", "uint8", "value_and_grad", "vjp",
 ]  # fmt: skip
 
 
