@@ -182,6 +182,37 @@ def test_second_derivatives_flow_through_a_compiled_function() -> None:
     np.testing.assert_allclose(tf.jvp(f, [x], [tf.ones(2)])[1].numpy(), 15.0, rtol=1e-6)
 
 
+def test_custom_gradients_and_no_grad_hold_through_compiled_functions() -> None:
+    @tf.custom_gradient
+    def scaled(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        return x * 1.0, lambda g: g * 7.0
+
+    def partly(x: tf.Tensor) -> tf.Tensor:
+        with tf.no_grad():
+            weight = x * x
+        return tf.sum(weight * x)
+
+    x = tf.asarray([1.0, 2.0, 3.0])
+    for f in (lambda x: tf.sum(scaled(x)), partly):
+        want = tf.grad(f)(x).numpy()
+        np.testing.assert_allclose(tf.grad(tf.jit(f))(x).numpy(), want)
+        np.testing.assert_allclose(tf.jit(tf.grad(f))(x).numpy(), want)
+
+
+def test_a_variable_that_a_compiled_function_writes_keeps_its_gradient() -> None:
+    w, calls = tf.Variable(3.0), tf.Variable(0.0, trainable=False)
+
+    @tf.jit
+    def f(x: tf.Tensor) -> tf.Tensor:
+        calls.assign_add(1.0)
+        return x * w * w
+
+    with tf.GradientTape() as tape:
+        y = f(tf.asarray(2.0))
+    assert tape.gradient(y, w).item() == 12.0
+    assert calls.numpy() == 1.0
+
+
 def test_transformations_compile() -> None:
     f = tf.jit(tf.hessian(lambda x: tf.sum(tf.tanh(x) * x)))
     x = floats(3)

@@ -184,15 +184,15 @@ class Jitted(Generic[P, R]):
         from tapeflow.jit.trace import trace_state
 
         start = time.perf_counter()
-        results: list[Any] = []
+        results: dict[str, Any] = {}
 
         def call(symbols: Sequence[Tensor]) -> list[Tensor]:
             given = iter(symbols)
             leaves = [kind.value if isinstance(kind, Static) else next(given) for kind in kinds]
             args, kwargs = unflatten(structure, leaves)
             outputs, shape = flatten(self.fn(*args, **kwargs))
-            results.append(shape)
-            results.append([_TENSOR if _is_result(y) else y for y in outputs])
+            results["structure"] = shape
+            results["constants"] = [_TENSOR if _is_result(y) else y for y in outputs]
             return [as_tensor(y) for y in outputs if _is_result(y)]
 
         passed = [kind for kind in kinds if isinstance(kind, Leaf)]
@@ -202,7 +202,7 @@ class Jitted(Generic[P, R]):
 
         traced = trace_state(call, [kind.spec for kind in passed], self._name, wrap)
         seconds = time.perf_counter() - start
-        return Entry(Compiled(traced), results[0], results[1], seconds)
+        return Entry(Compiled(traced), results["structure"], results["constants"], seconds)
 
     # ---- looking inside
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tapeflow import config, dispatch
-from tapeflow.autodiff.functional import jvp, vjp
+from tapeflow import config, dispatch, ops
+from tapeflow.autodiff.forward import ForwardAccumulator
+from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.dtypes import is_floating
 from tapeflow.jit.memory import references
 from tapeflow.jit.passes import optimize
 from tapeflow.jit.plan import plan
 from tapeflow.jit.program import Program
-from tapeflow.jit.trace import Trace, interpret, replay
+from tapeflow.jit.trace import Trace, interpret, rerun
 from tapeflow.primitive import Primitive
 from tapeflow.tensor import Array, Tensor
 from tapeflow.variable import Variable
@@ -119,41 +121,48 @@ class Recorded(Primitive):
         sent = tuple(i for i, g in enumerate(gs) if g is not None)
         key = ("pull", chosen, sent)
         if key not in self._derived:
-
-            def backward(cotangents: Any, inputs: Any) -> Any:
-                forward = self._restricted(chosen, sent, inputs)
-                return vjp(forward, *(inputs[i] for i in chosen))[1](cotangents)
-
-            self._derived[key] = self._jit(backward)
-        grads = dict(zip(chosen, self._derived[key]([gs[i] for i in sent], list(xs)), strict=True))
+            self._derived[key] = self._jit(functools.partial(self._backward, chosen, sent))
+        pulled = self._derived[key]([gs[i] for i in sent], list(xs))
+        grads = dict(zip(chosen, pulled, strict=True))
         return [grads.get(i) for i in range(len(xs))]
+
+    def _backward(
+        self, chosen: Sequence[int], sent: Sequence[int], cotangents: Any, inputs: Sequence[Tensor]
+    ) -> Any:
+        """Gradients of chosen inputs, arguments before variables, from those of the outputs sent."""
+        trace = self._compiled.trace
+        first = len(inputs) - len(trace.read)
+        args, state = inputs[:first], inputs[first:]
+        sources = [*args, *trace.read]
+        with rerun(trace, args, state) as run, GradientTape() as tape:
+            tape.watch([args[i] for i in chosen if i < len(args)])
+            outputs = run()
+            return tape.gradient(
+                [outputs[i] for i in sent],
+                [sources[i] for i in chosen],
+                output_gradients=cotangents,
+                unconnected_gradients="zero",
+            )
 
     def push(self, ts: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any) -> Any:
         chosen = tuple(i for i, t in enumerate(ts) if t is not None)
         every = tuple(i for i, y in enumerate(ys) if is_floating(y.dtype))
         key = ("push", chosen)
         if key not in self._derived:
-
-            def forward_mode(tangents: Any, inputs: Any) -> Any:
-                forward = self._restricted(chosen, every, inputs)
-                return jvp(forward, [inputs[i] for i in chosen], tangents)[1]
-
-            self._derived[key] = self._jit(forward_mode)
-        pushed = dict(
-            zip(every, self._derived[key]([ts[i] for i in chosen], list(xs)), strict=True)
-        )
+            self._derived[key] = self._jit(functools.partial(self._forward, chosen, every))
+        moved = self._derived[key]([ts[i] for i in chosen], list(xs))
+        pushed = dict(zip(every, moved, strict=True))
         return tuple(pushed.get(i) for i in range(len(ys)))
 
-    def _restricted(
-        self, chosen: Sequence[int], outputs: Sequence[int], inputs: Sequence[Tensor]
-    ) -> Callable[..., list[Tensor]]:
-        """The graph as a function of some inputs only, that gives some outputs only."""
-
-        def forward(*some: Tensor) -> list[Tensor]:
-            given = list(inputs)
-            for i, x in zip(chosen, some, strict=True):
-                given[i] = x
-            results = replay(self._graph, given)
-            return [results[i] for i in outputs]
-
-        return forward
+    def _forward(
+        self, chosen: Sequence[int], every: Sequence[int], tangents: Any, inputs: Sequence[Tensor]
+    ) -> Any:
+        """Tangents of the floating outputs, from those of chosen arguments."""
+        trace = self._compiled.trace
+        first = len(inputs) - len(trace.read)
+        args, state = inputs[:first], inputs[first:]
+        primals = [args[i] for i in chosen]
+        with rerun(trace, args, state) as run, ForwardAccumulator(primals, tangents) as pushed:
+            outputs = run()
+            found = [(outputs[i], pushed.jvp(outputs[i])) for i in every]
+            return [ops.zeros_like(y) if t is None else t for y, t in found]

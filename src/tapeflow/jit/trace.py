@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class Trace:
     graph: Graph
     read: tuple[Variable, ...]
     written: tuple[Variable, ...]
+    call: Callable[[Sequence[Tensor]], Sequence[Tensor]] = field(compare=False)  # what was traced
 
     @property
     def results(self) -> int:
@@ -41,8 +43,13 @@ class Ordered(Primitive):
     """
 
     def __init__(self, effect: Primitive) -> None:
-        super().__init__(self._run, self._typed, name=effect.name, multiple=True)
+        into = self._run_into if effect.into else None
+        super().__init__(self._run, self._typed, name=effect.name, multiple=True, into=into)
         self.effect = effect
+
+    def _run_into(self, outputs: Sequence[Array], *inputs: Array, **attrs: Any) -> None:
+        assert self.effect.into is not None
+        self.effect.into(outputs[:-1], *inputs[:-1], **attrs)
 
     def _run(self, *inputs: Array, **attrs: Any) -> tuple[Array, ...]:
         *xs, token = inputs
@@ -56,7 +63,7 @@ class Ordered(Primitive):
 
 ordered = functools.cache(Ordered)
 with scope.fresh():
-    _EFFECTS = Variable(np.zeros(0, np.uint8), trainable=False, name="effects")   # holds the token
+    _EFFECTS = Variable(np.zeros(0, np.uint8), trainable=False, name="effects")  # holds the token
 
 
 class Tracer:
@@ -136,6 +143,17 @@ class Tracer:
         self._state[variable] = value
         self.writes[variable] = value
 
+    @contextmanager
+    def holding(self, variables: Sequence[Variable], values: Sequence[Tensor]) -> Iterator[None]:
+        """Inside, variables hold these values, and what is written is forgotten at the end."""
+        state, writes = self._state, self.writes
+        self._state = {**state, **dict(zip(variables, values, strict=True))}
+        self.writes = {}
+        try:
+            yield
+        finally:
+            self._state, self.writes = state, writes
+
 
 def trace(fn: Callable[..., Any], *specs: Spec, name: str | None = None) -> Graph:
     """The graph of `fn` for tensors of these types; it gives a tensor, or a list of them."""
@@ -157,10 +175,14 @@ def trace_state(
 
     `wrap(i, symbol)` gives what `call` gets for input i.
     """
+
+    def wrapped(symbols: Sequence[Tensor]) -> Sequence[Tensor]:
+        return call([wrap(i, x) for i, x in enumerate(symbols)])
+
     tracer = Tracer(name)
     inputs = [tracer.new_var(s, "x") for s in specs]
     with dispatch.tracing(tracer), dispatch.recording_only(()), scope.fresh(), watched(name):
-        results = call([wrap(i, Tensor(v)) for i, v in enumerate(inputs)])
+        results = wrapped([Tensor(v) for v in inputs])
         outputs = [tracer.var(y) for y in (*results, *tracer.writes.values())]
     graph = Graph(
         name,
@@ -169,7 +191,7 @@ def trace_state(
         tuple(outputs),
         tracer.constants,
     )
-    return Trace(graph, tuple(tracer.reads), tuple(tracer.writes))
+    return Trace(graph, tuple(tracer.reads), tuple(tracer.writes), wrapped)
 
 
 def interpret(graph: Graph, *arrays: Array) -> list[Array]:
@@ -178,21 +200,18 @@ def interpret(graph: Graph, *arrays: Array) -> list[Array]:
         return evaluate(graph, *arrays)
 
 
-def replay(graph: Graph, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The graph applied to tensors through dispatch, so that tapes and tracers see every node."""
-    env = {v: Tensor(a) for v, a in graph.constants.items()}
-    env.update(zip(graph.inputs, tensors, strict=True))
-    for node in graph.nodes:
-        with scope.entered(node.scope):
-            outputs = _applied(node.prim, tuple(env[v] for v in node.inputs), node.attrs)
-        env.update(zip(node.outputs, outputs, strict=True))
-    return [env[v] for v in graph.outputs]
+@contextmanager
+def rerun(
+    trace: Trace, args: Sequence[Tensor], state: Sequence[Tensor]
+) -> Iterator[Callable[[], list[Tensor]]]:
+    """A function that runs what was traced again, as part of the trace that is open, and gives all
+    outputs: tapes see what it does. Inside, the variables that it read hold `state`."""
+    tracer = dispatch.tracer()
+    assert isinstance(tracer, Tracer), "a derivative of a compiled function is compiled itself"
 
+    def run() -> list[Tensor]:
+        results = trace.call(args)
+        return [*results, *(v.value for v in trace.written)]
 
-def _applied(
-    prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]
-) -> tuple[Tensor, ...]:
-    if isinstance(prim, Ordered):  # a trace that is open has a token of its own
-        return (*_applied(prim.effect, inputs[:-1], attrs), inputs[-1])
-    result = dispatch.apply(prim, inputs, attrs)
-    return result if prim.multiple else (result,)
+    with tracer.holding(trace.read, state):
+        yield run
