@@ -26,6 +26,21 @@ def test_names_given_twice_are_numbered() -> None:
     assert [n.rsplit("/", 1)[1] for n in names] == ["w", "w_1", "w_2"]
 
 
+@pytest.mark.parametrize("asked", [["q", "q", "q_1"], ["q", "q_1", "q"], ["q_1", "q", "q", "q_1"]])
+def test_a_numbered_name_is_never_one_that_was_asked_for(asked: list[str]) -> None:
+    with scope.fresh():
+        names = [scope.unique(name) for name in asked]
+    assert len(set(names)) == len(asked)
+
+
+def test_a_scope_that_is_closed_leaves_no_names_behind() -> None:
+    with scope.fresh():
+        for _ in range(3):
+            with tf.name_scope("step"), tf.name_scope("loss"):
+                scope.unique("w")
+        assert list(scope._names.used) == ["step"]
+
+
 def test_the_initial_value_may_be_a_function_and_be_cast() -> None:
     v = tf.Variable(lambda: tf.ones(2), dtype="float64")
     assert v.dtype == tf.float64 and v.value.tolist() == [1.0, 1.0]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class _Names(threading.local):
-    """The open scope of a thread, and how often each name was used in it."""
+    """The open scope of a thread, and the number that each name asked for in it would get next."""
 
     def __init__(self) -> None:
         self.path = ""
@@ -32,22 +32,20 @@ def name_scope(name: str) -> Iterator[str]:
 
 @contextmanager
 def entered(path: str) -> Iterator[str]:
-    """Inside, the scope is exactly `path`: a layer that is called again returns to its own."""
-    outer, _names.path = _names.path, path
+    """Inside, the scope is exactly `path`: a layer that is called again returns to its own, and
+    its names are numbered as the first time."""
+    outer, _names.path, used, _names.used = _names.path, path, _names.used, {}
     try:
         yield path
     finally:
-        _names.path = outer
+        _names.path, _names.used = outer, used
 
 
 @contextmanager
 def fresh() -> Iterator[None]:
     """Inside, no name has been used and no scope is open, so that a trace always names alike."""
-    outer, _names.used, path, _names.path = _names.used, {}, _names.path, ""
-    try:
+    with entered(""):
         yield
-    finally:
-        _names.used, _names.path = outer, path
 
 
 def current() -> str:
@@ -56,11 +54,21 @@ def current() -> str:
 
 
 def unique(name: str) -> str:
-    """`name` below the current scope, with `_1`, `_2` where it has been given out before."""
-    path = f"{_names.path}/{name}" if _names.path else name
-    count = _names.used.get(path, 0)
-    _names.used[path] = count + 1
-    return f"{path}_{count}" if count else path
+    """`name` below the current scope, with `_1`, `_2` where it has been given out in it before."""
+    count = _names.used.get(name, 0)
+    free = f"{name}_{count}" if count else name
+    while _is_given(free):
+        count += 1
+        free = f"{name}_{count}"
+    _names.used[name] = count + 1
+    return f"{_names.path}/{free}" if _names.path else free
+
+
+def _is_given(name: str) -> bool:
+    """Whether `name` was asked for in the current scope, or made of another by numbering it."""
+    stem, _, number = name.rpartition("_")
+    numbered = number.isdecimal() and 0 < int(number) < _names.used.get(stem, 0)
+    return numbered or name in _names.used
 
 
 def unused(name: str, taken: Container[str]) -> str:
