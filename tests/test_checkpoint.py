@@ -240,6 +240,14 @@ def test_the_manager_keeps_the_last_and_restores_the_newest(tmp_path: Path) -> N
     assert manager.restore_latest() == 1000 == int(v)
 
 
+def test_a_manager_keeps_what_it_has_just_saved_whatever_its_number(tmp_path: Path) -> None:
+    manager = tf.CheckpointManager(tf.Checkpoint(v=tf.Variable(0)), tmp_path, keep=2)
+    for written, step in enumerate((101, 100)):
+        os.utime(manager.save(step), (written, written))
+    assert manager.save(5).exists()
+    assert manager.steps() == [5, 100]
+
+
 def test_an_empty_folder_has_nothing_to_restore(tmp_path: Path) -> None:
     manager = tf.CheckpointManager(tf.Checkpoint(v=tf.Variable(0)), tmp_path / "new")
     assert manager.restore_latest() is None

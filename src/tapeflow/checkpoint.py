@@ -117,7 +117,7 @@ class Checkpoint:
 
 
 class CheckpointManager:
-    """The last `keep` checkpoints, in one folder.
+    """The `keep` checkpoints that were written last, in one folder.
 
     Raises: ArgumentError if `keep` is less than 1.
     """
@@ -129,10 +129,13 @@ class CheckpointManager:
         self.checkpoint, self.folder, self.keep = checkpoint, Path(folder), keep
 
     def save(self, step: Any) -> Path:
-        """Save as number `step`, then delete what is older than the last `keep`."""
+        """Save as number `step`, then delete all but the last `keep` that were written."""
         path = self.checkpoint.save(self.path(int(step)))
-        for old in self.steps()[:-self.keep]:
-            self.path(old).unlink(missing_ok=True)
+        others = [p for p in map(self.path, self.steps()) if p != path]
+        # clocks are coarse, so this one may be no later than another; equal times go by number
+        others.sort(key=lambda other: other.stat().st_mtime_ns)
+        for old in others[:len(others) + 1 - self.keep]:
+            old.unlink(missing_ok=True)
         return path
 
     def restore_latest(self) -> int | None:
