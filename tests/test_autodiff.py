@@ -437,3 +437,26 @@ def test_check_gradients_says_which_derivative_is_wrong(order: int) -> None:
 def test_check_gradients_needs_something_floating() -> None:
     with pytest.raises(ArgumentError, match="none is floating"):
         check_gradients(lambda n: n, [3])
+
+
+def _overwritten(key: Any) -> Any:
+    def f(x: Any) -> Any:
+        y = x * 1.0
+        y[key] = 3.0
+        return tf.sum(y * y)
+
+    return f
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("key", [slice(None), ...], ids=["slice", "dots"])
+def test_no_gradient_flows_through_what_was_wholly_overwritten(key: Any, compiled: bool) -> None:
+    gradient = tf.grad(_overwritten(key))
+    found = (tf.jit(gradient) if compiled else gradient)(tf.asarray([1.0, 2.0]))
+    assert found.tolist() == [0.0, 0.0]
+
+
+def test_no_tangent_flows_through_what_was_wholly_overwritten() -> None:
+    x = tf.asarray([1.0, 2.0])
+    value, tangent = tf.jvp(_overwritten(slice(None)), (x,), (tf.ones_like(x),))
+    assert (value.item(), tangent.item()) == (18.0, 0.0)

@@ -298,8 +298,9 @@ def updated(x: Tensor, key: Any, value: TensorLike) -> Tensor:
         return where(held, v, x)
     k = _parsed(x, key)
     selected = _put(x, k, v) if k.at else _shape.reshape(_broadcast(v, k.shape), k.sizes)
-    if k.sizes == x.shape and all(s == 1 for s in k.steps):
-        return selected
+    whole = k.sizes == x.shape and all(s == 1 for s in k.steps)
+    if whole and (k.at or not dispatch.here.context.records):
+        return selected   # recorders must see that x is overwritten: they know it by its object
     return update(x, selected, starts=k.starts, steps=k.steps)
 
 
