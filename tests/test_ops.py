@@ -321,3 +321,37 @@ def test_every_public_function_of_ops_has_a_row_or_a_test() -> None:
     missing = [name for name in tf.ops.__all__ if f"tf.{name}" not in text and name not in made]
     assert not missing
     assert made <= set(tf.ops.__all__)
+
+
+UNCHANGING = {
+    "asarray": tf.asarray,
+    "cast": lambda x: tf.cast(x, tf.float32),
+    "astype": lambda x: tf.astype(x, tf.float32, copy=False),
+    "broadcast_to": lambda x: tf.broadcast_to(x, (2,)),
+    "reshape": lambda x: tf.reshape(x, (2,)),
+    "squeeze": tf.squeeze,
+    "transpose": tf.transpose,
+    "concat": lambda x: tf.concat([x]),
+    "add_n": lambda x: tf.add_n([x]),
+    "roll": lambda x: tf.roll(x, 0, 0),
+    "diff": lambda x: tf.diff(x, n=0),
+    "einsum": lambda x: tf.einsum("i->i", x),
+    "getitem": lambda x: x[...],
+    "stop_gradient": tf.stop_gradient,
+}
+
+
+@pytest.mark.parametrize("op", UNCHANGING.values(), ids=UNCHANGING.keys())
+def test_an_op_that_changes_nothing_gives_a_tensor_of_its_own(op: Any) -> None:
+    x = tf.asarray([1.0, 2.0])
+    y = op(x)
+    y[0] = 9.0
+    assert (x.tolist(), y.tolist()) == ([1.0, 2.0], [9.0, 2.0])
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("op", [f for name, f in UNCHANGING.items() if name != "stop_gradient"])
+def test_gradients_pass_an_op_that_changes_nothing(op: Any, compiled: bool) -> None:
+    gradient = tf.grad(lambda x: tf.sum(op(x) * x))
+    found = (tf.jit(gradient) if compiled else gradient)(tf.asarray([1.0, 2.0]))
+    assert found.tolist() == [2.0, 4.0]

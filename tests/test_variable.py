@@ -156,3 +156,25 @@ def test_v_i_assigned_in_a_trace_is_a_write() -> None:
 
     assert f(tf.asarray(4.0)).tolist() == [8.0, 9.0]
     assert v.value.tolist() == [4.0, 2.0]
+
+
+def test_what_was_assigned_stays_when_the_tensor_given_is_rebound() -> None:
+    given = tf.asarray([1.0, 2.0])
+    made, assigned = tf.Variable(given), tf.Variable([0.0, 0.0])
+    assigned.assign(given)
+    given[0] = 9.0
+    assert made.numpy().tolist() == assigned.numpy().tolist() == [1.0, 2.0]
+
+
+def test_what_was_assigned_in_a_trace_stays_when_the_tensor_given_is_rebound() -> None:
+    v = tf.Variable([0.0, 0.0])
+
+    @tf.jit
+    def step(x: Any) -> Any:
+        y = x * 2.0
+        v.assign(y)
+        y[0] = 9.0
+        return y
+
+    assert step(tf.asarray([1.0, 2.0])).tolist() == [9.0, 4.0]
+    assert v.numpy().tolist() == [2.0, 4.0]

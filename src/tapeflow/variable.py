@@ -57,7 +57,9 @@ class Variable:
                     why="a variable made in a compiled function outlives its trace",
                     fix="make it outside, or give a function of no arguments",
                 )
-            self.tensor = value if dtype is None else cast(value, as_dtype(dtype, "Variable"))
+            # a tensor of its own: x[i] = v on the one that was given leaves the variable alone
+            own = Tensor(value.value)
+            self.tensor = own if dtype is None else cast(own, as_dtype(dtype, "Variable"))
 
     @property
     def value(self) -> Tensor:
@@ -115,6 +117,7 @@ class Variable:
             )
         if x.dtype != self.dtype:
             x = self._in_own_dtype(x, value)
+        x = Tensor(x.value)  # x[i] = v on the one that was given leaves the variable alone
         tracer = dispatch.tracer()
         if tracer is not None:
             tracer.write(self, x)

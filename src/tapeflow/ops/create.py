@@ -9,8 +9,8 @@ import numpy as np
 from tapeflow import dispatch
 from tapeflow.dtypes import as_dtype, float32, int64
 from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.ops.elementwise import cast, identity, where
-from tapeflow.ops.shape import broadcast_shapes, broadcast_to, reshape
+from tapeflow.ops.elementwise import cast, where
+from tapeflow.ops.shape import another, broadcast_shapes, broadcast_to, reshape
 from tapeflow.tensor import Tensor, TensorLike, as_tensor, is_number
 
 Shape = int | Sequence[int]
@@ -20,12 +20,12 @@ def asarray(x: TensorLike, dtype: Any = None, device: Any = None,
             copy: bool | None = None) -> Tensor:
     """x as a tensor: NumPy arrays keep their dtype, Python floats become float32, ints int64.
 
-    copy: whether the result is another object also where x is a tensor of that dtype already.
+    The result is always a tensor of its own, whatever `copy` says.
+
     Raises: DTypeError if x is not made of numbers, or of lists of unequal lengths.
     """
     tensor = as_tensor(x, None if dtype is None else as_dtype(dtype, "asarray"))
-    y = tensor if dtype is None else cast(tensor, dtype)
-    return identity(y) if copy and y is x else y
+    return another(tensor) if dtype is None else cast(tensor, dtype)
 
 
 def from_dlpack(x: Any) -> Tensor:

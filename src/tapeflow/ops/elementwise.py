@@ -16,7 +16,6 @@ from tapeflow.primitive import (
     Scalar,
     Tangents,
     discrete,
-    linear,
     primitive,
     register,
     total,
@@ -139,7 +138,7 @@ class Elementwise(Primitive):
             return tensors
         shape = _shape.broadcast_shapes(self.name, *(t.spec for t in tensors))
         eager = dispatch.here.context.tracer is None
-        return [t if eager and is_number(x) else _shape.broadcast_to(t, shape)
+        return [t if t.shape == shape or (eager and is_number(x)) else _shape.broadcast_to(t, shape)
                 for x, t in zip(xs, tensors, strict=True)]
 
 
@@ -242,23 +241,15 @@ def cast(x: TensorLike, dtype: object) -> Tensor:
     """
     x = as_tensor(x, op="cast")
     target = as_dtype(dtype, "cast")
-    return x if x.dtype == target else _cast(x, dtype=target)
+    return _shape.another(x) if x.dtype == target else _cast(x, dtype=target)
 
 
 def astype(x: TensorLike, dtype: object, *, copy: bool = True) -> Tensor:
     """x with its elements in `dtype`: cast() by the array API's name.
 
-    copy: whether the result is another object also where x has that dtype already.
+    The result is always a tensor of its own, whatever `copy` says.
     """
-    x = as_tensor(x, op="astype")
-    y = cast(x, dtype)
-    return identity(x) if copy and y is x else y
-
-
-@linear(name="identity", spec=lambda x: x, adjoint=lambda g, x: g, lowering=Scalar("{x}"))
-def identity(x: Array) -> Array:
-    """x, as another object."""
-    return x
+    return cast(as_tensor(x, op="astype"), dtype)
 
 
 @discrete(name="stop_gradient", spec=lambda x: x, lowering=Scalar("{x}"))

@@ -14,7 +14,7 @@ from tapeflow.dtypes import bool_, int64, is_integer
 from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops import create
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.elementwise import coerce, identity, where
+from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.joint import jointly_linear
 from tapeflow.ops.movement import Ints, selection, slice_
 from tapeflow.primitive import Tangents, discrete, primitive
@@ -257,16 +257,14 @@ def getitem(x: TensorLike, key: Any) -> Tensor:
             return dispatch.wrap(x.value[key])
     k = _parsed(x, key)
     y = _sliced(x, k)
-    if k.at:
-        return _gathered(y, k)
-    return identity(x) if y is x else y   # x[...] = v must not reach another object
+    return _gathered(y, k) if k.at else y
 
 
 def _sliced(x: Tensor, k: _Key) -> Tensor:
-    y = x
-    if k.sizes != x.shape or any(s != 1 for s in k.steps):
-        y = slice_(x, starts=k.starts, sizes=k.sizes, steps=k.steps)
-    return _shape.reshape(y, k.shape)
+    if k.sizes == x.shape and all(s == 1 for s in k.steps):
+        return _shape.reshape(x, k.shape)
+    y: Tensor = slice_(x, starts=k.starts, sizes=k.sizes, steps=k.steps)
+    return y if k.shape == k.sizes else _shape.reshape(y, k.shape)
 
 
 def _gathered(y: Tensor, k: _Key) -> Tensor:
@@ -344,10 +342,8 @@ def setitem(x: Tensor, key: Any, value: TensorLike) -> None:
     they learn is: old is x; new is computed from old; x is new.
     """
     records = dispatch.here.context.records
-    old = Tensor(x.value)
-    for record in records:
-        record((identity, (x,), dispatch.NO_ATTRS, old))
+    old = _shape.another(x)
     new = updated(old, key, value)
     x.value = new.value
     for record in records:
-        record((identity, (new,), dispatch.NO_ATTRS, x))
+        record((_shape.identity, (new,), dispatch.NO_ATTRS, x))

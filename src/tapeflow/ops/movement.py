@@ -108,7 +108,7 @@ def roll(x: TensorLike, shift: int | Sequence[int], axis: Axis = None) -> Tensor
 
     Without an axis the elements are moved as if in one row.
     """
-    y = as_tensor(x, op="roll")
+    y = _shape.another(as_tensor(x, op="roll"))
     if axis is None:
         return _shape.reshape(roll(flattened(y), shift, 0), y.shape)
     shifts = (shift,) if isinstance(shift, int) else tuple(shift)
@@ -164,7 +164,7 @@ def concat(tensors: Sequence[TensorLike], axis: int | None = 0) -> Tensor:
     if axis is None:
         xs = [_shape.reshape(x, (x.size,)) for x in xs]
     along = _shape.normalize_axis("concat", axis or 0, xs[0].ndim)
-    return xs[0] if len(xs) == 1 else _concat(*xs, axis=along)
+    return _shape.another(xs[0]) if len(xs) == 1 else _concat(*xs, axis=along)
 
 
 def _several(op: str, tensors: Sequence[TensorLike]) -> list[Tensor]:
@@ -195,7 +195,7 @@ def add_n(tensors: Sequence[TensorLike]) -> Tensor:
     if any(x.shape != xs[0].shape for x in xs):
         raise ShapeError("add_n", got=", ".join(str(x.spec) for x in xs), why="the shapes differ",
                          fix="make them equal, or use + to broadcast")
-    return sum(xs[1:], start=xs[0])
+    return sum(xs[1:], start=xs[0]) if len(xs) > 1 else _shape.another(xs[0])
 
 
 def split(x: TensorLike, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:

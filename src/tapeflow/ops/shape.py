@@ -9,7 +9,7 @@ import numpy as np
 from tapeflow import dispatch
 from tapeflow.dtypes import DType, float32, is_floating
 from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError
-from tapeflow.primitive import Fold, View, linear
+from tapeflow.primitive import Fold, Scalar, View, linear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 Strides = tuple[int, ...]
@@ -47,6 +47,25 @@ def one_axis(op: str, axis: int | None, x: Tensor) -> int:
         raise ArgumentError(op, got=f"{x.spec}, axis None", why=f"there are {x.ndim} axes",
                             fix="say along which, e.g. axis=-1")
     return normalize_axis(op, axis or 0, x.ndim)
+
+
+# ---- the same elements as another object
+
+@linear(name="identity", spec=lambda x: x, adjoint=lambda g, x: g, lowering=Scalar("{x}"))
+def identity(x: Array) -> Array:
+    """x, as another object."""
+    return x
+
+
+def another(x: Tensor) -> Tensor:
+    """A tensor that holds what x holds: x[i] = v rebinds one and leaves the other alone.
+
+    Only recorders are told, since they know a tensor by its object; no node enters a graph.
+    """
+    y = Tensor(x.value)
+    for record in dispatch.here.context.records:
+        record((identity, (x,), dispatch.NO_ATTRS, y))
+    return y
 
 
 # ---- reshape
@@ -103,7 +122,9 @@ def reshape(x: TensorLike, shape: int | Sequence[int]) -> Tensor:
     sizes = (shape,) if isinstance(shape, int) else tuple(map(int, shape))
     if -1 in sizes:
         sizes = _fill(x.spec, sizes)
-    return x if sizes == x.value.shape else dispatch.unary(_reshape, x, {"shape": sizes})
+    if sizes == x.value.shape:
+        return another(x)
+    return dispatch.unary(_reshape, x, {"shape": sizes})
 
 
 def _fill(x: Spec, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -167,7 +188,7 @@ def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
         raise ArgumentError("permute_dims", got=f"{x.spec}, axes {tuple(axes)}",
                             why="axes must name each axis once",
                             fix=f"give an order of {tuple(range(x.ndim))}")
-    return x if order == tuple(range(x.ndim)) else _transpose(x, axes=order)
+    return another(x) if order == tuple(range(x.ndim)) else _transpose(x, axes=order)
 
 
 def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
@@ -241,7 +262,7 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     y = as_tensor(x, op="broadcast_to")
     shape = tuple(shape)
     if y.shape == shape:
-        return y
+        return another(y)
     new = len(shape) - y.ndim
     padded = (1,) * new + y.shape
     if new < 0 or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
