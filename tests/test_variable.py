@@ -178,3 +178,9 @@ def test_what_was_assigned_in_a_trace_stays_when_the_tensor_given_is_rebound() -
 
     assert step(tf.asarray([1.0, 2.0])).tolist() == [9.0, 4.0]
     assert v.numpy().tolist() == [2.0, 4.0]
+
+
+def test_a_traced_number_is_assigned_like_a_number() -> None:
+    v = tf.Variable(0.0, dtype="float64")
+    tf.jit(lambda s: v.assign(s).value)(2.5)
+    assert v.numpy().item() == 2.5

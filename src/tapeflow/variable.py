@@ -8,7 +8,7 @@ from typing import Any
 from tapeflow import dispatch, scope
 from tapeflow.dtypes import DType, as_dtype
 from tapeflow.errors import DTypeError, ShapeError, StateError, TraceError
-from tapeflow.ops.elementwise import cast, coerce
+from tapeflow.ops.elementwise import Weak, cast, coerce
 from tapeflow.ops.index import updated
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
@@ -105,7 +105,7 @@ class Variable:
         """
         x = (
             coerce("assign", self.tensor, value)[1]
-            if isinstance(value, int | float)
+            if isinstance(value, int | float | Weak)
             else as_tensor(value)
         )
         if x.shape != self.shape:
