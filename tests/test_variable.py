@@ -184,3 +184,8 @@ def test_a_traced_number_is_assigned_like_a_number() -> None:
     v = tf.Variable(0.0, dtype="float64")
     tf.jit(lambda s: v.assign(s).value)(2.5)
     assert v.numpy().item() == 2.5
+
+
+def test_an_array_on_the_left_leaves_the_operation_to_the_variable() -> None:
+    product = np.array([1.0, 2.0], np.float32) * tf.Variable([3.0, 4.0])
+    assert isinstance(product, tf.Tensor) and product.tolist() == [3.0, 8.0]

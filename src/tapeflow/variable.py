@@ -29,6 +29,7 @@ class Variable:
     [1.5, 2.5]
     """
 
+    __array_priority__ = Tensor.__array_priority__
     __slots__ = ("__weakref__", "constraint", "name", "tensor", "trainable")
 
     def __init__(
