@@ -263,6 +263,31 @@ def test_static_argnames_are_compiled_in() -> None:
     assert repeat(tf.ones(2), n=2).shape == (4,)
 
 
+def test_however_an_argument_is_given_the_trace_is_one() -> None:
+    f = tf.jit(lambda x, y: x + y)
+    x = tf.ones(2)
+    for call in (lambda: f(x, x), lambda: f(x, y=x), lambda: f(x=x, y=x)):
+        assert call().numpy().tolist() == [2.0, 2.0]
+    assert len(f.programs) == 1
+
+
+def test_a_static_name_that_is_no_parameter_is_refused() -> None:
+    with pytest.raises(tf.errors.ArgumentError, match="no parameter training"):
+        tf.jit(lambda x, n: x, static_argnames=("n", "training"))
+    assert tf.jit(lambda x, n: tf.reshape(x, (n,)), "n")(tf.ones((2, 2)), 4).shape == (4,)
+
+
+def test_a_jitted_method_can_be_looked_into() -> None:
+    class Scale:
+        @tf.jit
+        def apply(self, x: tf.Tensor) -> tf.Tensor:
+            return x * 2.0
+
+    scale = Scale()
+    assert scale.apply.lower(tf.ones(3)).kernels
+    assert "1 traces" in str(scale.apply.explain(tf.ones(3)))
+
+
 def test_an_input_signature_states_types_and_lets_sizes_vary() -> None:
     @tf.jit(input_signature=[tf.TensorSpec((None, 2), tf.float32, "x"), tf.TensorSpec(())])
     def f(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -488,3 +513,8 @@ def test_programs_can_be_interpreted(folder: Path, monkeypatch: pytest.MonkeyPat
     f = tf.jit(lambda x: v.assign_add(tf.sum(x)).value)
     assert [f(tf.ones(3)).item() for _ in range(2)] == [4.0, 7.0]
     assert not list(cache.entries())
+
+
+def test_a_comparison_of_traced_numbers_is_a_condition() -> None:
+    absolute = tf.jit(lambda x, s: tf.where(s > 0, x, -x))
+    assert absolute(tf.asarray([1.0]), -2.0).tolist() == [-1.0]

@@ -129,7 +129,7 @@ class Elementwise(Primitive):
             tensors = self._broadcast(xs, tensors)
         y: Tensor = dispatch.apply(self, tuple(tensors))
         if context.tracer is not None and all(is_number(x) or type(x) is Weak for x in xs):
-            return Weak(y.value)
+            return y if y.dtype == bool_ else Weak(y.value)   # a comparison is no number
         return y
 
     def _broadcast(self, xs: Sequence[TensorLike], tensors: list[Tensor]) -> list[Tensor]:
