@@ -7,7 +7,7 @@
 | TAPEFLOW_DUMP | folder into which generated source is written | none |
 | TAPEFLOW_NUM_THREADS | threads of programs | NUMBA_NUM_THREADS, else this process's cores |
 | TAPEFLOW_JOB_TOKEN | secret that all ranks of a job share | none |
-| TAPEFLOW_TIMEOUT | seconds that a rank waits for its peers | 60 |
+| TAPEFLOW_TIMEOUT | seconds that a rank waits for its peers, a download for its server | 60 |
 | TAPEFLOW_DATA_DIR | folder of downloaded data sets | `data` beside the cache folder |
 """
 
@@ -59,7 +59,8 @@ def job_token() -> str:
 
 
 def timeout() -> float:
-    """Seconds that a rank waits for its peers before it names who is missing."""
+    """Seconds that a rank waits for its peers before it names who is missing, and that a download
+    waits for its server."""
     return float(os.environ.get("TAPEFLOW_TIMEOUT", "60"))
 
 
@@ -68,12 +69,12 @@ def num_threads() -> int:
     global _threads
     if _threads is None:  # read once: every call of a compiled program asks
         named = os.environ.get("TAPEFLOW_NUM_THREADS") or os.environ.get("NUMBA_NUM_THREADS")
-        _threads = max(1, int(named)) if named else _cores()
+        _threads = max(1, int(named)) if named else cores()
     return _threads
 
 
-def _cores() -> int:
-    """The cores that this process may run on."""
+def cores() -> int:
+    """How many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from tapeflow.distributed.launcher import Plan, cores, environments, free_port, new_token
+from tapeflow import config
+from tapeflow.distributed.launcher import Plan, environments, free_port, new_token
 from tapeflow.distributed.supervise import Ranks
 from tapeflow.errors import ArgumentError, DistributedError
 
@@ -39,7 +40,7 @@ def launch(fn: Callable[..., Any], nproc: int = 2, args: Sequence[Any] = ()) -> 
         (folder / "call").write_bytes(plain("args", call))
         plan = Plan(nproc, port=free_port(), token=new_token())
         command = [sys.executable, "-m", "tapeflow.distributed.called", name]
-        with Ranks(command, environments(plan, os.environ, cores()),
+        with Ranks(command, environments(plan, os.environ, config.cores()),
                    sys.stdout.write, sys.stderr.write) as ranks:
             code = ranks.wait()
         if code:

@@ -46,11 +46,6 @@ def environments(plan: Plan, environ: Mapping[str, str], cores: int) -> list[dic
             for local in range(plan.nproc)]
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tapeflow launch`: torchrun's names, with dashes or underscores."""
     def option(name: str, **details: object) -> None:
@@ -93,7 +88,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     number = arguments.nproc_per_node
     if number != "auto" and not (number.isdecimal() and int(number) > 0):
         raise _wrong(f"--nproc-per-node {number}", "it must be auto or at least 1", "give a number")
-    nproc = cores() if number == "auto" else int(number)
+    nproc = config.cores() if number == "auto" else int(number)
     if not 0 <= arguments.node_rank < arguments.nnodes:
         raise _wrong(f"--node-rank {arguments.node_rank} --nnodes {arguments.nnodes}",
                      "hosts count from 0 to nnodes - 1", "correct one of them")
@@ -127,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
                arguments.program, *arguments.arguments]
     signal.signal(signal.SIGTERM, _interrupted)
     try:
-        with Ranks(command, environments(plan, os.environ, cores()),
+        with Ranks(command, environments(plan, os.environ, config.cores()),
                    sys.stdout.write, sys.stderr.write) as ranks:
             return ranks.wait()
     except KeyboardInterrupt:
