@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import ops
-from tapeflow.autodiff.functional import grad, jvp, vjp
+from tapeflow.autodiff.functional import grad, jvp, name_of, vjp
 from tapeflow.dtypes import is_floating
 from tapeflow.errors import ArgumentError
 from tapeflow.tensor import Array, Tensor, as_tensor
@@ -51,7 +51,7 @@ def check_gradients(f: Callable[..., Any], args: Sequence[Any], order: int = 2, 
 
     point = [fixed[i].astype(np.float64) for i in chosen]
     scale = _Scale(forward, step, tolerance)
-    _check(of_chosen, point, chosen, order, scale, f"of {_name(f)}")
+    _check(of_chosen, point, chosen, order, scale, f"of {name_of(f)}")
 
 
 class _Scale:
@@ -117,7 +117,3 @@ def _compare(got: Array, expected: Array, what: str, scale: _Scale) -> None:
     if not np.allclose(got, expected, rtol=0.0, atol=limit):
         raise AssertionError(f"check_gradients: the {what} is wrong\n"
                              f"  expected: {expected}\n  got: {got}")
-
-
-def _name(f: Callable[..., Any]) -> str:
-    return getattr(f, "__name__", type(f).__name__)

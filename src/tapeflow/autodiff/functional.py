@@ -42,7 +42,7 @@ def value_and_grad(
         if y.shape:
             raise ShapeError(
                 "grad",
-                got=f"{_name(f)} gave {y.spec}",
+                got=f"{name_of(f)} gave {y.spec}",
                 why="a gradient is that of one number",
                 fix="reduce the result, e.g. with tf.sum, or use tf.jacobian",
             )
@@ -152,7 +152,7 @@ def _fresh(f: Function, args: Sequence[Any], chosen: Sequence[int]) -> list[Any]
     if any(not -len(args) <= i < len(args) for i in chosen):
         raise ArgumentError(
             "grad",
-            got=f"argnums {tuple(chosen)} and {len(args)} arguments to {_name(f)}",
+            got=f"argnums {tuple(chosen)} and {len(args)} arguments to {name_of(f)}",
             why="there is no such argument",
             fix="count positional arguments from 0",
         )
@@ -163,7 +163,8 @@ def _fresh(f: Function, args: Sequence[Any], chosen: Sequence[int]) -> list[Any]
     ]
 
 
-def _name(f: Function) -> str:
+def name_of(f: Function) -> str:
+    """What errors call `f`: its name, or that of its class."""
     return getattr(f, "__name__", type(f).__name__)
 
 
@@ -228,7 +229,7 @@ def custom_gradient(f: Function) -> Function:
         # new objects, so that a result that is one of the inputs is still a step of its own
         ys = tuple(Tensor(as_tensor(y).value) for y in leaves)
         for record in context.records:
-            record((_Custom(_name(f), pull, ys), xs, dispatch.NO_ATTRS, ys))
+            record((_Custom(name_of(f), pull, ys), xs, dispatch.NO_ATTRS, ys))
         return unflatten(structure, ys)
 
     return wrapped
