@@ -207,12 +207,6 @@ def tracer() -> Tracer | None:
     return here.context.tracer
 
 
-def accessed(variable: Any, value: Tensor) -> None:
-    """Tell the recorders that `variable` was read, and what it held."""
-    for recorder in here.context.recorders:
-        recorder.accessed(variable, value)
-
-
 def start(recorder: Recorder) -> None:
     """Tell `recorder` of every op from now on."""
     context = here.context

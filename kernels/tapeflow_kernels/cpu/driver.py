@@ -1,7 +1,7 @@
 """The driver: one piece of code, the same for every program, that walks a table of kernel launches.
 
 A launch is a row `{kernel, argument block, extent, share}`. Shares of a row are claimed one by one
-from a ticket that the calling thread and the workers of a pool decrement by atomic addition, so a
+from a ticket that the calling thread and the workers of a pool increment by atomic addition, so a
 worker that is late or absent costs nothing but its help, and no row waits for a thread to wake.
 
     ticket = generation << 40 | shares << 20 | next share to claim

@@ -25,7 +25,7 @@ class ForwardAccumulator:
         dispatch.stop(self)
 
     def accessed(self, variable: Any, value: Tensor) -> None:
-        """A variable is a constant here unless its value was given as a primal."""
+        """Nothing to note: a value that was read has a tangent only if it was given as a primal."""
 
     def record(self, record: Record) -> None:
         prim, inputs, attrs, outputs = record

@@ -18,10 +18,6 @@ class _JointlyLinear(Primitive):
         super().__init__(array_fn, spec, name=name)
         self._adjoint = adjoint
 
-    @property
-    def is_differentiable(self) -> bool:
-        return True
-
     def pull(self, gs: Any, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any],
              wanted: Sequence[bool]) -> list[Tensor | None]:
         specs = tuple(x.spec for x in xs)
