@@ -15,22 +15,27 @@ TapeflowError
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from pathlib import Path
 
 from tapeflow import scope
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 class TapeflowError(Exception):
     """An error that says which op, what it got, why that is wrong, what to do, and where."""
 
     def __init__(self, op: str, *, got: object, why: str, fix: str, at: str | None = None):
-        self.op, self.why, self.fix = op, why, fix
+        self.op, self.got, self.why, self.fix = op, got, why, fix
         self.at = user_line() if at is None else at
         place = f"\n  at: {self.at}" if self.at else ""
         super().__init__(f"{op}: {why}\n  got: {got}\n  fix: {fix}{place}")
+
+    def moved(self, at: str) -> TapeflowError:
+        """The same error, of what happened at another line."""
+        return type(self)(self.op, got=self.got, why=self.why, fix=self.fix, at=at)
 
 
 class ShapeError(TapeflowError, ValueError):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import numpy as np
 
 from tapeflow import dispatch
-from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError
+from tapeflow.jit.arguments import Classified, Leaf, Parameters, Static
 from tapeflow.jit.signature import fitted
 from tapeflow.ops.elementwise import Weak
-from tapeflow.tensor import Array, Spec, Tensor, as_tensor
+from tapeflow.tensor import Array, Tensor, as_tensor
 from tapeflow.tree import LEAF, Structure, flatten, unflatten
 
 if TYPE_CHECKING:  # the compiler is loaded by the first call: LLVM alone takes 60 ms
@@ -28,44 +28,19 @@ R = TypeVar("R")
 _TENSOR = object()
 
 
-@dataclass(frozen=True)
-class Static:
-    """An argument that is compiled in: another value means another trace."""
-
-    value: Any
-
-    def __eq__(self, other: object) -> bool:  # 1 == 1.0 == True, but they trace differently
-        return (
-            isinstance(other, Static)
-            and type(self.value) is type(other.value)
-            and bool(self.value == other.value)
-        )
-
-    def __hash__(self) -> int:
-        return hash((type(self.value), self.value))
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """An argument that is passed: its type, and whether it is a Python number."""
-
-    spec: Spec
-    is_number: bool = False
-
-
 class Jitted(Generic[P, R]):
     """A function that runs compiled. Made by `jit`."""
 
     def __init__(
         self,
         fn: Callable[P, R],
-        static_argnames: Sequence[str] = (),
+        static_argnames: str | Sequence[str] = (),
         input_signature: Sequence[Any] | None = None,
     ) -> None:
         functools.update_wrapper(self, fn)
         self._signature = input_signature
         self.fn = fn
-        self._static = frozenset(static_argnames)
+        self._parameters = Parameters(fn, static_argnames)
         self._lock = threading.RLock()
         self.programs: dict[Any, Entry] = {}
         self._short: dict[tuple[Any, ...], Entry] = {}  # by shapes and dtypes of positional tensors
@@ -93,90 +68,27 @@ class Jitted(Generic[P, R]):
         return cast(R, entry.finish(entry.compiled.run(arrays)))
 
     def _general(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        leaves, structure = flatten((args, dict(kwargs)))
-        kinds, passed = self._classify(leaves, structure)
-        entry = self._entry(args, kwargs, structure, kinds, passed)
+        found = self._parameters.classify(args, kwargs)
+        entry = self._entry(found)
+        if not kwargs and all(type(x) is Tensor for x in args):
+            self._short[tuple(part for x in args for part in (x.shape, x.dtype))] = entry
         if dispatch.here.context.records:
-            return entry.finish_tensors(entry.record(passed))
-        return entry.finish(entry.compiled.run([x.value for x in passed]))
-
-    def _classify(
-        self, leaves: Iterable[Any], structure: Structure
-    ) -> tuple[tuple[Any, ...], list[Tensor]]:
-        """A key for each leaf, and the tensors among them."""
-        named = self._names(structure)
-        kinds: list[Any] = []
-        passed: list[Tensor] = []
-        for i, leaf in enumerate(leaves):
-            if i in named:
-                kinds.append(self._static_leaf(leaf))
-            elif isinstance(leaf, Tensor):
-                leaf.concrete(self._name)
-                passed.append(leaf)
-                kinds.append(Leaf(leaf.spec))
-            elif isinstance(leaf, np.ndarray | np.generic):
-                passed.append(as_tensor(leaf))
-                kinds.append(Leaf(passed[-1].spec))
-            elif type(leaf) in (float, int):
-                passed.append(Tensor(np.array(leaf, float64 if type(leaf) is float else int64)))
-                kinds.append(Leaf(passed[-1].spec, is_number=True))
-            else:
-                kinds.append(self._static_leaf(leaf))
-        return tuple(kinds), passed
-
-    def _names(self, structure: Structure) -> set[int]:
-        """The leaves that belong to static arguments."""
-        if not self._static:
-            return set()
-        args, kwargs = structure[2]
-        code = getattr(self.fn, "__code__", None)
-        parameters = list(code.co_varnames) if code else []
-        names = [*parameters[: len(args[2])], *kwargs[1]]
-        found: set[int] = set()
-        at = 0
-        for name, part in zip(names, (*args[2], *kwargs[2]), strict=False):
-            count = _count(part)
-            if name in self._static:
-                found.update(range(at, at + count))
-            at += count
-        return found
-
-    def _static_leaf(self, leaf: Any) -> Static:
-        try:
-            hash(leaf)
-        except TypeError:
-            raise ArgumentError(
-                self._name,
-                got=f"a {type(leaf).__name__}",
-                why="an argument that is no tensor is compiled in, so it must be hashable",
-                fix="pass a tensor, a NumPy array, a number, or something hashable",
-            ) from None
-        return Static(leaf)
+            return entry.finish_tensors(entry.record(found.passed))
+        return entry.finish(entry.compiled.run([x.value for x in found.passed]))
 
     @property
     def _name(self) -> str:
         return getattr(self.fn, "__name__", type(self.fn).__name__)
 
-    def _entry(
-        self,
-        args: Any,
-        kwargs: Any,
-        structure: Structure,
-        kinds: tuple[Any, ...],
-        passed: Sequence[Tensor],
-    ) -> Entry:
+    def _entry(self, found: Classified) -> Entry:
         from tapeflow.jit import explain
 
-        key = (structure, kinds)
         with self._lock:
-            entry = self.programs.get(key)
+            entry = self.programs.get(found.key)
             if entry is None:
-                entry = self._compile(structure, kinds)
-                entry.reason = explain.why(self.programs, key)
-                self.programs[key] = entry
-            simple = not kwargs and all(type(x) is Tensor for x in args)
-            if simple:
-                self._short[tuple(p for x in args for p in (x.shape, x.dtype))] = entry
+                entry = self._compile(found.structure, found.kinds)
+                entry.reason = explain.why(self.programs, found.key)
+                self.programs[found.key] = entry
             return entry
 
     def _compile(self, structure: Structure, kinds: tuple[Any, ...]) -> Entry:
@@ -210,9 +122,9 @@ class Jitted(Generic[P, R]):
         """The program for these arguments: `.graph .kernels .source .memory`."""
         from tapeflow.jit.explain import Lowered
 
-        leaves, structure = flatten((args, dict(kwargs)))
-        kinds, passed = self._classify(leaves, structure)
-        return Lowered(self._entry(args, kwargs, structure, kinds, passed).compiled)
+        if self._signature is not None:
+            args = fitted(self._name, self._signature, args)  # type: ignore[assignment]
+        return Lowered(self._entry(self._parameters.classify(args, kwargs)).compiled)
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """The traces and why each happened, the program for these arguments before and after
@@ -224,10 +136,29 @@ class Jitted(Generic[P, R]):
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method compiles with its instance as a static argument."""
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else BoundJitted(self, instance)
 
     def __repr__(self) -> str:
         return f"<jit {self._name}: {len(self.programs)} traces>"
+
+
+@dataclass(frozen=True)
+class BoundJitted:
+    """A compiled method of one object."""
+
+    function: Jitted[Any, Any]
+    instance: Any
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self.instance, *args, **kwargs)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """As Jitted.lower, for this object."""
+        return self.function.lower(self.instance, *args, **kwargs)
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """As Jitted.explain, for this object."""
+        return self.function.explain(self.instance, *args, **kwargs)
 
 
 @dataclass
@@ -268,23 +199,26 @@ class Entry:
 @overload
 def jit(
     fn: Callable[P, R],
-    *,
-    static_argnames: Sequence[str] = (),
+    static_argnames: str | Sequence[str] = (),
     input_signature: Sequence[Any] | None = None,
+    background: bool = False,
 ) -> Jitted[P, R]: ...
 
 
 @overload
 def jit(
-    *, static_argnames: Sequence[str] = (), input_signature: Sequence[Any] | None = None
+    fn: None = None,
+    static_argnames: str | Sequence[str] = (),
+    input_signature: Sequence[Any] | None = None,
+    background: bool = False,
 ) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
 
 
 def jit(
     fn: Any = None,
-    *,
-    static_argnames: Sequence[str] = (),
+    static_argnames: str | Sequence[str] = (),
     input_signature: Sequence[Any] | None = None,
+    background: bool = False,
 ) -> Any:
     """`fn` compiled: traced on its first call for each set of argument types, then machine code.
 
@@ -304,6 +238,13 @@ def jit(
     >>> f(tf.zeros(2), 3.0)
     Tensor([0., 0.], f32[2])
     """
+    if background:
+        raise ArgumentError(
+            "jit",
+            got="background=True",
+            why="a program is compiled before its first call runs",
+            fix="leave background out; it comes with a later version",
+        )
     if fn is None:
         return lambda f: Jitted(f, static_argnames, input_signature)
     return Jitted(fn, static_argnames, input_signature)
@@ -312,7 +253,3 @@ def jit(
 def _is_result(y: Any) -> bool:
     """Whether a result is passed out of the program; what is not was compiled in."""
     return isinstance(y, Tensor | np.ndarray | np.generic) or hasattr(y, "__tapeflow_tensor__")
-
-
-def _count(structure: Structure) -> int:
-    return 1 if structure == LEAF else sum(map(_count, structure[2]))

@@ -1,7 +1,8 @@
 """Machine code: in memory for this process, on disk for the next.
 
-An entry is named by a digest of all that its code depends on: source text, parameter types, CPU
-name and features, and the versions of the compilers. It holds a digest of itself, so that a damaged
+An entry is named by a digest of all that its code depends on: its symbol (which is made of a digest
+of what it does), parameter types, CPU name and features, the versions of the compilers, and what
+writes code. It holds a digest of itself, so that a damaged
 one is compiled anew; it is written under another name and renamed, so that a reader never sees half
 of it and processes need no lock. A folder that cannot be written is reported once and done without.
 """
@@ -158,13 +159,23 @@ def entries() -> Iterator[Path]:
 @functools.cache
 def _trim_once() -> None:
     """Delete what was unused for longest, until the folder is within its limit."""
-    known = sorted(((p, p.stat()) for p in entries()), key=lambda entry: entry[1].st_atime)
-    excess = sum(s.st_size for _, s in known) - _LIMIT
-    for path, stat in known:
+    known = sorted(_sizes(), key=lambda entry: entry[1])
+    excess = sum(size for _, _, size in known) - _LIMIT
+    for path, _, size in known:
         if excess <= 0:
             return
         path.unlink(missing_ok=True)
-        excess -= stat.st_size
+        excess -= size
+
+
+def _sizes() -> Iterator[tuple[Path, float, int]]:
+    """Entries, when they were last used, and their bytes."""
+    for path in entries():
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # another process has trimmed it
+            continue
+        yield path, stat.st_atime, stat.st_size
 
 
 def clear() -> int:

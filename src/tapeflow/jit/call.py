@@ -129,7 +129,7 @@ class Recorded(Primitive):
     def _backward(
         self, chosen: Sequence[int], sent: Sequence[int], cotangents: Any, inputs: Sequence[Tensor]
     ) -> Any:
-        """Gradients of chosen inputs, arguments before variables, from those of the outputs sent."""
+        """Gradients of chosen inputs (arguments, then variables) from those of outputs."""
         trace = self._compiled.trace
         first = len(inputs) - len(trace.read)
         args, state = inputs[:first], inputs[first:]

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tapeflow import config
+from tapeflow.errors import TapeflowError
 from tapeflow.graph import Var
 from tapeflow.jit import cache, workers
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
@@ -120,8 +122,8 @@ class Program:
             even = -(-launch.extent // (threads * _SHARES_PER_THREAD))
             share = launch.extent if threads == 1 else max(launch.grain, even, 1)
             row[3] = max(share, -(-launch.extent // driver.MAX_SHARES))
-        self._is_parallel = threads > 1 and bool((self._rows[:, 3] < self._rows[:, 2]).any())
-        self._pool = workers.pool(threads) if self._is_parallel else None
+        is_shared = bool((self._rows[:, 3] < self._rows[:, 2]).any())
+        self._helpers = threads - 1 if is_shared else 0
         self._state[:] = (
             id(self._slots),
             len(self._slots),
@@ -138,16 +140,16 @@ class Program:
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs for `inputs`, which are contiguous or else copied."""
         with self._lock:
-            threads = workers.threads()
+            threads = config.num_threads()
             if threads != self._threads:
                 self._share_out(threads)
             slots = self._slots
             slots[:] = [*inputs, *[o.take() for o in self._outputs]]
             try:
-                if self._pool is None:
+                if not self._helpers:
                     self._run(0)
                 else:
-                    self._run_with_help(self._pool)
+                    self._run_with_help(workers.pool())
                 return [
                     slots[i] if shape is None else slots[i].reshape(shape)  # type: ignore[union-attr, misc]
                     for i, shape in self._returns
@@ -161,7 +163,7 @@ class Program:
             self._run(0)
             return
         try:
-            pool.wake()
+            pool.wake(self._helpers)
             self._run(pool.address)
         finally:
             pool.lock.release()
@@ -189,23 +191,31 @@ class Program:
                 self._driver.run(rows, *segment, pool)
 
     def _run_on_host(self, step: HostStep) -> None:
-        node = step.node
-        with np.errstate(all="ignore"):
-            values = node.prim.array_fn(*map(self._array, node.inputs), **node.attrs)
-        for v, value in zip(node.outputs, values if node.prim.multiple else (values,), strict=True):
-            self._array(v)[...] = value
+        node, prim = step.node, step.node.prim
+        inputs = [self._array(v) for v in node.inputs]
+        outputs = [self._array(v) for v in node.outputs]
+        try:
+            with np.errstate(all="ignore"):
+                if prim.into is not None:
+                    prim.into(outputs, *inputs, **node.attrs)
+                    return
+                values = prim.array_fn(*inputs, **node.attrs)
+        except TapeflowError as error:  # it names the line of the call; the node knows its own
+            raise error.moved(node.line) from error
+        for output, value in zip(outputs, values if prim.multiple else (values,), strict=True):
+            output[...] = value
 
     def _array(self, v: Var) -> Array:
         """The value of `v` as an array in its place."""
         layout: Layout = self.plan.layouts[v]
         base = self.plan.updated.get(layout.base, layout.base)
         if base in self._roots:
-            memory_of: Array = self._slots[self._roots[base]]  # type: ignore[assignment]
+            held: Array = self._slots[self._roots[base]]  # type: ignore[assignment]
         elif base in self._constants:
-            memory_of = self._constants[base]
+            held = self._constants[base]
         else:
-            start = self.plan.arena[base]
-            memory_of = self._arena[start : start + base.spec.size * v.dtype.itemsize].view(v.dtype)
-        strides = tuple(s * v.dtype.itemsize for s in layout.strides)
-        flat = memory_of.reshape(-1)[layout.offset :]
-        return np.lib.stride_tricks.as_strided(flat, v.shape, strides)
+            held = self._arena[self.plan.arena[base] :]
+        size = v.dtype.itemsize
+        strides = tuple(size * s for s in layout.strides)
+        data = held.reshape(-1).view(np.uint8)
+        return np.ndarray(v.shape, v.dtype, data, size * layout.offset, strides)

@@ -54,6 +54,18 @@ def fitted(op: str, signature: Sequence[Any], args: Sequence[Any]) -> tuple[Any,
 def _fitted_tree(op: str, name: str, wanted: Any, x: Any) -> Any:
     if isinstance(wanted, TensorSpec):
         return _fitted(op, wanted.name or name, wanted, x)
+    fits = (
+        isinstance(x, dict) and x.keys() == wanted.keys()
+        if isinstance(wanted, dict)
+        else (isinstance(x, list | tuple) and len(x) == len(wanted))
+    )
+    if not fits:
+        raise ArgumentError(
+            op,
+            got=f"{name}: {type(x).__name__} {list(x) if isinstance(x, dict) else ''}".strip(),
+            why=f"its input_signature has a {type(wanted).__name__} of {len(wanted)}",
+            fix="give the structure of the input_signature",
+        )
     if isinstance(wanted, dict):
         return {k: _fitted_tree(op, f"{name}[{k!r}]", w, x[k]) for k, w in wanted.items()}
     return type(wanted)(

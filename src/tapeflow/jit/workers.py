@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tapeflow import config
 from tapeflow.jit import cache
 from tapeflow_kernels.cpu import driver
 
@@ -44,39 +43,40 @@ class Pool:
     One program at a time has them: who does not get `lock` runs in its own thread alone.
     """
 
-    def __init__(self, helpers: int) -> None:
+    def __init__(self) -> None:
         self.lock = threading.Lock()
         self._words = np.zeros(driver.POOL_WORDS, np.int64)
         self.address = int(self._words.ctypes.data)
         self._asleep = threading.Semaphore(0)
-        self._awake = 0
-        self._helpers = helpers
-        for i in range(helpers):
-            threading.Thread(target=self._live, name=f"tapeflow-worker-{i}", daemon=True).start()
+        self._counting = threading.Lock()
+        self._size = self._awake = 0
 
-    def wake(self) -> None:
-        """Let every worker look for work; costs an attribute read where all are awake."""
-        while self._awake < self._helpers:
-            self._awake += 1
-            self._asleep.release()
+    def wake(self, helpers: int) -> None:
+        """Let so many workers look for work; costs an attribute read where they are awake."""
+        if self._awake >= helpers:
+            return
+        with self._counting:
+            for i in range(self._size, helpers):
+                name = f"tapeflow-worker-{i}"
+                threading.Thread(target=self._live, name=name, daemon=True).start()
+            self._size = max(self._size, helpers)
+            for _ in range(self._awake, helpers):
+                self._asleep.release()
+            self._awake = max(self._awake, helpers)
 
     def _live(self) -> None:
         work = compiled_driver().work
         while True:
             self._asleep.acquire()
             work(self.address, _PATIENCE)
-            self._awake -= 1
+            with self._counting:
+                self._awake -= 1
 
 
 @functools.cache
-def pool(threads: int) -> Pool:
-    """The workers that make `threads` together with the caller."""
-    return Pool(threads - 1)
-
-
-def threads() -> int:
-    """How many threads programs use now."""
-    return config.num_threads()
+def pool() -> Pool:
+    """The workers of this process."""
+    return Pool()
 
 
 # The threads of a pool do not survive a fork; the child makes its own.

@@ -1,0 +1,138 @@
+"""Arguments of a compiled function: what is passed to its program, and what is compiled in."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tapeflow.dtypes import float64, int64
+from tapeflow.errors import ArgumentError
+from tapeflow.tensor import Spec, Tensor, as_tensor
+from tapeflow.tree import LEAF, Structure, flatten
+
+
+@dataclass(frozen=True)
+class Static:
+    """An argument that is compiled in: another value means another trace."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:  # 1 == 1.0 == True, but they trace differently
+        return (
+            isinstance(other, Static)
+            and type(self.value) is type(other.value)
+            and bool(self.value == other.value)
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self.value), self.value))
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """An argument that is passed: its type, and whether it is a Python number."""
+
+    spec: Spec
+    is_number: bool = False
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Arguments as a program sees them: `key` says which program, `passed` are its inputs."""
+
+    structure: Structure
+    kinds: tuple[Static | Leaf, ...]
+    passed: list[Tensor]
+
+    @property
+    def key(self) -> tuple[Structure, tuple[Static | Leaf, ...]]:
+        return self.structure, self.kinds
+
+
+class Parameters:
+    """The parameters of a function, some of them static.
+
+    Raises: ArgumentError if a static name is none of them.
+    """
+
+    def __init__(self, fn: Callable[..., Any], static: str | Sequence[str]) -> None:
+        self.op = getattr(fn, "__name__", type(fn).__name__)
+        self.static = frozenset((static,) if isinstance(static, str) else static)
+        try:
+            self._signature = inspect.signature(fn)
+        except (TypeError, ValueError):  # a built-in function: its arguments stay as they come
+            self._signature = inspect.Signature()
+        names = set(self._signature.parameters)
+        if self.static - names:
+            raise ArgumentError(
+                "jit",
+                got=f"static_argnames {sorted(self.static)} for {self.op}",
+                why=f"it has no parameter {', '.join(sorted(self.static - names))}",
+                fix="name parameters of the function: " + (", ".join(names) or "it has none"),
+            )
+
+    def classify(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Classified:
+        """The arguments, however they were given, by what becomes of them.
+
+        Raises: TypeError as the call of the function would; ArgumentError if a static argument
+            cannot be hashed.
+        """
+        if self._signature.parameters:
+            bound = self._signature.bind(*args, **kwargs)
+            args, kwargs = bound.args, bound.kwargs
+        leaves, structure = flatten((tuple(args), dict(kwargs)))
+        named = self._static_leaves(structure) if self.static else set()
+        kinds: list[Static | Leaf] = []
+        passed: list[Tensor] = []
+        for i, leaf in enumerate(leaves):
+            tensor = None if i in named else self._tensor(leaf)
+            if tensor is None:
+                kinds.append(self._static_leaf(leaf))
+            else:
+                passed.append(tensor)
+                kinds.append(Leaf(tensor.spec, is_number=type(leaf) in (float, int)))
+        return Classified(structure, tuple(kinds), passed)
+
+    def _static_leaves(self, structure: Structure) -> set[int]:
+        """The leaves that belong to static arguments."""
+        (_, _, args), (_, keys, kwargs) = structure[2]
+        names = [*list(self._signature.parameters)[: len(args)], *keys]
+        found: set[int] = set()
+        at = 0
+        for name, part in zip(names, (*args, *kwargs), strict=False):
+            count = _count(part)
+            if name in self.static:
+                found.update(range(at, at + count))
+            at += count
+        return found
+
+    def _tensor(self, leaf: Any) -> Tensor | None:
+        """`leaf` as a tensor to pass; None for what is compiled in."""
+        if isinstance(leaf, Tensor):
+            leaf.concrete(self.op)
+            return leaf
+        if isinstance(leaf, np.ndarray | np.generic):
+            return as_tensor(leaf, op=self.op)
+        if type(leaf) in (float, int):
+            return Tensor(np.array(leaf, float64 if type(leaf) is float else int64))
+        return None
+
+    def _static_leaf(self, leaf: Any) -> Static:
+        try:
+            hash(leaf)
+        except TypeError:
+            raise ArgumentError(
+                self.op,
+                got=f"a {type(leaf).__name__}",
+                why="an argument that is no tensor is compiled in, so it must be hashable",
+                fix="pass a tensor, a NumPy array, a number, or something hashable",
+            ) from None
+        return Static(leaf)
+
+
+def _count(structure: Structure) -> int:
+    return 1 if structure == LEAF else sum(map(_count, structure[2]))
