@@ -61,7 +61,8 @@ def test_a_block_reduces_in_the_order_of_ranks(size, count):
 
     def work(block):
         out = np.empty(count, np.float32)
-        block.all_reduce(values[block.index], out, "sum", 1)
+        cuts = [0, count // 3, count // 3, count // 2]   # as several arrays, one of them empty
+        block.all_reduce(np.split(values[block.index], cuts), np.split(out, cuts), "sum", 1)
         return out
 
     for out in in_one_block(size, work):
@@ -84,7 +85,7 @@ def _right(block, number, call, count):
     mine, out = np.full(count, 10. * number + block.index), np.empty((3, count))
     match call:
         case "reduce":
-            block.all_reduce(mine, out[0], "max", 1)
+            block.all_reduce([mine], [out[0]], "max", 1)
             return bool((out[0] == 10 * number + 2).all())
         case "broadcast":
             block.broadcast(mine, number % 3)
@@ -160,6 +161,22 @@ def test_arrays_larger_than_a_frame_travel_in_place(hosts):
 
     for x in run_ranks(hosts, work):
         np.testing.assert_array_equal(x, np.arange(count) * 3)
+
+
+@pytest.mark.parametrize("hosts", HOSTS)
+def test_arrays_are_reduced_together_as_each_would_be_alone(hosts):
+    rng, shapes = np.random.default_rng(2), [(200, 300), (), (0, 3), (70_000,), (2, 3)]
+    values = [[rng.normal(size=shape) for shape in shapes] for _ in hosts]
+
+    def work(group):
+        xs = [x.T.copy().T for x in values[group.rank]]   # in Fortran's order
+        outs = [np.empty(shape) for shape in shapes]
+        group.all_reduce_together(xs, "mean", "all", outs)
+        return outs
+
+    for outs in run_ranks(hosts, work):
+        for out, *terms in zip(outs, *values, strict=True):
+            np.testing.assert_allclose(out, np.mean(terms, axis=0), rtol=1e-13, atol=1e-15)
 
 
 def test_transposed_empty_and_0d_arrays_are_reduced():

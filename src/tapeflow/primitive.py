@@ -82,6 +82,7 @@ class Primitive:
         lowering: Lowering | None = None,
         multiple: bool = False,
         has_effect: bool = False,
+        into: Callable[..., None] | None = None,
     ):
         self.name = name or array_fn.__name__.rstrip("_")
         self.array_fn = array_fn
@@ -91,6 +92,7 @@ class Primitive:
         self.lowering = lowering
         self.multiple = multiple
         self.has_effect = has_effect  # compiled too, each call happens, in the order of the program
+        self.into = into  # into(outputs, *inputs, **attrs) spares compiled programs a copy
         self.__doc__ = array_fn.__doc__
         self.__name__ = self.name
 
@@ -260,11 +262,18 @@ def discrete(
     lowering: Lowering | None = None,
     multiple: bool = False,
     has_effect: bool = False,
+    into: Callable[..., None] | None = None,
     name: str | None = None,
 ) -> Definition:
     """An op through which no gradient flows, such as argmax."""
     return lambda fn: _define(
-        fn, spec, name=name, lowering=lowering, multiple=multiple, has_effect=has_effect
+        fn,
+        spec,
+        name=name,
+        lowering=lowering,
+        multiple=multiple,
+        has_effect=has_effect,
+        into=into,
     )
 
 

@@ -1,6 +1,7 @@
 """The ranks of a job as one group, with collectives on NumPy arrays."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,8 +76,22 @@ class Group:
             return _copied(x, out)
         out = _target("all_reduce", x, x.shape, out)
         with self._job.collective(f"all_reduce {op}", name, x):
-            self._job.all_reduce(np.ascontiguousarray(x).reshape(-1), out.reshape(-1), op)
+            self._job.all_reduce([_flat(x)], [out.reshape(-1)], op)
         return out
+
+    def all_reduce_together(self, xs: Sequence[Array], op: str, name: str | None,
+                            outs: Sequence[Array]) -> None:
+        """`all_reduce` of each of `xs` into its one of `outs`, as one message: all of one dtype,
+        and outs in C order."""
+        for x in xs:
+            self.check_reducible(op, x)
+        if self._job is None:
+            for x, out in zip(xs, outs, strict=True):
+                _copied(x, out)
+            return
+        with self._job.collective(f"all_reduce {op}", name,
+                                  Spec((sum(x.size for x in xs),), xs[0].dtype)):
+            self._job.all_reduce([*map(_flat, xs)], [out.reshape(-1) for out in outs], op)
 
     def broadcast(self, x: Array, root: int = 0, name: str | None = None,
                   out: Array | None = None) -> Array:
@@ -110,6 +125,10 @@ class Group:
         if self._job is not None:
             with self._job.collective("barrier", None, None):
                 self._job.barrier()
+
+
+def _flat(x: Array) -> Array:
+    return np.ascontiguousarray(x).reshape(-1)
 
 
 def _copied(x: Array, out: Array | None) -> Array:

@@ -7,7 +7,7 @@ frame says it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,10 +17,11 @@ from tapeflow.distributed.agreement import Saying, disagreement, packed, unpacke
 from tapeflow.distributed.environment import Place
 from tapeflow.distributed.hosts import HostNeighbours
 from tapeflow.distributed.membership import hosts, listed
-from tapeflow.distributed.ring import Array, Ring
+from tapeflow.distributed.ring import Array, Ring, laid
 from tapeflow.distributed.shared import HostBlock
 from tapeflow.distributed.wire import Data, Signature, signature
 from tapeflow.errors import DistributedError, user_frame
+from tapeflow.tensor import Spec
 
 # A peer that is gone is told at once; one that lives may be saving, evaluating or compiling.
 _PATIENCE = 10
@@ -61,7 +62,7 @@ class Job:
             self._block = None
 
     @contextmanager
-    def collective(self, op: str, name: str | None, x: Array | None) -> Iterator[None]:
+    def collective(self, op: str, name: str | None, x: Array | Spec | None) -> Iterator[None]:
         """Within, this rank takes part in the collective that all ranks are to call next."""
         with self._lock:
             said = signature(op, name, x) if x is not None else Signature(op, "", "", ())
@@ -78,20 +79,24 @@ class Job:
                 self._transport.stop(self._broken)
                 raise
 
-    def all_reduce(self, x: Array, out: Array, op: str) -> None:
-        """Join the flat arrays `x` of all ranks in `out`."""
-        several = len(self._hosts) > 1
+    def all_reduce(self, xs: Sequence[Array], outs: Sequence[Array], op: str) -> None:
+        """Join the flat arrays `xs` of all ranks in `outs`, as one message."""
         divisor = self._size if op == "mean" else 1
+        if len(self._hosts) == 1:
+            assert self._block is not None, "a job has several ranks"
+            self._block.all_reduce(xs, outs, op, divisor)
+            return
+        joined = outs[0] if len(outs) == 1 else np.empty(sum(x.size for x in xs), xs[0].dtype)
+        np.concatenate(xs, out=joined)
         if self._block is not None:
-            self._block.all_reduce(x, out, op, 1 if several else divisor)
-        else:
-            out[...] = x
-        if several:
-            if self._leads:
-                self._ring().all_reduce(out, op)
-                if divisor != 1:
-                    np.divide(out, divisor, out=out)
-            self._spread(out)
+            self._block.all_reduce([joined], [joined], op, 1)
+        if self._leads:
+            self._ring().all_reduce(joined, op)
+            if divisor != 1:
+                np.divide(joined, divisor, out=joined)
+        self._spread(joined)
+        for out, at in laid(outs) if len(outs) > 1 else ():
+            out[...] = joined[at]
 
     def broadcast(self, x: Array, root: int) -> None:
         """Make the flat array `x` that of rank `root`, in place."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Placed = list[tuple[Array, slice]]   # parts of arrays, and where in a longer one each belongs
 
 COMBINE: dict[str, np.ufunc] = {
     "sum": np.add, "mean": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply,
@@ -49,6 +50,23 @@ def spans(count: int, parts: int) -> list[slice]:
     """
     cuts = [count * i // parts for i in range(parts + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(cuts)]
+
+
+def laid(arrays: Sequence[Array]) -> Placed:
+    """Flat arrays, laid end to end."""
+    cuts = [0, *itertools.accumulate(x.size for x in arrays)]
+    return [(x, slice(*cut)) for x, cut in zip(arrays, itertools.pairwise(cuts), strict=True)]
+
+
+def within(placed: Placed, span: slice) -> Placed:
+    """What of `placed` lies in `span`, with places that count from its start."""
+    found = []
+    for x, at in placed:
+        start, stop = max(span.start, at.start), min(span.stop, at.stop)
+        if start < stop:
+            found.append((x[start - at.start:stop - at.start],
+                          slice(start - span.start, stop - span.start)))
+    return found
 
 
 def fold(op: str, terms: Sequence[Array], out: Array, divisor: int = 1) -> None:

@@ -13,12 +13,13 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tapeflow.distributed.ring import Array, fold, spans
+from tapeflow.distributed.ring import Array, Placed, fold, laid, spans, within
+from tapeflow.dtypes import DType
 
 _LINE = 64                    # counters lie in cache lines of their own
 _HEADER, _SITE = 2048, 1024   # bytes of a header, and where in it the call site begins
@@ -123,33 +124,47 @@ class HostBlock:
             return None
         return [(_counted(header), _counted(header[_SITE:])) for header in headers]
 
-    def all_reduce(self, x: Array, out: Array, op: str, divisor: int) -> None:
-        """Join the flat arrays `x` of all ranks, in the order of ranks, into `out`."""
-        if x.nbytes * self.size <= min(_AT_ONCE, half_bytes(self.size) * self.size):
-            slots = self._next_slots(x)
-            slots[self.index][...] = x
-            self.meet()
-            fold(op, slots, out, divisor)
-            return
-        for piece in self._pieces_of(x):
-            self._reduce_in_shares(x[piece], out[piece], op, divisor)
+    def all_reduce(self, xs: Sequence[Array], outs: Sequence[Array], op: str,
+                   divisor: int) -> None:
+        """Join the flat arrays `xs` of all ranks, in the order of ranks, into `outs`. They count as
+        one array laid end to end, and may be the same ones."""
+        given, wanted, dtype = laid(xs), laid(outs), xs[0].dtype
+        for piece in self._pieces_of(sum(x.size for x in xs), dtype.itemsize):
+            slots = self._next_slots(dtype, piece.stop - piece.start)
+            reduce = (self._reduce_at_once if slots[0].nbytes * self.size <= _AT_ONCE else
+                      self._reduce_in_shares)
+            reduce(slots, within(given, piece), within(wanted, piece), op, divisor)
 
-    def _reduce_in_shares(self, x: Array, out: Array, op: str, divisor: int) -> None:
-        """Each rank reduces its share, and leaves it where its slot has no one else's use."""
-        slots, shares = self._next_slots(x), spans(x.size, self.size)
-        slot, mine = slots[self.index], shares[self.index]
-        slot[:mine.start], slot[mine.stop:] = x[:mine.start], x[mine.stop:]
+    def _reduce_at_once(self, slots: list[Array], given: Placed, wanted: Placed, op: str,
+                        divisor: int) -> None:
+        """Each rank reduces everything."""
+        for x, at in given:
+            slots[self.index][at] = x
         self.meet()
-        terms = [(x if i == self.index else slots[i])[mine] for i in range(self.size)]
-        fold(op, terms, slot[mine], divisor)
+        for out, at in wanted:
+            fold(op, [slot[at] for slot in slots], out, divisor)
+
+    def _reduce_in_shares(self, slots: list[Array], given: Placed, wanted: Placed, op: str,
+                          divisor: int) -> None:
+        """Each rank reduces its share, and leaves it where its slot has no one else's use."""
+        shares = spans(slots[0].size, self.size)
+        mine, slot = shares[self.index], slots[self.index]
+        for share in (slice(0, mine.start), slice(mine.stop, slot.size)):
+            for x, at in within(given, share):
+                slot[share][at] = x
+        self.meet()
+        for x, at in within(given, mine):
+            terms = [x if theirs is slot else theirs[mine][at] for theirs in slots]
+            fold(op, terms, slot[mine][at], divisor)
         self.meet()
         for theirs, share in zip(slots, shares, strict=True):
-            out[share] = theirs[share]
+            for out, at in within(wanted, share):
+                out[...] = theirs[share][at]
 
     def broadcast(self, x: Array, root: int) -> None:
         """Make the flat array `x` that of rank number `root`, in place."""
-        for piece in self._pieces_of(x):
-            slots = self._next_slots(x[piece])
+        for piece in self._pieces_of(x.size, x.itemsize):
+            slots = self._next_slots(x.dtype, piece.stop - piece.start)
             if self.index == root:
                 slots[root][...] = x[piece]
             self.meet()
@@ -158,21 +173,22 @@ class HostBlock:
 
     def all_gather(self, x: Array, rows: list[Array]) -> None:
         """Write every rank's flat array `x` into its one of `rows`."""
-        for piece in self._pieces_of(x):
-            slots = self._next_slots(x[piece])
+        for piece in self._pieces_of(x.size, x.itemsize):
+            slots = self._next_slots(x.dtype, piece.stop - piece.start)
             slots[self.index][...] = x[piece]
             self.meet()
             for row, slot in zip(rows, slots, strict=True):
                 row[piece] = slot
 
-    def _pieces_of(self, x: Array) -> Iterator[slice]:
-        step = half_bytes(self.size) // x.itemsize
-        return (slice(i, min(i + step, x.size)) for i in range(0, x.size, step))
+    def _pieces_of(self, count: int, itemsize: int) -> Iterator[slice]:
+        step = half_bytes(self.size) // itemsize
+        return (slice(i, min(i + step, count)) for i in range(0, count, step))
 
-    def _next_slots(self, like: Array) -> list[Array]:
-        """Every rank's slot in the half whose turn it is, as arrays like `like`."""
+    def _next_slots(self, dtype: DType, count: int) -> list[Array]:
+        """Every rank's slot in the half whose turn it is, as arrays of `count` elements."""
         self._pieces += 1
-        return [slot[:like.nbytes].view(like.dtype) for slot in self._slots[self._pieces % 2]]
+        nbytes = count * dtype.itemsize
+        return [slot[:nbytes].view(dtype) for slot in self._slots[self._pieces % 2]]
 
     def _await(self, other: int) -> None:
         at, step = other * _LINE // 8, self._step

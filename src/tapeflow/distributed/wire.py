@@ -14,6 +14,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from tapeflow.distributed.ring import Array
 from tapeflow.dtypes import SHORT
+from tapeflow.tensor import Spec
 
 VERSION = 1
 PIECE_BYTES = 1 << 20                  # arrays travel between hosts in pieces of this size
@@ -53,7 +54,7 @@ def _signature(op: str, name: str, dtype: Any, shape: tuple[int, ...]) -> Signat
     return Signature(op, name[:_NAME_LENGTH], SHORT.get(dtype, dtype.str), shape)
 
 
-def signature(op: str, name: str | None, x: Array) -> Signature:
+def signature(op: str, name: str | None, x: Array | Spec) -> Signature:
     """What this rank says about `x`.
 
     >>> import numpy as np

@@ -4,6 +4,7 @@ All ranks must run the same ones in one order, whatever else each computes: they
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -24,6 +25,9 @@ class Group(Protocol):
 
     def all_reduce(self, x: Array, op: str, name: str | None,
                    out: Array | None = None) -> Array: ...
+
+    def all_reduce_together(self, xs: Sequence[Array], op: str, name: str | None,
+                            outs: Sequence[Array]) -> None: ...
 
     def broadcast(self, x: Array, root: int, name: str | None) -> Array: ...
 
@@ -64,15 +68,17 @@ def _specs_as_given(*xs: Spec, group: Group, op: str, name: str | None) -> tuple
     return xs
 
 
-@discrete(spec=_specs_as_given, multiple=True, has_effect=True)
+def _reduced_into(outs: Sequence[Array], *xs: Array, group: Group, op: str,
+                  name: str | None) -> None:
+    group.all_reduce_together(xs, op, name, outs)
+
+
+@discrete(spec=_specs_as_given, multiple=True, has_effect=True, into=_reduced_into)
 def all_reduce_bucket(*xs: Array, group: Group, op: str, name: str | None) -> tuple[Array, ...]:
     """all_reduce of arrays of one dtype as one message. No derivative: it is for gradients."""
-    if group.size == 1:
-        return xs
-    bucket = np.concatenate([x.reshape(-1) for x in xs])
-    group.all_reduce(bucket, op, name, out=bucket)
-    parts = np.split(bucket, np.cumsum([x.size for x in xs])[:-1])
-    return tuple(part.reshape(x.shape) for part, x in zip(parts, xs, strict=True))
+    outs = tuple(np.empty(x.shape, x.dtype) for x in xs)
+    group.all_reduce_together(xs, op, name, outs)
+    return outs
 
 
 def _sum_at_root(g: Tensor, x: Spec, *, group: Group, root: int, name: str | None) -> Tensor:
