@@ -355,3 +355,11 @@ def test_gradients_pass_an_op_that_changes_nothing(op: Any, compiled: bool) -> N
     gradient = tf.grad(lambda x: tf.sum(op(x) * x))
     found = (tf.jit(gradient) if compiled else gradient)(tf.asarray([1.0, 2.0]))
     assert found.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("op", [tf.mean, tf.std], ids=["mean", "std"])
+def test_a_mean_in_float16_does_not_overflow_on_the_way(op: Any, compiled: bool) -> None:
+    x = np.array([[60000.0, 0.0], [60000.0, 0.0]], np.float16)
+    y = (tf.jit(op) if compiled else op)(tf.asarray(x))
+    assert (y.dtype, y.item()) == (tf.float16, 30000.0)

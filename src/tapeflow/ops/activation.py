@@ -13,8 +13,8 @@ from tapeflow.ops.elementwise import FLOATS, Gate, elementwise, where
 from tapeflow.ops.logic import isinf
 from tapeflow.ops.shape import Axes
 from tapeflow.ops.transcendental import erf, exp, expm1, log, sigmoid, tanh
-from tapeflow.primitive import Tangents, require_floating
-from tapeflow.tensor import Array, Axis, Tensor, TensorLike, as_tensor
+from tapeflow.primitive import Tangents
+from tapeflow.tensor import Array, Axis, Tensor, TensorLike
 
 # NumPy takes 0.2 us to make an array of 0, of the 1.2 that relu takes for 100 numbers
 _ZERO = {dtype.num: np.zeros((), dtype) for dtype in SIGNED + UNSIGNED + FLOATING}
@@ -34,13 +34,13 @@ def relu6(x: Array) -> Array:
 
 def leaky_relu(x: TensorLike, alpha: TensorLike = 0.2) -> Tensor:
     """x where it is positive, elsewhere alpha x."""
-    t = _floating("leaky_relu", x)
+    t = reduce.floating("leaky_relu", x)
     return where(t > 0, t, t * alpha)
 
 
 def elu(x: TensorLike, alpha: TensorLike = 1.0) -> Tensor:
     """x where it is positive, elsewhere alpha (exp(x) - 1)."""
-    return _elu(_floating("elu", x), alpha)
+    return _elu(reduce.floating("elu", x), alpha)
 
 
 def _elu(x: Tensor, alpha: TensorLike) -> Tensor:
@@ -53,7 +53,7 @@ def selu(x: TensorLike) -> Tensor:
 
     Source: Klambauer et al. (2017), arXiv:1706.02515.
     """
-    return 1.0507009873554805 * _elu(_floating("selu", x), 1.6732632423543772)
+    return 1.0507009873554805 * _elu(reduce.floating("selu", x), 1.6732632423543772)
 
 
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
@@ -62,7 +62,7 @@ def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
     approximate: use tanh in place of the error function.
     Source: Hendrycks & Gimpel (2016), arXiv:1606.08415.
     """
-    t = _floating("gelu", x)
+    t = reduce.floating("gelu", x)
     if approximate:
         return 0.5 * t * (1.0 + tanh(math.sqrt(2 / math.pi) * (t + 0.044715 * t ** 3)))
     return 0.5 * t * (1.0 + erf(t * math.sqrt(0.5)))
@@ -85,17 +85,10 @@ def softplus(x: Array) -> Array:
 
 def log_sigmoid(x: TensorLike) -> Tensor:
     """log(sigmoid(x)), without underflow."""
-    return -softplus(-_floating("log_sigmoid", x))
+    return -softplus(-reduce.floating("log_sigmoid", x))
 
 
 # ---- softmax
-
-def _floating(op: str, x: TensorLike) -> Tensor:
-    t = as_tensor(x, op=op)
-    if t.value.dtype.kind not in "fV":
-        require_floating(op, t.spec)
-    return t
-
 
 def _greatest(x: Tensor, axis: int) -> Tensor:
     """The maximum along `axis`, where that is finite, else 0: what x can be shifted by."""
@@ -127,7 +120,7 @@ def softmax(x: TensorLike, axis: int = -1) -> Tensor:
     >>> softmax([0.0, 0.0])
     Tensor([0.5, 0.5], f32[2])
     """
-    x = _floating("softmax", x)
+    x = reduce.floating("softmax", x)
     return _softmax(x, axis=_shape.normalize_axis("softmax", axis, x.ndim))
 
 
@@ -152,7 +145,7 @@ def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
 
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
-    x = _floating("log_softmax", x)
+    x = reduce.floating("log_softmax", x)
     return _log_softmax(x, axis=_shape.normalize_axis("log_softmax", axis, x.ndim))
 
 
@@ -182,7 +175,7 @@ def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tenso
 
     Raises: DTypeError unless x is floating, ShapeError if there are no elements.
     """
-    t = _floating("logsumexp", x)
+    t = reduce.floating("logsumexp", x)
     axes = _shape.normalize_axes("logsumexp", axis, t.ndim)
     reduce.require_elements("logsumexp", t.spec, axes)
     y = _logsumexp(t, axes=axes)

@@ -70,14 +70,26 @@ def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
-    return _mean("mean", _floating("mean", x), axis, keepdims)
+    t = floating("mean", x)
+    return _narrowed(_mean("mean", _widened(t), axis, keepdims), t)
 
 
-def _floating(op: str, x: TensorLike) -> Tensor:
+def floating(op: str, x: TensorLike) -> Tensor:
+    """x as a tensor; raises DTypeError in the name of `op` unless it is floating."""
     t = x if type(x) is Tensor else as_tensor(x, op=op)
     if t.value.dtype.kind not in "fV":
         require_floating(op, t.spec)
     return t
+
+
+def _widened(x: Tensor) -> Tensor:
+    """x in the dtype that its sums are computed in: in float16 the sum before a mean overflows."""
+    return x if x.value.dtype.itemsize != 2 else cast(x, _shape.wide(x.dtype))
+
+
+def _narrowed(y: Tensor, x: Tensor) -> Tensor:
+    """y in the dtype of x."""
+    return y if x.value.dtype.itemsize != 2 else cast(y, x.dtype)
 
 
 def _mean(op: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
@@ -104,12 +116,12 @@ def var(x: TensorLike, axis: Axis = None, correction: float = 0.0,
 
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
-    return central_moment("var", x, axis, correction, keepdims)
+    t = floating("var", x)
+    return _narrowed(_central_moment("var", _widened(t), axis, correction, keepdims), t)
 
 
-def central_moment(op: str, x: TensorLike, axis: Axis, correction: float, keepdims: bool) -> Tensor:
+def _central_moment(op: str, t: Tensor, axis: Axis, correction: float, keepdims: bool) -> Tensor:
     """The variance, in the name of `op`."""
-    t = _floating(op, x)
     away = t - _mean(op, t, axis, keepdims=True)
     count = _count(op, t, axis) - correction
     total = reduced(op, sum_over, away * away, axis, keepdims)
@@ -119,7 +131,9 @@ def central_moment(op: str, x: TensorLike, axis: Axis, correction: float, keepdi
 def std(x: TensorLike, axis: Axis = None, correction: float = 0.0,
         keepdims: bool = False) -> Tensor:
     """The standard deviation of x over `axis`: the root of var(); its derivative at 0 is 0."""
-    return safe_sqrt(central_moment("std", x, axis, correction, keepdims))
+    t = floating("std", x)
+    variance = _central_moment("std", _widened(t), axis, correction, keepdims)
+    return _narrowed(safe_sqrt(variance), t)
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
