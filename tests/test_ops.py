@@ -363,3 +363,9 @@ def test_a_mean_in_float16_does_not_overflow_on_the_way(op: Any, compiled: bool)
     x = np.array([[60000.0, 0.0], [60000.0, 0.0]], np.float16)
     y = (tf.jit(op) if compiled else op)(tf.asarray(x))
     assert (y.dtype, y.item()) == (tf.float16, 30000.0)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_exclusive_sums_do_not_cancel(reverse: bool) -> None:
+    x = np.array([1.0, 1e20, 1.0], np.float32)
+    assert tf.cumsum(x, exclusive=True, reverse=reverse)[1].item() == 1.0

@@ -48,8 +48,18 @@ def cumsum(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool 
     """
     x = as_tensor(x, op="cumsum")
     axis = _shape.normalize_axis("cumsum", axis, x.ndim)
+    if exclusive and x.size:
+        x = _shifted(x, axis, reverse)
     y: Tensor = _cumsum(x, axis=axis, reverse=reverse)
-    return y - x if exclusive else y
+    return y
+
+
+def _shifted(x: Tensor, axis: int, reverse: bool) -> Tensor:
+    """x one place further along `axis`, or one back: a zero enters, and the element at the other
+    end falls off. Subtracting each element from its sum would cancel."""
+    rest = movement.part(x, axis, 1 if reverse else 0, x.shape[axis] - 1)
+    room = (0, 1) if reverse else (1, 0)
+    return movement.pad(rest, [room if a == axis else (0, 0) for a in range(x.ndim)])
 
 
 def diff(x: TensorLike, axis: int = -1, n: int = 1, prepend: TensorLike | None = None,
