@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -193,3 +195,15 @@ def test_numbers_have_the_dtype_asked_for(draw: Any, dtype: str) -> None:
 def test_what_cannot_be_drawn_is_refused(call: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"test_random\.py"):
         call()
+
+
+def test_threads_that_share_a_generator_get_different_states() -> None:
+    generator = random.Generator(SEED)
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            drawn = list(threads.map(lambda _: generator.draw().tolist()[1], range(2000)))
+    finally:
+        sys.setswitchinterval(switching)
+    assert sorted(drawn) == list(range(2000))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ __all__ = ["Generator", "bernoulli", "choice", "normal", "permutation", "randint
 
 _Shape = int | Sequence[int]
 _STEP = np.array([0, 1], np.uint64)
+_advancing = threading.Lock()  # between reading a state and writing the next; 0.1 us
 
 
 class Generator:
@@ -46,12 +48,14 @@ class Generator:
 
     def seed(self, seed: int) -> None:
         """Begin the stream that belongs to `seed`."""
-        self.state.assign(_first_state(seed))
+        with _advancing:
+            self.state.assign(_first_state(seed))
 
     def draw(self) -> Tensor:
         """The state of this call, u64[2], which no other call gets."""
-        state = self.state.value
-        self.state.assign(state + Tensor(_STEP))
+        with _advancing:
+            state = self.state.value
+            self.state.assign(state + Tensor(_STEP))
         return state
 
 
