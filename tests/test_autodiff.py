@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -460,3 +461,16 @@ def test_no_tangent_flows_through_what_was_wholly_overwritten() -> None:
     x = tf.asarray([1.0, 2.0])
     value, tangent = tf.jvp(_overwritten(slice(None)), (x,), (tf.ones_like(x),))
     assert (value.item(), tangent.item()) == (18.0, 0.0)
+
+
+def test_a_tape_that_was_used_up_keeps_nothing_alive() -> None:
+    x = tf.asarray([1.0, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        between = x.value * 2.0
+        y = tf.sum(x * tf.Tensor(between))
+    kept = weakref.ref(between)
+    del between
+    tape.gradient(y, x)
+    del y
+    assert kept() is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from tapeflow import dispatch, ops
@@ -102,7 +102,7 @@ class GradientTape:
         self.persistent = persistent
         self.watch_accessed_variables = watch_accessed_variables
         self._records: list[Record] | None = []
-        self.record = self._records.append
+        self.record: Callable[[Record], None] = self._records.append
         self._watched: dict[int, Tensor] = {}
         self._reads: dict[int, list[Tensor]] = {}  # by id of a variable: what it held when read
         self._variables: list[Variable] = []  # their ids stay valid while they live
@@ -220,6 +220,7 @@ class GradientTape:
         if not self.persistent:
             dispatch.stop(self)
             self._records = None
+            self.record = _forget  # the bound append would keep all that was recorded alive
         return records
 
     def _pull(
@@ -257,6 +258,10 @@ class GradientTape:
         roots = {*self._watched, *(id(t) for ts in self._reads.values() for t in ts)}
         _between(records, roots)
         return id(x) in roots
+
+
+def _forget(record: Record) -> None:
+    """What a tape that was used up does with a record."""
 
 
 def _seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:
