@@ -474,3 +474,12 @@ def test_a_tape_that_was_used_up_keeps_nothing_alive() -> None:
     tape.gradient(y, x)
     del y
     assert kept() is None
+
+
+def test_output_gradients_of_another_number_than_targets_are_refused() -> None:
+    x = tf.asarray(1.0)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        targets = [x * 2.0, x * 3.0]
+    with pytest.raises(ArgumentError, match="1 output gradients for 2 targets"):
+        tape.gradient(targets, x, output_gradients=[1.0])

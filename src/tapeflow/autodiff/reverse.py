@@ -270,6 +270,13 @@ def _seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:
     if output_gradients is None:
         return [ops.ones_like(y) for y in targets]
     given = [as_tensor(g) for g in flatten(output_gradients)[0]]
+    if len(given) != len(targets):
+        raise ArgumentError(
+            "gradient",
+            got=f"{len(given)} output gradients for {len(targets)} targets",
+            why="each target needs one",
+            fix="give them in the structure of the target",
+        )
     for y, g in zip(targets, given, strict=True):
         if y.shape != g.shape:
             raise ShapeError(
