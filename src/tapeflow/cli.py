@@ -10,6 +10,7 @@ from tapeflow.errors import TapeflowError
 
 # Each module has add_arguments(parser) and run(arguments) -> exit code.
 COMMANDS = {
+    "bench": ("tapeflow.bench", "measure this machine, beside its own limits"),
     "demo": ("tapeflow.demo", "train a small net on handwritten digits, and look at the result"),
     "launch": ("tapeflow.distributed.launcher", "run a program as several ranks of one job"),
 }
