@@ -104,10 +104,6 @@ class Primitive:
             p.name for p in inspect.signature(self.array_fn).parameters.values() if p.kind in kinds
         ]
 
-    @property
-    def is_differentiable(self) -> bool:
-        return bool(self.adjoints)
-
     def output_specs(self, specs: tuple[Spec, ...], attrs: Mapping[str, Any]) -> tuple[Spec, ...]:
         """The types of the outputs; raises where the inputs do not fit."""
         result = self.spec_rule(*specs, **attrs)
