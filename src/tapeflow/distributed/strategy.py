@@ -1,14 +1,14 @@
 """DataParallel: every rank has all variables, and a part of each batch."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.distributed import session
 from tapeflow.errors import ArgumentError
 from tapeflow.ops.collective import all_reduce_bucket
-from tapeflow.tensor import Tensor
+from tapeflow.optim.optimizer import Minimizer
+from tapeflow.tensor import Tensor, TensorLike, as_tensor
 from tapeflow.variable import Variable
 
 _BUCKET = 16 << 20   # bytes; one message costs little beside it
@@ -39,8 +39,8 @@ def buckets(tensors: Sequence[Tensor]) -> list[list[int]]:
     return made
 
 
-class DataParallel:
-    """An optimizer that applies the mean of all ranks' gradients.
+class DataParallel(Minimizer):
+    """An optimizer that applies the mean of all ranks' gradients; its loss is this rank's.
 
     Ranks that begin with equal variables (`broadcast_variables`) keep them equal to the last bit.
 
@@ -69,17 +69,10 @@ class DataParallel:
     def iterations(self) -> Any:
         return self.optimizer.iterations
 
-    def apply(self, gradients: Iterable[Tensor | None], variables: Iterable[Variable]) -> Any:
+    def apply(self, gradients: Sequence[TensorLike | None], variables: Sequence[Variable]) -> None:
         """Replace each gradient by its mean over the ranks, and apply them."""
-        return self.optimizer.apply(mean_of(list(gradients)), list(variables))
-
-    def minimize(self, loss_fn: Callable[[], Tensor], variables: Iterable[Variable]) -> Tensor:
-        """One step down `loss_fn()`; gives this rank's loss."""
-        variables = list(variables)
-        with GradientTape() as tape:
-            loss = loss_fn()
-        self.apply(tape.gradient(loss, variables), variables)
-        return loss
+        given = [None if g is None else as_tensor(g) for g in gradients]
+        self.optimizer.apply(mean_of(given), variables)
 
 
 def mean_of(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:

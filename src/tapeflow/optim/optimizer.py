@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from tapeflow import ops, scope
@@ -16,7 +16,36 @@ from tapeflow.variable import Variable
 Schedule: TypeAlias = Callable[[Tensor], Tensor]   # from the number of steps done to the rate
 
 
-class Optimizer:
+class Minimizer:
+    """What optimizers and what stands for one share: a step is a gradient, applied."""
+
+    def apply(self, gradients: Sequence[TensorLike | None], variables: Sequence[Variable]) -> None:
+        """Change each variable along its gradient."""
+        raise NotImplementedError(f"{type(self).__name__} defines no apply()")
+
+    def minimize(self, loss_fn: Callable[[], TensorLike], variables: Iterable[Variable]) -> Tensor:
+        """One step down the gradient of `loss_fn()`; gives the loss before it.
+
+        Raises: ArgumentError if there are no variables, or the loss depends on none of them.
+        """
+        chosen = self._some(list(variables))
+        with GradientTape() as tape:
+            loss = as_tensor(loss_fn())
+        with scope.entered("gradients"):
+            gradients = tape.gradient(loss, chosen)
+        self.apply(gradients, chosen)
+        return loss
+
+    def _some(self, variables: Sequence[Variable]) -> Sequence[Variable]:
+        if not variables:
+            raise ArgumentError(type(self).__name__, got="no variables",
+                                why="there is nothing to change",
+                                fix="call the model once before you ask for its variables: "
+                                    "layers make theirs at the first call")
+        return variables
+
+
+class Optimizer(Minimizer):
     """Changes variables along their gradients. The rules are its subclasses.
 
     Args:
@@ -72,19 +101,6 @@ class Optimizer:
             return Variable(lambda: ops.full((), float(given), float64), trainable=False,
                             name="learning_rate")
 
-    def minimize(self, loss_fn: Callable[[], TensorLike], variables: Sequence[Variable]) -> Tensor:
-        """One step down the gradient of `loss_fn()`; gives the loss before it.
-
-        Raises: ArgumentError if there are no variables, or the loss depends on none of them.
-        """
-        variables = self._some(variables)
-        with GradientTape() as tape:
-            loss = as_tensor(loss_fn())
-        with scope.entered("gradients"):
-            gradients = tape.gradient(loss, variables)
-        self.apply(gradients, variables)
-        return loss
-
     def apply(self, gradients: Sequence[TensorLike | None], variables: Sequence[Variable]) -> None:
         """Change each variable along its gradient; one that has None stays, with a warning.
 
@@ -111,14 +127,6 @@ class Optimizer:
             variable.assign(variable.constraint(w) if variable.constraint else w)
         for slot, value in zip(slots, held, strict=True):
             slot.assign(value)
-
-    def _some(self, variables: Sequence[Variable]) -> Sequence[Variable]:
-        if not variables:
-            raise ArgumentError(type(self).__name__, got="no variables",
-                                why="there is nothing to change",
-                                fix="call the model once before you ask for its variables: "
-                                    "layers make theirs at the first call")
-        return variables
 
     def _pairs(self, gradients: Sequence[Any],
                variables: Sequence[Variable]) -> list[tuple[Tensor, Variable]]:
