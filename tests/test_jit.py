@@ -139,6 +139,23 @@ def test_random_numbers_are_those_of_eager_code() -> None:
         np.testing.assert_array_equal(compiled().numpy(), want)
 
 
+def test_what_uses_a_repeated_constant_comes_after_it() -> None:
+    for f, x in (
+        (lambda x: tf.sin(tf.prod(x)), tf.asarray(2.0)),
+        (lambda x: tf.sum(tf.sin(tf.prod(x, axis=()))), tf.ones(3)),
+    ):
+        np.testing.assert_allclose(tf.jit(tf.grad(f))(x).numpy(), tf.grad(f)(x).numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "view", [lambda b: b[0], lambda b: b[:, ::2], lambda b: b.T, lambda b: tf.flip(b)]
+)
+def test_views_of_halves_are_copied_as_they_are(view: Any, dtype: str) -> None:
+    x = tf.cast(floats(4, 6), dtype)
+    np.testing.assert_array_equal(tf.jit(view)(x).numpy(), view(x).numpy())
+
+
 def test_jit_inside_jit_is_part_of_the_outer_program() -> None:
     inner = tf.jit(lambda x: x * 2.0)
     outer = tf.jit(lambda x: inner(x) + 1.0)

@@ -200,7 +200,18 @@ class _Custom(Primitive):
                 why=f"the function took {len(xs)} tensors",
                 fix="return one gradient for each",
             )
-        return [None if g is None else as_tensor(g) for g in grads]
+        return [None if g is None else self._fitting(g, x) for g, x in zip(grads, xs, strict=True)]
+
+    def _fitting(self, g: Any, x: Tensor) -> Tensor:
+        gradient = as_tensor(g)
+        if gradient.shape != x.shape:
+            raise ShapeError(
+                "custom_gradient",
+                got=f"a gradient {gradient.spec} from {self.name} for an input {x.spec}",
+                why="a gradient has the shape of its input",
+                fix="sum it over the axes that were broadcast",
+            )
+        return gradient
 
     def push(self, ts: Any, ys: Any, xs: Any, attrs: Any) -> Any:
         raise ArgumentError(

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from tapeflow.dtypes import int64
-from tapeflow.errors import ShapeError
+from tapeflow.errors import OutOfRangeError, ShapeError
 from tapeflow.ops import create, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.activation import log_softmax, softmax, softplus
@@ -40,9 +40,9 @@ def _sparse(labels: Tensor, logits: Tensor) -> Tensor:
 def sparse_softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:
     """-log softmax(logits)[label]: int[...], f[...,c] -> f[...].
 
-    A label that is not between 0 and c - 1 gives a loss without its own term.
-    Raises: ShapeError unless there is one label for each row of logits, DTypeError unless labels
-        are integers and logits floating.
+    Compiled, a label that is not between 0 and c - 1 gives a loss without its own term.
+    Raises: OutOfRangeError for such a label in eager code; ShapeError unless there is one label
+        for each row of logits, DTypeError unless labels are integers and logits floating.
 
     >>> sparse_softmax_cross_entropy([0], [[0.0, 0.0]])
     Tensor([0.6931472], f32[1])
@@ -57,7 +57,18 @@ def sparse_softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tens
                          why="there must be one label for each row of logits",
                          fix="give labels int[n] and logits f[n,c]; for one-hot labels use "
                              "softmax_cross_entropy")
+    if not labels.is_traced:
+        _check_labels(labels, logits.shape[-1])
     return _sparse(cast(labels, int64), logits)
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    array = labels.value
+    if array.size and not (array.min() >= 0 and array.max() < classes):
+        raise OutOfRangeError("sparse_softmax_cross_entropy",
+                              got=f"labels from {array.min()} to {array.max()}",
+                              why=f"there are {classes} classes, so labels go to {classes - 1}",
+                              fix="mend the labels, or select the rows that have one")
 
 
 def softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:

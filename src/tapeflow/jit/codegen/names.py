@@ -12,10 +12,13 @@ from tapeflow_kernels.cpu import lowering, scalars, vecmath
 _SHORT = {"i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8",
           "u16": "uint16", "u32": "uint32", "u64": "uint64", "f32": "float32", "f64": "float64"}
 
+# Bools are bytes in memory; halves are only copied, as bits.
+_IN_MEMORY = {**_SHORT, "bool": "uint8", "f16": "uint16", "bf16": "uint16"}
+
 
 def type_of(parameter: str) -> Any:
-    """The Numba type of a parameter such as `f32*` or `i64`; bools are bytes in memory."""
-    kind = getattr(numba.types, {"bool": "uint8", **_SHORT}[parameter.removesuffix("*")])
+    """The Numba type of a parameter such as `f32*` or `i64`."""
+    kind = getattr(numba.types, _IN_MEMORY[parameter.removesuffix("*")])
     pointer: Any = numba.types.CPointer
     return pointer(kind) if parameter.endswith("*") else kind
 

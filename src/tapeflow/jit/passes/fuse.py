@@ -73,8 +73,10 @@ def _grouped(graph: Graph, numbers: dict[Var, Node[Var] | None]) -> list[Group]:
     groups = Groups(graph)
     last_reader: dict[Var, Group] = {}
     for i, node in enumerate(graph.nodes):
-        inputs = tuple(v for v in node.inputs if v not in numbers)
         space = iteration_space(node)
+        inputs = node.inputs   # all of them for what stays as it is: it holds no literals
+        if space is not None:
+            inputs = tuple(v for v in inputs if v not in numbers)
         group = groups.add(inputs, *(space or (None, None)))
         if space is None:
             continue
