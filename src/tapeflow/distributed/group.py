@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tapeflow.distributed.environment import Place
-from tapeflow.distributed.ring import COMBINE, Array
+from tapeflow.distributed.ring import COMBINE
 from tapeflow.dtypes import SHORT, is_floating
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
-from tapeflow.tensor import Spec
+from tapeflow.tensor import Array, Spec
 
 if TYPE_CHECKING:
     from tapeflow.distributed.job import Job

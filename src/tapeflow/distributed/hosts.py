@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tapeflow.distributed.ring import Array
 from tapeflow.distributed.shared import Watch
 from tapeflow.distributed.transport import Arrival, Transport
 from tapeflow.distributed.wire import PIECE_BYTES, Data
+from tapeflow.tensor import Array
 
 if TYPE_CHECKING:
     import zmq

@@ -17,11 +17,11 @@ from tapeflow.distributed.agreement import Saying, disagreement, packed, unpacke
 from tapeflow.distributed.environment import Place
 from tapeflow.distributed.hosts import HostNeighbours
 from tapeflow.distributed.membership import hosts, listed
-from tapeflow.distributed.ring import Array, Ring, laid
+from tapeflow.distributed.ring import Ring, laid
 from tapeflow.distributed.shared import HostBlock
 from tapeflow.distributed.wire import Data, Signature, signature
 from tapeflow.errors import DistributedError, user_frame
-from tapeflow.tensor import Spec
+from tapeflow.tensor import Array, Spec
 
 # A peer that is gone is told at once; one that lives may be saving, evaluating or compiling.
 _PATIENCE = 10

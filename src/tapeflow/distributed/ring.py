@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from tapeflow.tensor import Array
+
 Placed = list[tuple[Array, slice]]   # parts of arrays, and where in a longer one each belongs
 
 COMBINE: dict[str, np.ufunc] = {

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tapeflow.distributed.ring import Array, Placed, fold, laid, spans, within
+from tapeflow.distributed.ring import Placed, fold, laid, spans, within
 from tapeflow.dtypes import DType
+from tapeflow.tensor import Array
 
 _LINE = 64                    # counters lie in cache lines of their own
 _HEADER, _SITE = 2048, 1024   # bytes of a header, and where in it the call site begins

@@ -21,8 +21,8 @@ from zmq.utils.monitor import recv_monitor_message
 
 from tapeflow.distributed import wire
 from tapeflow.distributed.membership import SENDER, Membership, Outgoing
-from tapeflow.distributed.ring import Array
 from tapeflow.errors import DistributedError
+from tapeflow.tensor import Array
 
 _HEARTBEAT_MS, _SILENCE_MS = 1000, 5000
 _CONNECT_SECONDS = 5.0     # a peer of the roster listens already, so this is long

@@ -12,9 +12,8 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgpack  # type: ignore[import-untyped]
 
-from tapeflow.distributed.ring import Array
 from tapeflow.dtypes import SHORT
-from tapeflow.tensor import Spec
+from tapeflow.tensor import Array, Spec
 
 VERSION = 1
 PIECE_BYTES = 1 << 20                  # arrays travel between hosts in pieces of this size
