@@ -556,3 +556,12 @@ def test_unique_all_finds_first_places_and_counts() -> None:
 def test_constants_are_those_of_the_standard() -> None:
     assert (tf.pi, tf.e, tf.inf) == (np.pi, np.e, np.inf) and np.isnan(tf.nan)
     assert tf.ones(2)[tf.newaxis].shape == (1, 2)
+
+
+def test_one_element_formats_as_a_number():
+    assert f"{tf.asarray(1.5):.3f}" == "1.500"
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 4)])
+def test_what_is_empty_can_be_sorted(shape):
+    assert tf.sort(tf.zeros(shape)).shape == shape

@@ -242,6 +242,10 @@ class Tensor:
         )
         return f"Tensor({text}, {self.spec})"
 
+    def __format__(self, form: str) -> str:
+        """One element as a number formats: `f"{loss:.3f}"`."""
+        return format(self.item(), form) if form else repr(self)
+
     def _repr_html_(self) -> str:
         text = repr(self).replace("&", "&amp;").replace("<", "&lt;")
         return f"<pre>{text}</pre>"

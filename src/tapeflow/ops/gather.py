@@ -52,7 +52,7 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: int = -1) -> Tenso
         batch = _shape.broadcast_shapes("take_along_axis", x[..., 0].spec, i[..., 0].spec)
         x = _shape.broadcast_to(x, (*batch, x.shape[-1]))
         i = _shape.broadcast_to(i, (*batch, i.shape[-1]))
-    rows = x.size // x.shape[-1] if x.shape[-1] else 0
+    rows = math.prod(x.shape[:-1])
     row = _shape.reshape(create.arange(rows), (*i.shape[:-1], 1))
     flat = index.flat_index(row, i, sizes=(rows, x.shape[-1]), op="take_along_axis")
     y = index.take_at(_shape.reshape(x, (x.size,)), flat, axis=0, op="take_along_axis")
