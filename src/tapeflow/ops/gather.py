@@ -1,6 +1,8 @@
 """Taking elements at indices, and adding to them."""
 from __future__ import annotations
 
+import math
+
 from tapeflow.dtypes import as_dtype, float32, int64
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, index
