@@ -29,7 +29,7 @@ FLOORS = [
         "datasets",
         "distributed",
     },
-    {"models", "sklearn", "compat", "demo", "bench"},
+    {"models", "sklearn", "compat", "demo", "bench", "doctor"},
     {"cli"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
