@@ -50,7 +50,9 @@ def test_every_command_has_help(capsys, command):
     (["tarin"], "invalid choice: 'tarin'"), ([], "required: COMMAND"),
     (["cache"], "required: action"), (["cache", "purge"], "invalid choice: 'purge'"),
     (["launch"], "required: program"),
-    (["doctor", "--quick"], "unrecognized arguments: --quick")])
+    (["doctor", "--quick"], "tapeflow doctor: error: unrecognized arguments: --quick"),
+    (["launch", "--gpus", "2", "no.py"], "usage: tapeflow launch"),
+    (["launch", "no.py"], "no such file")])
 def test_what_cannot_be_understood_is_an_error(capsys, argv, why):
     code, said = said_by(capsys, *argv)
     assert code == 2

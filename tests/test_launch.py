@@ -123,6 +123,21 @@ def test_the_first_failure_is_shown_last_and_its_code_returned(tmp_path):
     assert err.splitlines()[-1] == "[rank 1] ValueError: the first"
 
 
+@pytest.mark.parametrize(("end", "code", "said"), [
+    ("sys.exit(3)", 3, "rank 1 failed with exit code 3; it wrote no error"),
+    ("os.kill(os.getpid(), signal.SIGKILL)", 137, "rank 1 was killed by SIGKILL, as the system")])
+def test_a_rank_that_ends_without_a_word_is_named(tmp_path, end, code, said):
+    job = start(tmp_path, f"""
+        import os, signal, sys, time
+        if os.environ["RANK"] == "1":
+            {end}
+        time.sleep(60)
+        """, "--nproc-per-node", "2")
+    _, err = job.communicate(timeout=30)
+    assert job.returncode == code
+    assert err.splitlines()[-1].startswith(f"tapeflow launch: {said}")
+
+
 def ended(process):
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 

@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=summary, description=summary)
         if argv[:1] == [name]:
             import_module(module).add_arguments(command)
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:   # the command's own usage helps more than the list of commands
+        commands.choices[arguments.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return int(import_module(COMMANDS[arguments.command][0]).run(arguments))
     except (TapeflowError, OSError) as error:

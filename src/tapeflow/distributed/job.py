@@ -178,4 +178,5 @@ class Job:
     def _stopped(self, why: str) -> DistributedError:
         return DistributedError(
             self._now.signature.op, got=f"rank {self._rank}: {self._now.signature}", why=why,
-            fix="look for that rank's own error, then start the job again")
+            fix="look for that rank's own error; if it ended well, let all ranks take equally "
+                "many steps")

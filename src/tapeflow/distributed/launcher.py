@@ -115,6 +115,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Start the ranks and wait for them; the exit code of the first that fails."""
     try:
         plan = plan_of(arguments)
+        if not (arguments.module or os.path.exists(arguments.program)):
+            raise _wrong(arguments.program, f"there is no such file in {os.getcwd()}",
+                         "correct the path, or add -m if it is a module")
     except ArgumentError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -158,7 +158,11 @@ class Ranks:
         code = failed.code or 0
         how = (f"was killed by {signal.Signals(-code).name}" if code < 0 else
                f"failed with exit code {code}")
-        self._write_error(f"tapeflow launch: rank {failed.rank} {how}; its last words:\n")
-        for line in last_traceback(failed.tail):
+        if code == -signal.SIGKILL:
+            how += ", as the system does when memory runs out"
+        words = last_traceback(failed.tail)
+        then = "its last words:" if words else "it wrote no error"
+        self._write_error(f"tapeflow launch: rank {failed.rank} {how}; {then}\n")
+        for line in words:
             self._write_error(f"[rank {failed.rank}] {line}\n")
         return 128 - code if code < 0 else code
