@@ -163,6 +163,20 @@ def test_arrays_larger_than_a_frame_travel_in_place(hosts):
         np.testing.assert_array_equal(x, np.arange(count) * 3)
 
 
+def test_a_large_result_takes_memory_that_nobody_holds():
+    def work(group):
+        x = np.ones(300_000)
+        kept = group.all_reduce(x, "sum")
+        places = []
+        for factor in range(2, 8):
+            last = group.all_reduce(x * factor, "sum")
+            places.append(last.ctypes.data)
+            assert (last == 2 * factor).all() and (kept == 2).all()
+        return kept.ctypes.data not in places and len(set(places)) < len(places)
+
+    assert run_ranks("aa", work) == [True, True]
+
+
 @pytest.mark.parametrize("hosts", HOSTS)
 def test_arrays_are_reduced_together_as_each_would_be_alone(hosts):
     rng, shapes = np.random.default_rng(2), [(200, 300), (), (0, 3), (70_000,), (2, 3)]

@@ -1,6 +1,7 @@
 """The ranks of a job as one group, with collectives on NumPy arrays."""
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,15 @@ from tapeflow.distributed.environment import Place
 from tapeflow.distributed.ring import COMBINE
 from tapeflow.dtypes import SHORT, is_floating
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
+from tapeflow.jit.memory import Outputs
 from tapeflow.tensor import Array, Spec
 
 if TYPE_CHECKING:
     from tapeflow.distributed.job import Job
+
+
+_PAGED_IN = 1 << 20   # bytes from which results are written to memory that earlier ones have left
+_TYPES_KEPT = 2       # types of results whose memory is kept
 
 
 def _typed(x: Array | Spec) -> str:
@@ -32,6 +38,7 @@ class Group:
         """Join the ranks that `place` speaks of, and wait `timeout` seconds for all of them."""
         place = place or Place()
         self.rank, self.size, self.local_rank = place.rank, place.size, place.local_rank
+        self._lock, self._results = threading.Lock(), dict[Spec, Outputs]()
         self._job: Job | None = None
         if self.size > 1:
             from tapeflow.distributed.job import Job
@@ -74,7 +81,7 @@ class Group:
         self.check_reducible(op, x)
         if self._job is None:
             return _copied(x, out)
-        out = _target("all_reduce", x, x.shape, out)
+        out = self._target("all_reduce", x, x.shape, out)
         with self._job.collective(f"all_reduce {op}", name, x):
             self._job.all_reduce([_flat(x)], [out.reshape(-1)], op)
         return out
@@ -102,7 +109,7 @@ class Group:
                                 fix=f"take one of 0 to {self.size - 1}")
         if self._job is None:
             return _copied(x, out)
-        out = _target("broadcast", x, x.shape, out)
+        out = self._target("broadcast", x, x.shape, out)
         if self.rank == root:
             _copied(x, out)
         with self._job.collective(f"broadcast from {root}", name, x):
@@ -114,7 +121,7 @@ class Group:
         shape = (self.size * x.shape[0], *x.shape[1:])   # of a 0-d x the op says what is wrong
         if self._job is None:
             return _copied(x, out)
-        out = _target("all_gather", x, shape, out)
+        out = self._target("all_gather", x, shape, out)
         with self._job.collective("all_gather", name, x):
             self._job.all_gather(np.ascontiguousarray(x).reshape(-1),
                                  out.reshape(self.size, x.size))
@@ -127,6 +134,31 @@ class Group:
                 self._job.barrier()
 
 
+    def _target(self, op: str, x: Array, shape: tuple[int, ...], out: Array | None) -> Array:
+        """Where the result of shape `shape` and of x's dtype goes."""
+        if x.dtype not in SHORT:
+            raise DTypeError(op, got=f"x {_typed(x)}", why="tapeflow has no such dtype",
+                             fix="cast it to one of " + ", ".join(SHORT.values()))
+        if out is None:
+            return self._fresh(Spec(shape, x.dtype))
+        if out.shape != shape or out.dtype != x.dtype or not out.flags.c_contiguous:
+            raise ShapeError(op, got=f"out {_typed(out)}",
+                             why=f"the result is {Spec(shape, x.dtype)}, in C order",
+                             fix="leave out the argument, or give an array of that type")
+        return out
+
+    def _fresh(self, spec: Spec) -> Array:
+        """An array for a result. Large ones take the memory of an earlier result that nobody holds
+        any more: to page in 40 MB takes as long as to reduce them."""
+        if spec.size * spec.dtype.itemsize < _PAGED_IN:
+            return np.empty(spec.shape, spec.dtype)
+        with self._lock:
+            if spec not in self._results:
+                self._results = {**dict([*self._results.items()][1 - _TYPES_KEPT:]),
+                                 spec: Outputs(spec.shape, spec.dtype)}
+            return self._results[spec].take()
+
+
 def _flat(x: Array) -> Array:
     return np.ascontiguousarray(x).reshape(-1)
 
@@ -135,18 +167,4 @@ def _copied(x: Array, out: Array | None) -> Array:
     if out is None or out is x:
         return x
     out[...] = x
-    return out
-
-
-def _target(op: str, x: Array, shape: tuple[int, ...], out: Array | None) -> Array:
-    """Where the result of shape `shape` and of x's dtype goes."""
-    if x.dtype not in SHORT:
-        raise DTypeError(op, got=f"x {_typed(x)}", why="tapeflow has no such dtype",
-                         fix="cast it to one of " + ", ".join(SHORT.values()))
-    if out is None:
-        return np.empty(shape, x.dtype)
-    if out.shape != shape or out.dtype != x.dtype or not out.flags.c_contiguous:
-        raise ShapeError(op, got=f"out {_typed(out)}",
-                         why=f"the result is {_typed(np.empty(shape, x.dtype))}, in C order",
-                         fix="leave out the argument, or give an array of that type")
     return out
