@@ -8,7 +8,7 @@ key, and how many calls there were, which is the upper part of the counter, so t
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -60,7 +60,7 @@ class Generator:
 
 
 def _first_state(seed: int | None) -> Array:
-    number = secrets.randbits(64) if seed is None else int(seed) % 2**64
+    number = int.from_bytes(os.urandom(8)) if seed is None else int(seed) % 2**64
     return np.array([number, 0], np.uint64)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tapeflow.dtypes import SHORT, DType, as_dtype, default_of
 from tapeflow.errors import ArgumentError, DTypeError, TraceError
@@ -16,7 +15,7 @@ from tapeflow.errors import ArgumentError, DTypeError, TraceError
 if TYPE_CHECKING:
     from tapeflow.graph import Var
 
-Array: TypeAlias = NDArray[Any]
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Axis: TypeAlias = int | Sequence[int] | None
 
 
