@@ -4,13 +4,16 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest import mock
 
+from tapeflow.distributed import shared
 from tapeflow.distributed.environment import Place
 from tapeflow.distributed.group import Group
-from tapeflow.distributed.shared import folder
 
 
 def free_port():
@@ -21,10 +24,12 @@ def free_port():
 
 @contextlib.contextmanager
 def nothing_left_behind():
-    """Fails on threads, or files in memory, of tapeflow's own."""
-    yield
+    """Fails on threads, or files in memory, of tapeflow's own; other jobs' files lie elsewhere."""
+    with tempfile.TemporaryDirectory(dir=shared.folder()) as own:
+        with mock.patch.object(shared, "folder", lambda: Path(own)):
+            yield
+        assert not list(Path(own).iterdir())
     assert not [thread for thread in threading.enumerate() if thread.name == "tapeflow transport"]
-    assert not list(folder().glob("tapeflow-*"))
 
 
 def run_ranks(hosts, work, *, token=lambda rank: "token", timeout=5.0, size=None):
