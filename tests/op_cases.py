@@ -16,6 +16,7 @@ import numpy as np
 import scipy.special as sp
 
 import tapeflow as tf
+import windows
 from tapeflow.dtypes import OF_SHORT
 from tapeflow.errors import (
     ArgumentError,
@@ -24,6 +25,7 @@ from tapeflow.errors import (
     ShapeError,
     TapeflowError,
 )
+from tapeflow.ops.conv import conv_filter
 
 Inputs = Sequence[Any]
 
@@ -895,4 +897,128 @@ NETWORKS = [
     ),
 ]
 
-CASES: list[Case] = [*ELEMENTWISE, *LOGIC, *REDUCTIONS, *SHAPES, *INDEXING, *PRODUCTS, *NETWORKS]
+_IMAGES, _FILTERS = "f[2,5,6,3]", "f[3,2,3,4]"
+_ARGUMENTS = [
+    Bad(ArgumentError, [_IMAGES, _FILTERS], given)
+    for given in [
+        {"strides": 0},
+        {"strides": -1},
+        {"strides": (1, 2, 3)},
+        {"strides": 1.5},
+        {"dilations": 0},
+        {"dilations": "two"},
+        {"padding": "FULL"},
+        {"padding": 1},
+        {"padding": ((1, 1),)},
+        {"padding": ((1,), (1,))},
+        {"padding": ((-1, 0), (0, 0))},
+    ]
+]
+_CONV_BAD = [
+    *_ARGUMENTS,
+    Bad(ShapeError, ["f[2,5,6,4]", _FILTERS]),
+    Bad(ShapeError, ["f[5,6,3]", _FILTERS]),
+    Bad(ShapeError, [_IMAGES, "f[3,3,4]"]),
+    Bad(ShapeError, [_IMAGES, "f[6,2,3,4]"], {"padding": "VALID"}),
+    Bad(ShapeError, [_IMAGES, _FILTERS], {"padding": "VALID", "dilations": 3}),
+    Bad(ShapeError, [_IMAGES, "f[0,2,3,4]"]),
+    Bad(ShapeError, ["f[2,0,6,3]", _FILTERS]),
+    Bad(ArgumentError, [_IMAGES, _FILTERS], {"groups": 2}),
+    Bad(ArgumentError, [_IMAGES, _FILTERS], {"groups": 0}),
+    Bad(ArgumentError, [_IMAGES, "f[3,2,1,4]"], {"groups": 3}),
+    Bad(
+        ShapeError,
+        [_IMAGES, _FILTERS],
+        {"groups": 1, "padding": ((0, 0), (0, 0)), "strides": 1, "dilations": (3, 1)},
+    ),
+    Bad(DTypeError, ["i32[2,5,6,3]", "i32[3,2,3,4]"]),
+]
+_UNEVEN = {"strides": (2, 1), "padding": ((1, 0), (0, 2)), "dilations": (1, 2)}
+
+CONVOLUTIONS = [
+    Case(tf.nn.conv2d, windows.conv, [_IMAGES, _FILTERS], bad=_CONV_BAD),
+    Case(
+        tf.nn.conv2d,
+        windows.conv,
+        ["f[1,5,6,4]", "f[2,2,2,6]"],
+        {"strides": (2, 1), "padding": ((1, 0), (0, 2)), "dilations": (1, 3), "groups": 2},
+    ),
+    Case(tf.nn.conv2d, windows.conv, ["f[0,5,6,3]", _FILTERS]),
+    Case(
+        tf.nn.conv1d,
+        windows.conv,
+        ["f[2,7,2]", "f[4,2,3]"],
+        {"strides": 3},
+        bad=[Bad(ShapeError, [_IMAGES, _FILTERS])],
+    ),
+    Case(
+        tf.nn.conv3d,
+        windows.conv,
+        ["f[1,3,4,3,2]", "f[2,2,1,2,3]"],
+        {"padding": "VALID"},
+        bad=[Bad(ShapeError, [_IMAGES, _FILTERS])],
+    ),
+    Case(
+        tf.nn.atrous_conv2d,
+        lambda x, w, rate: windows.conv(x, w, dilations=rate),
+        [_IMAGES, _FILTERS],
+        {"rate": 2},
+        bad=[Bad(ArgumentError, [_IMAGES, _FILTERS], {"rate": 0})],
+    ),
+    Case(
+        tf.nn.depthwise_conv2d,
+        lambda x, w, **attrs: windows.conv(
+            x, w.reshape(*w.shape[:2], 1, -1), groups=w.shape[2], **attrs
+        ),
+        [_IMAGES, "f[2,3,3,2]"],
+        {"strides": 2},
+        bad=[Bad(ShapeError, [_IMAGES, "f[2,3,4,2]"]), Bad(ShapeError, [_IMAGES, "f[2,3,3]"])],
+    ),
+    Case(
+        tf.nn.separable_conv2d,
+        lambda x, depthwise, pointwise: windows.conv(
+            windows.conv(x, depthwise.reshape(2, 2, 1, -1), groups=3), pointwise
+        ),
+        [_IMAGES, "f[2,2,3,2]", "f[1,1,6,2]"],
+        bad=[
+            Bad(ShapeError, [_IMAGES, "f[2,2,3,2]", "f[1,2,6,2]"]),
+            Bad(ShapeError, [_IMAGES, "f[2,2,3,2]", "f[1,1,5,2]"]),
+        ],
+    ),
+    Case(
+        tf.nn.conv2d_transpose,
+        lambda x, w, strides: windows.conv_transpose(x, w, (6, 10), (3, 5), "SAME"),
+        ["f[2,2,2,3]", "f[3,4,2,3]"],
+        {"strides": (3, 5)},
+        bad=[
+            Bad(ShapeError, ["f[2,2,2,3]", "f[3,4,3,2]"]),
+            Bad(ShapeError, ["f[2,2,3]", "f[3,4,2,3]"]),
+            *[
+                Bad(ShapeError, ["f[2,2,2,3]", "f[3,4,2,3]"], {"output_shape": s, "strides": 2})
+                for s in [(4, 4), (2, 4, 4, 3), (1, 4, 4, 2), (2, 5, 4, 2), (2, 0, 4, 2)]
+            ],
+        ],
+    ),
+    Case(
+        tf.nn.conv2d_transpose,
+        lambda x, w, output_shape, **attrs: windows.conv_transpose(x, w, (5, 4), **attrs),
+        ["f[1,2,2,1]", "f[2,2,2,1]"],
+        {"output_shape": (1, 5, 4, 2), "strides": 2, "padding": "VALID"},
+    ),
+    Case(
+        lambda x, g: conv_filter(x, g, window=(2, 3), **_UNEVEN, groups=1),
+        lambda x, g: windows.conv_filter(x, g, (2, 3), **_UNEVEN),
+        ["f[2,4,5,2]", "f[2,2,3,2]"],
+    ),
+]
+
+CASES: list[Case] = [
+    *ELEMENTWISE,
+    *LOGIC,
+    *REDUCTIONS,
+    *SHAPES,
+    *INDEXING,
+    *PRODUCTS,
+    *NETWORKS,
+    *CONVOLUTIONS,
+]

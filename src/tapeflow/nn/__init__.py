@@ -27,10 +27,21 @@ from tapeflow.ops import (
     sparse_softmax_cross_entropy,
     tanh,
 )
+from tapeflow.ops.convolve import (
+    atrous_conv2d,
+    conv1d,
+    conv2d,
+    conv2d_transpose,
+    conv3d,
+    depthwise_conv2d,
+    separable_conv2d,
+)
 
 __all__ = [
-    "Dense", "Dropout", "Flatten", "Module", "Sequential", "batch_normalization", "dropout", "elu",
-    "embedding_lookup", "gelu", "in_top_k", "l2_normalize", "layer_normalization", "leaky_relu",
-    "log_softmax", "moments", "relu", "relu6", "selu", "sigmoid", "sigmoid_cross_entropy", "silu",
-    "softmax", "softmax_cross_entropy", "softplus", "sparse_softmax_cross_entropy", "tanh",
+    "Dense", "Dropout", "Flatten", "Module", "Sequential", "atrous_conv2d",
+    "batch_normalization", "conv1d", "conv2d", "conv2d_transpose", "conv3d", "depthwise_conv2d",
+    "dropout", "elu", "embedding_lookup", "gelu", "in_top_k", "l2_normalize",
+    "layer_normalization", "leaky_relu", "log_softmax", "moments", "relu", "relu6", "selu",
+    "separable_conv2d", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax",
+    "softmax_cross_entropy", "softplus", "sparse_softmax_cross_entropy", "tanh",
 ]

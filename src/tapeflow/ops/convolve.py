@@ -1,0 +1,183 @@
+"""Convolutions as users call them: sizes checked, padding as a word, channels last."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tapeflow.errors import ShapeError
+from tapeflow.ops import shape as _shape
+from tapeflow.ops.conv import check_ranks, conv, conv_input, fit, require_windows
+from tapeflow.ops.elementwise import coerce
+from tapeflow.ops.movement import Ints
+from tapeflow.ops.window import Padding, Windows, pairs, per_axis, slide
+from tapeflow.tensor import Spec, Tensor, TensorLike
+
+
+def _convolved(op: str, x: TensorLike, filters: TensorLike, strides: int | Sequence[int],
+               padding: Padding, dilations: int | Sequence[int], groups: int,
+               ndim: int) -> Tensor:
+    x, w = coerce(op, x, filters)
+    fit(op, x.spec, w.spec, groups, ndim)
+    windows = slide(op, x.shape[1:-1], w.shape[:-2], strides, padding, dilations)
+    return conv(x, w, strides=windows.strides, padding=windows.padding,
+                dilations=windows.dilations, groups=groups)
+
+
+def conv1d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
+           padding: Padding = "SAME", dilations: int | Sequence[int] = 1, *,
+           groups: int = 1) -> Tensor:
+    """The sum of products of filters and windows of sequences: see conv2d.
+
+    Args:
+        x: f[batch, length, channels].
+        filters: f[window, channels/groups, out].
+
+    Returns: f[batch, places, out].
+    """
+    return _convolved("conv1d", x, filters, strides, padding, dilations, groups, 1)
+
+
+def conv2d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
+           padding: Padding = "SAME", dilations: int | Sequence[int] = 1, *,
+           groups: int = 1) -> Tensor:
+    """The sum of products of filters and windows of images (cross-correlation).
+
+    Args:
+        x: f[batch, height, width, channels].
+        filters: f[height, width, channels/groups, out], in the dtype of x.
+        strides: from window to window; one number, or one an axis, as are dilations.
+        padding: "VALID" for none; "SAME" for as many windows as ceil(size / stride), the odd cell
+            after the image; or ((top, bottom), (left, right)).
+        dilations: from cell to cell in a window.
+        groups: the parts of the channels; each has its own part of the filters.
+
+    Returns: f[batch, places, places, out].
+    Raises: ShapeError if filters do not fit x or nothing would be left, ArgumentError for strides,
+        dilations, groups or a padding that are none.
+
+    >>> conv2d([[[[1.0], [2.0], [3.0]]]], [[[[1.0]], [[10.0]]]], padding="VALID")[0, 0, :, 0]
+    Tensor([21., 32.], f32[2])
+    """
+    return _convolved("conv2d", x, filters, strides, padding, dilations, groups, 2)
+
+
+def conv3d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
+           padding: Padding = "SAME", dilations: int | Sequence[int] = 1, *,
+           groups: int = 1) -> Tensor:
+    """The sum of products of filters and windows of volumes: see conv2d.
+
+    Args:
+        x: f[batch, depth, height, width, channels].
+        filters: f[depth, height, width, channels/groups, out].
+
+    Returns: f[batch, places, places, places, out].
+    """
+    return _convolved("conv3d", x, filters, strides, padding, dilations, groups, 3)
+
+
+def atrous_conv2d(x: TensorLike, filters: TensorLike, rate: int | Sequence[int],
+                  padding: Padding = "SAME") -> Tensor:
+    """conv2d whose windows have their cells `rate` apart."""
+    return _convolved("atrous_conv2d", x, filters, 1, padding, rate, 1, 2)
+
+
+def depthwise_conv2d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
+                     padding: Padding = "SAME", dilations: int | Sequence[int] = 1) -> Tensor:
+    """conv2d of each channel by filters of its own.
+
+    Args:
+        x: f[batch, height, width, channels].
+        filters: f[height, width, channels, multiplier].
+
+    Returns: f[batch, places, places, channels * multiplier], those of a channel side by side.
+    Raises: as conv2d.
+    """
+    return _depthwise("depthwise_conv2d", x, filters, strides, padding, dilations)
+
+
+def _depthwise(op: str, x: TensorLike, filters: TensorLike, strides: int | Sequence[int],
+               padding: Padding, dilations: int | Sequence[int]) -> Tensor:
+    x, w = coerce(op, x, filters)
+    check_ranks(op, x.spec, w.spec, 2)
+    *window, channels, multiplier = w.shape
+    if x.shape[-1] != channels:
+        raise ShapeError(op, got=f"x {x.spec}, filters {w.spec}",
+                         why=f"the filters are for {channels} channels, x has {x.shape[-1]}",
+                         fix="give filters f[height, width, channels, multiplier]")
+    split = _shape.reshape(w, (*window, 1, channels * multiplier))
+    return _convolved(op, x, split, strides, padding, dilations, max(channels, 1), 2)
+
+
+def separable_conv2d(x: TensorLike, depthwise: TensorLike, pointwise: TensorLike,
+                     strides: int | Sequence[int] = 1, padding: Padding = "SAME", *,
+                     dilations: int | Sequence[int] = 1) -> Tensor:
+    """depthwise_conv2d, then a mixing of its channels.
+
+    Args:
+        x: f[batch, height, width, channels].
+        depthwise: f[height, width, channels, multiplier].
+        pointwise: f[1, 1, channels * multiplier, out].
+
+    Returns: f[batch, places, places, out].
+    Raises: as conv2d; ShapeError unless pointwise has a window of 1x1.
+    """
+    x, first, second = coerce("separable_conv2d", x, depthwise, pointwise)
+    if second.shape[:2] != (1, 1):
+        raise ShapeError("separable_conv2d", got=f"pointwise {second.spec}",
+                         why="it mixes the channels of one place: its window is 1x1",
+                         fix="give pointwise f[1, 1, channels * multiplier, out]")
+    y = _depthwise("separable_conv2d", x, first, strides, padding, dilations)
+    return _convolved("separable_conv2d", y, second, 1, "VALID", 1, 1, 2)
+
+
+def conv2d_transpose(x: TensorLike, filters: TensorLike, output_shape: Sequence[int] | None = None,
+                     strides: int | Sequence[int] = 1, padding: Padding = "SAME", *,
+                     dilations: int | Sequence[int] = 1) -> Tensor:
+    """The adjoint of conv2d: each element of x scales a filter, and these are summed in place.
+
+    Args:
+        x: f[batch, height, width, in].
+        filters: f[height, width, out, in].
+        output_shape: [batch, height, width, out]; by default the size that Keras chooses, stride
+            times that of x with "SAME", and what all windows cover otherwise.
+        strides, padding, dilations: those of the conv2d that brings the output to the size of x.
+
+    Returns: f[batch, places, places, out].
+    Raises: ShapeError if that conv2d gives another size than that of x, and as conv2d.
+    """
+    op = "conv2d_transpose"
+    x, w = coerce(op, x, filters)
+    check_ranks(op, x.spec, w.spec, 2)
+    if x.shape[-1] != w.shape[-1]:
+        raise ShapeError(op, got=f"x {x.spec}, filters {w.spec}",
+                         why=f"the filters take {w.shape[-1]} channels, x has {x.shape[-1]}",
+                         fix="give filters f[height, width, out, in]")
+    steps = per_axis(op, "strides", strides, 2)
+    size = (_transposed(op, x.shape[1:-1], w.shape[:-2], steps, padding, dilations)
+            if output_shape is None else _stated(op, output_shape, x.spec, w.spec))
+    windows = slide(op, size, w.shape[:-2], steps, padding, dilations)
+    require_windows(op, x.spec, windows)
+    return conv_input(x, w, size=size, strides=steps, padding=windows.padding,
+                      dilations=windows.dilations, groups=1)
+
+
+def _transposed(op: str, sizes: Ints, window: Ints, strides: Ints, padding: Padding,
+                dilations: int | Sequence[int]) -> Ints:
+    """The sizes of what the strides bring down to `sizes`."""
+    if padding == "SAME":
+        return tuple(n * s for n, s in zip(sizes, strides, strict=True))
+    gaps = per_axis(op, "dilations", dilations, len(sizes))
+    covered = tuple((n - 1) * s + max((k - 1) * d + 1, s if padding == "VALID" else 0)
+                    for n, s, k, d in zip(sizes, strides, window, gaps, strict=True))
+    w = Windows(covered, window, strides, ((0, 0),) * len(sizes), gaps)
+    found = pairs(op, padding, w)
+    return tuple(n - before - after for n, (before, after) in zip(covered, found, strict=True))
+
+
+def _stated(op: str, shape: Sequence[int], x: Spec, w: Spec) -> Ints:
+    """The spatial sizes in `shape`, which else follows from x and w."""
+    sizes = tuple(shape)
+    if len(sizes) != 4 or (sizes[0], sizes[-1]) != (x.shape[0], w.shape[-2]):
+        raise ShapeError(op, got=f"output_shape {list(sizes)}, x {x}, filters {w}",
+                         why="its batch is that of x, its channels are what the filters give",
+                         fix=f"give [{x.shape[0]}, height, width, {w.shape[-2]}]")
+    return sizes[1:-1]

@@ -1,0 +1,168 @@
+"""Windows that slide over the spatial axes of f[batch, *sizes, channels], for conv and pool."""
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.ops.movement import Ints
+
+Pairs: TypeAlias = tuple[tuple[int, int], ...]
+Padding: TypeAlias = str | Sequence[Sequence[int]]
+Slices: TypeAlias = tuple[slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Where windows lie over axes of these sizes: one for each place of the output.
+
+    The cell k of window o is at o * stride - before + k * dilation; it may lie in the padding.
+    """
+
+    sizes: Ints
+    window: Ints
+    strides: Ints
+    padding: Pairs
+    dilations: Ints
+
+    @property
+    def outputs(self) -> Ints:
+        """How many windows there are along each axis; below 1 where not even one fits."""
+        return tuple((n + before + after - extent) // stride + 1
+                     for n, extent, stride, (before, after)
+                     in zip(self.sizes, self.extents, self.strides, self.padding, strict=True))
+
+    @property
+    def extents(self) -> Ints:
+        """From the first cell of a window to its last, both included."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.window, self.dilations, strict=True))
+
+    @property
+    def cells(self) -> int:
+        """The number of cells in a window."""
+        return math.prod(self.window)
+
+
+def check(op: str, w: Windows) -> None:
+    """Raise ShapeError unless the window has cells and fits at least once along each axis."""
+    if 0 in w.window:
+        raise ShapeError(op, got=f"window {_sizes(w.window)}", why="a window has at least one cell",
+                         fix="give sizes of 1 or more")
+    if min(w.outputs) < 1:
+        padded = [n + before + after
+                  for n, (before, after) in zip(w.sizes, w.padding, strict=True)]
+        empty = 0 in w.sizes
+        raise ShapeError(
+            op, got=f"input {_sizes(w.sizes)}, window {_sizes(w.window)}, strides "
+                    f"{_sizes(w.strides)}, padding {w.padding}, dilations {_sizes(w.dilations)}",
+            why="the input has no cells" if empty else
+            f"the window spans {_sizes(w.extents)}, the padded input is {_sizes(padded)}: "
+            f"nothing would be left",
+            fix="check the sizes before this layer" if empty else
+            'use padding="SAME", a smaller window, or a larger input')
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
+# ---- what users give
+
+def per_axis(op: str, name: str, given: int | Sequence[int], ndim: int) -> Ints:
+    """`given` as one positive int an axis; one number stands for all.
+
+    Raises: ArgumentError unless it is that.
+    """
+    try:
+        each = (operator.index(given),) * ndim   # type: ignore[arg-type]   # or it raises
+    except TypeError:
+        each = _ints(op, name, given, "give a whole number, or one for each spatial axis")
+    if len(each) != ndim or min(each) < 1:
+        raise ArgumentError(op, got=f"{name} {given!r}", fix=f"give 1 or more, for {ndim} axes",
+                            why="it must be positive" if len(each) == ndim else
+                            f"there are {ndim} spatial axes")
+    return each
+
+
+def _ints(op: str, name: str, given: object, fix: str) -> Ints:
+    try:
+        return tuple(map(operator.index, given))   # type: ignore[call-overload]
+    except TypeError:
+        raise ArgumentError(op, got=f"{name} {given!r}", why="these are no whole numbers",
+                            fix=fix) from None
+
+
+def pairs(op: str, padding: Padding, unpadded: Windows) -> Pairs:
+    """`padding` as cells before and after each axis; "SAME" gives ceil(size / stride) windows.
+
+    Of an odd number of cells the last goes after the axis, as in TensorFlow.
+    Raises: ArgumentError for an unknown word, or unless there is a pair of sizes an axis.
+    """
+    fix = 'use "SAME", "VALID", or (before, after) for each spatial axis'
+    if isinstance(padding, str):
+        if padding not in ("SAME", "VALID"):
+            raise ArgumentError(op, got=f"padding {padding!r}", why="there is no such padding",
+                                fix=fix)
+        return unpadded.padding if padding == "VALID" else _same(unpadded)
+    try:
+        found = tuple(_ints(op, "padding", pair, fix) for pair in padding)
+    except TypeError:
+        found = ()
+    if len(found) != len(unpadded.sizes) or any(len(pair) != 2 for pair in found):
+        raise ArgumentError(op, got=f"padding {padding!r}", fix=fix,
+                            why=f"there are {len(unpadded.sizes)} spatial axes, and each needs two")
+    if any(n < 0 for pair in found for n in pair):
+        raise ArgumentError(op, got=f"padding {padding!r}", why="a padding is not negative",
+                            fix="cut the input by a slice, e.g. x[:, 1:-1]")
+    return found   # type: ignore[return-value]   # of length 2, as was checked
+
+
+def _same(w: Windows) -> Pairs:
+    return tuple((total // 2, total - total // 2)
+                 for n, extent, stride in zip(w.sizes, w.extents, w.strides, strict=True)
+                 for total in [max((-(-n // stride) - 1) * stride + extent - n, 0)])
+
+
+def slide(op: str, sizes: Ints, window: Ints, strides: int | Sequence[int], padding: Padding,
+          dilations: int | Sequence[int] = 1) -> Windows:
+    """The windows that a user asks for.
+
+    Raises: ArgumentError for strides, dilations or a padding that are none, ShapeError where no
+        window fits.
+    """
+    ndim = len(sizes)
+    steps = per_axis(op, "strides", strides, ndim)
+    gaps = per_axis(op, "dilations", dilations, ndim)
+    unpadded = Windows(sizes, window, steps, ((0, 0),) * ndim, gaps)
+    w = Windows(sizes, window, steps, pairs(op, padding, unpadded), gaps)
+    check(op, w)
+    return w
+
+
+# ---- loops over the cells of all windows
+
+@functools.lru_cache(maxsize=256)
+def taps(w: Windows) -> tuple[tuple[Slices, Slices], ...]:
+    """For each cell of the window, row by row: the outputs whose cell lies in the input, and where
+    it lies. Both are slices of the spatial axes, of equal sizes."""
+    axes = [[_reach(k * d - before, n, m, s) for k in range(size)]
+            for n, m, size, s, (before, _), d in zip(w.sizes, w.outputs, w.window, w.strides,
+                                                     w.padding, w.dilations, strict=True)]
+    found: list[tuple[Slices, Slices]] = [((), ())]
+    for axis in axes:
+        found = [((*out, o), (*cells, i)) for out, cells in found for o, i in axis]
+    return tuple(found)
+
+
+def _reach(shift: int, size: int, outputs: int, stride: int) -> tuple[slice, slice]:
+    """The outputs o for which o * stride + shift is below `size` and not negative, and those."""
+    first = max(0, -(shift // stride))
+    last = min(outputs - 1, (size - 1 - shift) // stride)
+    if last < first:
+        return slice(0, 0), slice(0, 0)
+    start = first * stride + shift
+    return slice(first, last + 1), slice(start, start + (last - first) * stride + 1, stride)
