@@ -32,6 +32,13 @@ def test_a_graph_prints_as_it_was_parsed() -> None:
     assert str(parse(TEXT, REGISTRY)) == TEXT
 
 
+def test_attributes_of_pairs_are_read_back() -> None:
+    graph = trace(lambda x, w: tf.nn.conv2d(x, w, 2), spec(1, 5, 5, 1), spec(3, 3, 1, 2), name="f")
+    again = parse(str(graph), REGISTRY)
+    assert str(again) == str(graph)
+    assert again.nodes[0].attrs["padding"] == ((1, 1), (1, 1))
+
+
 def test_a_parsed_graph_runs() -> None:
     graph = parse(TEXT, REGISTRY)
     check(graph)

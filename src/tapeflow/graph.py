@@ -156,7 +156,14 @@ def _value(text: str) -> Any:
 
 def _split(text: str) -> Iterable[str]:
     """The parts of `text` between commas that stand outside brackets."""
-    return [part for part in re.split(r",(?![^(\[]*[)\]])", text) if part.strip()]
+    parts, depth = [""], 0
+    for c in text:
+        depth += (c in "([") - (c in ")]")
+        if c == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return [part for part in parts if part.strip()]
 
 
 def parse(text: str, primitives: Mapping[str, Primitive]) -> Graph:
