@@ -26,6 +26,7 @@ from tapeflow.errors import (
     TapeflowError,
 )
 from tapeflow.ops.conv import conv_filter
+from tapeflow.ops.pool import avg_pool_input, max_pool_at, max_pool_input
 
 Inputs = Sequence[Any]
 
@@ -1012,6 +1013,64 @@ CONVOLUTIONS = [
     ),
 ]
 
+_POOL_BAD = [
+    *[
+        Bad(ArgumentError, [_IMAGES], given)
+        for given in [
+            {"window": 0},
+            {"window": (2, 2, 2)},
+            {"window": 2, "strides": 0},
+            {"window": 2, "padding": "valid"},
+            {"window": 2, "padding": ((2, 0), (0, 0))},
+        ]
+    ],
+    Bad(ShapeError, [_IMAGES], {"window": 6}),
+    Bad(ShapeError, ["f[5,3]"], {"window": 2}),
+    Bad(ShapeError, ["f[2,0,6,3]"], {"window": 2}),
+    Bad(DTypeError, ["bool[2,5,6,3]"], {"window": 2}),
+]
+
+
+def _max_pool(x: Any, window: Any, strides: Any = None, padding: Any = "VALID") -> Any:
+    return windows.pool(lambda values: values.max(0), x, window, strides, padding)
+
+
+def _avg_pool(x: Any, window: Any, strides: Any = None, padding: Any = "VALID") -> Any:
+    return windows.pool(lambda values: values.mean(0), x, window, strides, padding)
+
+
+POOLS = [
+    case
+    for fn, ref in [(tf.nn.max_pool, _max_pool), (tf.nn.avg_pool, _avg_pool)]
+    for case in [
+        Case(fn, ref, [_IMAGES], {"window": 2}, bad=_POOL_BAD),
+        Case(fn, ref, [_IMAGES], {"window": (3, 2), "strides": (2, 1), "padding": "SAME"}),
+        Case(fn, ref, ["f[1,7,2]"], {"window": 3, "strides": 2, "padding": ((1, 2),)}),
+        Case(fn, ref, ["f[2,3,4,3,1]"], {"window": 2, "strides": 1}),
+        Case(fn, ref, ["f[0,4,4,2]"], {"window": 2}),
+    ]
+]
+_PAIRS = {"window": (2,), "strides": (1,), "padding": ((0, 0),)}  # of three: two windows
+_SECOND_FIRST = np.array([[[1], [0]]], np.uint8)
+POOLS += [
+    Case(tf.nn.max_pool, _max_pool, ["i32[2,5,5,1]"], {"window": 2, "padding": "SAME"}),
+    Case(
+        lambda x, position: max_pool_at(x, position, **_PAIRS),
+        lambda x, position: x[:, [1, 1]],
+        ["f[1,3,1]", _SECOND_FIRST],
+    ),
+    Case(
+        lambda g, position: max_pool_input(g, position, size=(3,), **_PAIRS),
+        lambda g, position: np.stack([0 * g[:, 0], g.sum(1), 0 * g[:, 0]], 1),
+        ["f[1,2,1]", _SECOND_FIRST],
+    ),
+    Case(
+        lambda g: avg_pool_input(g, size=(3,), **_PAIRS),
+        lambda g: np.stack([g[:, 0], g.sum(1), g[:, 1]], 1) / 2,
+        ["f[1,2,1]"],
+    ),
+]
+
 CASES: list[Case] = [
     *ELEMENTWISE,
     *LOGIC,
@@ -1021,4 +1080,5 @@ CASES: list[Case] = [
     *PRODUCTS,
     *NETWORKS,
     *CONVOLUTIONS,
+    *POOLS,
 ]

@@ -14,7 +14,7 @@ import numpy as np
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.movement import Ints
-from tapeflow.ops.window import Pairs, Slices, Windows, check, taps
+from tapeflow.ops.window import Pairs, Slices, Windows, check, each_example, taps
 from tapeflow.primitive import Kernel, bilinear, require_floating
 from tapeflow.tensor import Array, Spec, Tensor
 
@@ -131,7 +131,7 @@ def _columns(x: Array, found: Sequence[tuple[Slices, Slices]], outputs: Ints,
     columns = np.zeros((groups, n, *outputs, len(found), c), x.dtype)
     to = np.moveaxis(columns, 0, -2)
     for k, (places, cells) in enumerate(found):
-        to[_each(*places, k)] = by_group[_each(*cells)]
+        to[each_example(*places, k)] = by_group[each_example(*cells)]
     return columns.reshape(groups, -1, len(found) * c)
 
 
@@ -142,12 +142,7 @@ def _add_columns(x: Array, columns: Array, found: Sequence[tuple[Slices, Slices]
     by_group = x.reshape(*x.shape[:-1], groups, c)
     of = np.moveaxis(columns.reshape(groups, n, *outputs, len(found), c), 0, -2)
     for k, (places, cells) in enumerate(found):
-        by_group[_each(*cells)] += of[_each(*places, k)]
-
-
-def _each(*of_example: slice | int) -> Any:
-    """The index that takes this of each example."""
-    return (slice(None), *of_example)
+        by_group[each_example(*cells)] += of[each_example(*places, k)]
 
 
 def _rows(y: Array, groups: int) -> Array:

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops.movement import Ints
@@ -156,6 +156,11 @@ def taps(w: Windows) -> tuple[tuple[Slices, Slices], ...]:
     for axis in axes:
         found = [((*out, o), (*cells, i)) for out, cells in found for o, i in axis]
     return tuple(found)
+
+
+def each_example(*places: slice | int) -> Any:
+    """The index that takes `places` of each example."""
+    return (slice(None), *places)
 
 
 def _reach(shift: int, size: int, outputs: int, stride: int) -> tuple[slice, slice]:
