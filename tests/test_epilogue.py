@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tapeflow import ops
 from tapeflow.graph import Graph, check
@@ -96,6 +98,20 @@ def test_a_product_never_waits_for_itself() -> None:
     assert_same_meaning(before, after)
 
 
+def test_a_product_that_reads_a_later_one_stays_behind_it() -> None:
+    def crossed(a: Any, b: Any) -> Any:
+        p = a @ b
+        then = p @ b
+        q = b @ a
+        first = p + ops.tanh(q)  # the first product takes this in, so all that reads it waits for q
+        return first, q + first, q * then, then
+
+    before = trace(crossed, spec(4, 4), spec(4, 4))
+    after = epilogue(before)
+    check(after)
+    assert_same_meaning(before, after)
+
+
 def test_intermediate_results_that_others_read_are_stored_too() -> None:
     def both(x: Any, w: Any) -> Any:
         z = x @ w
@@ -104,3 +120,30 @@ def test_intermediate_results_that_others_read_are_stored_too() -> None:
     after = epilogue(trace(both, spec(5, 3), spec(3, 4)))
     assert names(after) == ["product"]
     assert len(after.nodes[-1].outputs) == 3
+
+
+STEPS: list[Callable[[Any, Any], Any]] = [
+    ops.matmul,
+    ops.add,
+    ops.multiply,
+    lambda x, y: ops.relu(x),
+    lambda x, y: ops.tanh(y),
+    lambda x, y: x * ops.cast(y > 0.0, "float32"),
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0), st.integers(0)), max_size=14))
+def test_any_mixture_of_products_and_what_follows_keeps_its_meaning(
+    steps: list[tuple[Callable[[Any, Any], Any], int, int]],
+) -> None:
+    def mixture(*xs: Any) -> Any:
+        values = list(xs)
+        for step, i, j in steps:
+            values.append(step(values[-1 - i % len(values)], values[-1 - j % len(values)]))
+        return values[-3:]
+
+    before = trace(mixture, spec(2, 2), spec(2, 2), name="f")
+    after = epilogue(before)
+    check(after)
+    with np.errstate(all="ignore"):
+        assert_same_meaning(before, after)

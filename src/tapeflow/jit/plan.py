@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -70,6 +71,9 @@ class _Planner:
 
     def run(self) -> Plan:
         self._last_use = {v: i for i, node in enumerate(self.graph.nodes) for v in node.inputs}
+        self._outputs = set(self.graph.outputs)
+        self._views: defaultdict[Var, list[Var]] = defaultdict(list)  # of values that own memory
+        self._overwritten: set[Var] = set()  # inputs
         self._copies = 0
         for v in (*self.graph.inputs, *self.graph.constants):
             self.layouts[v] = own(v)
@@ -104,10 +108,10 @@ class _Planner:
         for v in node.outputs:
             self.layouts[v] = own(v)
         if isinstance(node.prim, Fused):
-            self.updated.update(self._in_place(i, node))
+            self._write_in_place(i, node)
             launches = loops.lower(node, self.layouts, self.updated)
         elif contract.fits(node):
-            self.updated.update(self._in_place(i, node))
+            self._write_in_place(i, node)
             launches = contract.lower(node, self.layouts, self.updated)
         else:
             self.steps.append(HostStep(node))
@@ -123,6 +127,7 @@ class _Planner:
             found = view.layout(x.shape, source.offset, source.strides, **node.attrs)
             assert found is not None, f"{node.prim} of a contiguous value needs no copy"
         self.layouts[y] = Layout(source.base, *found)
+        self._views[source.base].append(y)
 
     def _copy(self, x: Var) -> Var:
         """A contiguous copy of `x`."""
@@ -143,21 +148,20 @@ class _Planner:
         )
         return v if whole and layout.base not in self.graph.constants else self._copy(v)
 
-    def _in_place(self, i: int, node: Node[Var]) -> dict[Var, Var]:
-        """The outputs of `node` that may take the memory of an input: nothing reads that later, and
+    def _write_in_place(self, i: int, node: Node[Var]) -> None:
+        """Let outputs of `node` take the memory of an input where nothing reads that later, and
         nothing but the element in work is read from it here."""
-        found: dict[Var, Var] = {}
         for w in node.outputs:
             r = self.updates.get(w)
-            if r is None or r in found.values() or r in self.updated.values():
+            if r is None or r in self._overwritten:
                 continue
-            views = [v for v, layout in self.layouts.items() if layout.base is r]
+            views = (r, *self._views[r])
             used_later = any(self._last_use.get(v, -1) > i for v in views)
-            through_view = any(v in node.inputs for v in views if v is not r)
-            returned = any(self.layouts.get(v, own(v)).base is r for v in self.graph.outputs)
+            through_view = any(v in node.inputs for v in self._views[r])
+            returned = any(v in self._outputs for v in views)
             if not (used_later or through_view or returned) and element_by_element(node, r, w):
-                found[w] = r
-        return found
+                self.updated[w] = r
+                self._overwritten.add(r)
 
     def _lifetimes(self, exclude: set[Var]) -> dict[Occupant, Lifetime]:
         lives: dict[Occupant, Lifetime] = {}

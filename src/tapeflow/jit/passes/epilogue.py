@@ -7,7 +7,8 @@ product is then never written to memory and read back. A Product node holds the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 
 from tapeflow.dtypes import DType, bool_
 from tapeflow.graph import Graph, Node, Var
@@ -42,20 +43,17 @@ _WRITTEN: dict[str, Callable[[Value], Instruction]] = {
     "reciprocal": lambda x: ("div", (1.0, x)),
     "cast": lambda x: ("select", (x, 1.0, 0.0)),  # of a comparison
 }
+_TAKEN = frozenset((*_SAME, *_WRITTEN))
 
 
 def epilogue(graph: Graph) -> Graph:
     """`graph` with scalar ops behind matrix products taken into these."""
-    taken = _Absorber(graph).run()
-    products = {
-        chain.matmul: _product(graph, chain, literals(graph)) for chain in taken if chain.nodes
-    }
-    replaced = {
-        i: products[chain.matmul]
-        for chain in taken
-        if chain.nodes
-        for i in (*chain.nodes, chain.matmul)
-    }
+    absorber = _Absorber(graph)
+    replaced: dict[int, Node[Var]] = {}
+    for chain in absorber.run():
+        if chain.nodes:
+            product = absorber.product(chain)
+            replaced.update((i, product) for i in (*chain.nodes, chain.matmul))
     return _ordered(graph, replaced)
 
 
@@ -66,6 +64,12 @@ class _Chain:
     matmul: int
     nodes: list[int]
     sources: set[int]  # products that it reads
+    furthest: int  # the last position of a product that it needs, itself included
+    followers: set[int] = field(default_factory=set)  # products that read it
+
+    @property
+    def inside(self) -> set[int]:
+        return {*self.nodes, self.matmul}
 
 
 class _Absorber:
@@ -74,7 +78,7 @@ class _Absorber:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.literals = literals(graph)
-        self.producer = {v: node for node in graph.nodes for v in node.outputs}
+        self.producer = {v: i for i, node in enumerate(graph.nodes) for v in node.outputs}
         self.readers: dict[Var, set[int]] = {
             v: set() for v in (*graph.inputs, *graph.constants, *self.producer)
         }
@@ -86,6 +90,7 @@ class _Absorber:
         self.chains: dict[int, _Chain] = {}
         self.owner: dict[Var, int] = {}
         self.depends: dict[Var, set[int]] = {}  # products that a value outside all chains needs
+        self.taken: set[int] = set()  # nodes in chains, once all are there
 
     def run(self) -> list[_Chain]:
         for i, node in enumerate(self.graph.nodes):
@@ -93,16 +98,18 @@ class _Absorber:
                 set().union(*(self._sources(v) for v in node.inputs)) if node.inputs else set()
             )
             if fits(node) and not isinstance(node.prim, Product):
-                self.chains[i] = _Chain(i, [], sources)
+                self.chains[i] = _Chain(i, [], set(), i)
+                self._needs(i, sources)
                 self.owner[node.outputs[0]] = i
                 continue
-            home = self._home(node) if node.prim.name in (*_SAME, *_WRITTEN) else None
+            home = self._home(node) if node.prim.name in _TAKEN else None
             if home is None:
                 self.depends.update((v, sources) for v in node.outputs)
                 continue
             self.chains[home].nodes.append(i)
-            self.chains[home].sources |= sources - {home}
+            self._needs(home, sources - {home})
             self.owner[node.outputs[0]] = home
+        self.taken = set().union(*(chain.inside for chain in self.chains.values()))
         for chain in self.chains.values():
             self._without_loose_masks(chain)
             self._take_in_operands(chain)
@@ -110,6 +117,19 @@ class _Absorber:
 
     def _sources(self, v: Var) -> set[int]:
         return {self.owner[v]} if v in self.owner else self.depends.get(v, set())
+
+    def _needs(self, home: int, sources: set[int]) -> None:
+        """Let a product read `sources`, and those that read it know how far they reach by that."""
+        self.chains[home].sources |= sources
+        for i in sources:
+            self.chains[i].followers.add(home)
+        furthest = max((self.chains[i].furthest for i in sources), default=home)
+        todo = [home]
+        while todo:
+            chain = self.chains[todo.pop()]
+            if chain.furthest < furthest:
+                chain.furthest = furthest
+                todo.extend(chain.followers)
 
     def _home(self, node: Node[Var]) -> int | None:
         """The latest product that can take `node` in."""
@@ -132,29 +152,36 @@ class _Absorber:
         """Whether a product may read `v`: its own, a number, or a matrix known before it."""
         if self.owner.get(v) == home or v in self.literals:
             return True
-        readable = v.shape == out.shape and v.dtype == out.dtype and self._has_rows(v)
-        return readable and not self._reaches(self._sources(v), home)
+        return self._is_readable(v, out) and not self._reaches(self._sources(v), home)
+
+    def _is_readable(self, v: Var, out: Var) -> bool:
+        """Whether `v` lies as the operand of a product that gives `out` must."""
+        return (v.shape, v.dtype) == (out.shape, out.dtype) and self._has_rows(v)
 
     def _has_rows(self, v: Var) -> bool:
         """Whether neighbours in the last axis of `v` lie side by side, or are the same element."""
-        node = self.producer.get(v)
+        node = self._maker(v)
         if node is None or not isinstance(node.prim.lowering, View):
             return True
         (x,) = node.inputs
-        memory = self.producer.get(x)
+        memory = self._maker(x)
         return node.prim.name == "broadcast_to" and not (
             memory and isinstance(memory.prim.lowering, View) and memory.prim.name != "reshape"
         )
 
+    def _maker(self, v: Var) -> Node[Var] | None:
+        return self.graph.nodes[self.producer[v]] if v in self.producer else None
+
     def _reaches(self, sources: set[int], goal: int) -> bool:
-        todo, seen = list(sources), set(sources)
+        """Whether one of `sources` needs the product `goal`."""
+        todo, seen = [i for i in sources if self.chains[i].furthest >= goal], set(sources)
         while todo:
             i = todo.pop()
             if i == goal:
                 return True
             new = self.chains[i].sources - seen
             seen |= new
-            todo += new
+            todo += [k for k in new if self.chains[k].furthest >= goal]
         return False
 
     def _without_loose_masks(self, chain: _Chain) -> None:
@@ -162,39 +189,77 @@ class _Absorber:
         is made of them."""
         nodes = self.graph.nodes
         while True:
-            inside = {*chain.nodes, chain.matmul}
-            wanted = {v for i, n in enumerate(nodes) if i not in inside for v in n.inputs} | set(
-                self.graph.outputs
-            )
-            loose = {
-                nodes[i].outputs[0]
-                for i in chain.nodes
-                if nodes[i].outputs[0].dtype == bool_ and nodes[i].outputs[0] in wanted
-            }
+            inside, outputs = chain.inside, [nodes[i].outputs[0] for i in chain.nodes]
+            loose = {v for v in outputs if v.dtype == bool_ and not self.readers[v] <= inside}
             if not loose:
                 return
-            for i in list(chain.nodes):
-                if nodes[i].outputs[0] in loose or loose.intersection(nodes[i].inputs):
-                    loose.add(nodes[i].outputs[0])
-                    chain.nodes.remove(i)
+            for i, v in zip(chain.nodes, outputs, strict=True):
+                if loose.intersection(nodes[i].inputs):
+                    loose.add(v)
+            self.taken -= {i for i in chain.nodes if nodes[i].outputs[0] in loose}
+            chain.nodes = [i for i in chain.nodes if nodes[i].outputs[0] not in loose]
 
     def _take_in_operands(self, chain: _Chain) -> None:
         """Compute operands that only this product reads, as it reads them: a decayed moment."""
         nodes, out = self.graph.nodes, self.graph.nodes[chain.matmul].outputs[0]
-        taken = {i for other in self.chains.values() for i in (*other.nodes, other.matmul)}
-        for i in range(max(chain.nodes, default=0) - 1, -1, -1):
+        inside = set(chain.nodes)
+        read = (v for i in chain.nodes for v in nodes[i].inputs)
+        todo = sorted({-self.producer[v] for v in read if v in self.producer})  # a heap, last first
+        found: list[int] = []
+        while todo:
+            i = -heappop(todo)
             node = nodes[i]
-            if i in taken or node.prim.name not in _SAME or node.outputs[0].dtype != out.dtype:
+            y = node.outputs[0]
+            if i in self.taken or node.prim.name not in _SAME or y.dtype != out.dtype:
                 continue
-            readers = self.readers[node.outputs[0]]
-            fitting = all(
-                v in self.literals
-                or ((v.shape, v.dtype) == (out.shape, out.dtype)
-                and self._has_rows(v))
-                for v in node.inputs
+            fitting = (v in self.literals or self._is_readable(v, out) for v in node.inputs)
+            if self.readers[y] <= inside and all(fitting):
+                found.append(i)
+                inside.add(i)
+                self.taken.add(i)
+                for v in node.inputs:
+                    if v in self.producer:
+                        heappush(todo, -self.producer[v])
+        chain.nodes[:0] = reversed(found)
+
+    def product(self, chain: _Chain) -> Node[Var]:
+        """The node of a product and what it took in."""
+        matmul = self.graph.nodes[chain.matmul]
+        members = [self.graph.nodes[i] for i in chain.nodes]
+        (acc,) = matmul.outputs
+        made = {acc, *(n.outputs[0] for n in members)}
+        read = dict.fromkeys(v for n in members for v in n.inputs if v not in made)
+        operands = tuple(v for v in read if v not in self.literals)
+        values: dict[Var, Value] = {v: x for v in read if (x := self.literals.get(v)) is not None}
+        values.update((v, k) for k, v in enumerate((acc, *operands)))
+        instructions = []
+        for k, n in enumerate(members):
+            arguments = [values[v] for v in n.inputs]
+            written = _WRITTEN.get(n.prim.name)
+            instructions.append(
+                written(*arguments) if written else (_SAME[n.prim.name], tuple(arguments))
             )
-            if readers and readers <= set(chain.nodes) and fitting:
-                chain.nodes.insert(0, i)
+            values[n.outputs[0]] = 1 + len(operands) + k
+        inside = chain.inside
+        results = (acc, *(n.outputs[0] for n in members))
+        outputs = tuple(v for v in results if not self.readers[v] <= inside)
+        body = self._body((acc, *operands), members, outputs)
+        stores = tuple(int(values[v]) for v in outputs)
+        prim = Product(matmul.prim, body, tuple(instructions), stores)
+        last = members[-1]
+        return Node(prim, (*matmul.inputs, *operands), {}, outputs, last.scope, last.line)
+
+    def _body(
+        self, inputs: tuple[Var, ...], members: list[Node[Var]], outputs: tuple[Var, ...]
+    ) -> Graph:
+        """The members as a graph, with the numbers that they use."""
+        known = {*inputs, *(v for n in members for v in n.outputs)}
+        numbers = dict.fromkeys(v for n in members for v in n.inputs if v not in known)
+        repeats = sorted(self.producer[v] for v in numbers if v in self.producer)
+        nodes = [self.graph.nodes[i] for i in repeats]
+        held = (*numbers, *(v for n in nodes for v in n.inputs))
+        constants = {v: self.graph.constants[v] for v in held if v in self.graph.constants}
+        return Graph("epilogue", inputs, (*nodes, *members), outputs, constants)
 
 
 def literals(graph: Graph) -> dict[Var, float]:
@@ -206,45 +271,13 @@ def literals(graph: Graph) -> dict[Var, float]:
     return found
 
 
-def _product(graph: Graph, chain: _Chain, numbers: dict[Var, float]) -> Node[Var]:
-    """The node of a product and what it took in."""
-    matmul = graph.nodes[chain.matmul]
-    members = [graph.nodes[i] for i in chain.nodes]
-    (acc,) = matmul.outputs
-    made = {acc, *(n.outputs[0] for n in members)}
-    read = dict.fromkeys(v for n in members for v in n.inputs if v not in made)
-    operands = tuple(v for v in read if v not in numbers)
-    values: dict[Var, Value] = {v: x for v, x in numbers.items() if v in read}
-    values.update((v, k) for k, v in enumerate((acc, *operands)))
-    instructions = []
-    for k, n in enumerate(members):
-        arguments = [values[v] for v in n.inputs]
-        written = _WRITTEN.get(n.prim.name)
-        instructions.append(
-            written(*arguments) if written else (_SAME[n.prim.name], tuple(arguments))
-        )
-        values[n.outputs[0]] = 1 + len(operands) + k
-    inside = {*chain.nodes, chain.matmul}
-    wanted = {v for i, n in enumerate(graph.nodes) if i not in inside for v in n.inputs} | set(
-        graph.outputs
-    )
-    outputs = tuple(v for v in (acc, *(n.outputs[0] for n in members)) if v in wanted)
-    repeats = tuple(n for n in graph.nodes if n.outputs[0] in read and n.outputs[0] in numbers)
-    constants = {
-        v: a for v, a in graph.constants.items() if v in read or any(v in n.inputs for n in repeats)
-    }
-    body = Graph("epilogue", (acc, *operands), (*repeats, *members), outputs, constants)
-    prim = Product(matmul.prim, body, tuple(instructions), tuple(int(values[v]) for v in outputs))
-    last = members[-1]
-    return Node(prim, (*matmul.inputs, *operands), {}, outputs, last.scope, last.line)
-
-
 def _ordered(graph: Graph, replaced: dict[int, Node[Var]]) -> Graph:
     """The graph with nodes replaced, each after what it reads, else where its last part was."""
     merged = [replaced.get(i, node) for i, node in enumerate(graph.nodes)]
     last = {id(node): i for i, node in enumerate(merged)}
     producer = {v: node for node in merged for v in node.outputs}
     done: dict[int, Node[Var]] = {}
+    opened: set[int] = set()
 
     def place(node: Node[Var]) -> None:
         stack = [node]
@@ -255,6 +288,8 @@ def _ordered(graph: Graph, replaced: dict[int, Node[Var]]) -> Graph:
                 if v in producer and id(producer[v]) not in done
             ]
             if missing:
+                assert id(stack[-1]) not in opened, f"{stack[-1].prim} waits for itself"
+                opened.add(id(stack[-1]))
                 stack.extend(missing)
             else:
                 done.setdefault(id(stack[-1]), stack[-1])
