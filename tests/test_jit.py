@@ -343,6 +343,17 @@ def test_explain_says_why_each_trace_happened() -> None:
     assert "argument 1: the static True became the static False" in text
 
 
+def test_explain_says_how_long_traces_and_kernels_took() -> None:
+    f = tf.jit(lambda x: x + 1.0)
+    f(tf.ones(3))
+    entry = next(iter(f.programs.values()))
+    entry.trace_seconds = 12.5
+    entry.compiled.program.compile_seconds = 0.25
+    text = str(f.explain(tf.ones(3)))
+    assert "1. first call, traced in 12.500 s" in text
+    assert "compiled or loaded in 0.250 s" in text
+
+
 def test_lower_shows_graph_kernels_source_and_memory() -> None:
     f = tf.jit(lambda x: tf.sum(x * 2.0))
     lowered = f.lower(floats(100))
