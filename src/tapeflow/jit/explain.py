@@ -101,7 +101,7 @@ class Explanation:
 
     def __init__(self, name: str, entries: Sequence[Entry], lowered: Lowered) -> None:
         self.name, self.lowered = name, lowered
-        self.traces = [f"{entry.reason}, traced in {entry.trace_seconds:.3f} s" for entry in entries]
+        self.traces = [f"{e.reason}, traced in {e.trace_seconds:.3f} s" for e in entries]
 
     def __str__(self) -> str:
         low = self.lowered
