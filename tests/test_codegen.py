@@ -38,7 +38,7 @@ def numbers(v: Var, seed: int = 0) -> Array:
     return rng.standard_normal(v.shape).astype(v.dtype)
 
 
-def close(got: Array, want: Array) -> None:
+def check_close(got: Array, want: Array) -> None:
     if got.dtype.kind == "f":
         size = 1e-6 if got.dtype == np.float32 else 1e-14
         atol = 10 * size * max(1, np.abs(want).max(initial=0))
@@ -47,14 +47,14 @@ def close(got: Array, want: Array) -> None:
         np.testing.assert_array_equal(got, want)
 
 
-def agree(text: str, share: int = 1 << 60) -> Node[Var]:
+def check_agrees(text: str, share: int = 1 << 60) -> Node[Var]:
     """Machine code and array functions give the same for the only fused node of `text`."""
     node = fused(text)
     arrays = {v: numbers(v, i) for i, v in enumerate(node.inputs)}
     want = node.prim.array_fn(*arrays.values())
     found = evaluate(node, {v: own(v) for v in arrays}, arrays, share)
     for got, expected in zip(found, want, strict=True):
-        close(got, expected)
+        check_close(got, expected)
     return node
 
 
@@ -63,19 +63,19 @@ def agree(text: str, share: int = 1 << 60) -> Node[Var]:
 @pytest.mark.parametrize("shape", ["", "1", "7", "1000", "3,5", "2,3,4", "0", "3,0"])
 def test_a_map_of_any_shape(shape: str):
     t = f"f32[{shape}]"
-    agree(f"graph f(x: {t}, y: {t}) {{ {CHAIN.format(t=t)}  return a, b }}")
+    check_agrees(f"graph f(x: {t}, y: {t}) {{ {CHAIN.format(t=t)}  return a, b }}")
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, "f32", "f64"])
 def test_a_map_of_any_dtype_wraps_as_numpy(dtype: str):
     t = f"{dtype}[100]"
-    agree(f"graph f(x: {t}, y: {t}) {{ {CHAIN.format(t=t)}  c: {t} = negative(b)  "
-          f"d: bool[100] = greater(b, x)  e: {t} = where(d, c, y)  return b, c, d, e }}")
+    check_agrees(f"graph f(x: {t}, y: {t}) {{ {CHAIN.format(t=t)}  c: {t} = negative(b)  "
+                 f"d: bool[100] = greater(b, x)  e: {t} = where(d, c, y)  return b, c, d, e }}")
 
 
 def test_bools_are_bytes():
-    agree("graph f(x: bool[9], y: bool[9]) { a: bool[9] = logical_and(x, y)  "
-          "b: bool[9] = logical_not(a)  c: f32[9] = cast(b, dtype=f32)  return a, b, c }")
+    check_agrees("graph f(x: bool[9], y: bool[9]) { a: bool[9] = logical_and(x, y)  "
+                 "b: bool[9] = logical_not(a)  c: f32[9] = cast(b, dtype=f32)  return a, b, c }")
 
 
 def test_inputs_may_lie_in_any_way():
@@ -88,7 +88,7 @@ def test_inputs_may_lie_in_any_way():
     views = [as_strided(memory[v][way.offset:], v.shape, [4 * s for s in way.strides])
              for v, way in layouts.items()]
     (got,) = evaluate(node, layouts, memory)
-    close(got, node.prim.array_fn(*views)[0])
+    check_close(got, node.prim.array_fn(*views)[0])
 
 
 @pytest.mark.parametrize("share", [1 << 60, 1], ids=["whole", "shared"])
@@ -114,7 +114,7 @@ def test_an_output_may_take_the_place_of_an_input():
     launches = loops.lower(node, {v: own(v) for v in (x, y, *node.outputs)}, {node.outputs[0]: x})
     assert launches[0].code.parameters == ("f32*", "f32*")
     run(launches, memory)
-    close(memory[x], want)
+    check_close(memory[x], want)
 
 
 def test_a_copy_is_contiguous():
@@ -178,8 +178,8 @@ def _kept(shape: str, axes: tuple[int, ...]) -> str:
 @pytest.mark.parametrize("shape,axes", FOLDS)
 def test_sums_over_any_axes(shape: str, axes: tuple[int, ...], share: int):
     t = f"f32[{shape}]"
-    agree(f"graph f(x: {t}, y: {t}) {{ {CHAIN.format(t=t)}  "
-          f"s: f32[{_kept(shape, axes)}] = sum(b, axes={axes})  return a, s }}", share)
+    check_agrees(f"graph f(x: {t}, y: {t}) {{ {CHAIN.format(t=t)}  "
+                 f"s: f32[{_kept(shape, axes)}] = sum(b, axes={axes})  return a, s }}", share)
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64", "i8", "i32", "u64"])
@@ -187,14 +187,15 @@ def test_sums_over_any_axes(shape: str, axes: tuple[int, ...], share: int):
 @pytest.mark.parametrize("op", ["sum", "prod", "max", "min"])
 def test_reductions_of_any_dtype(op: str, axes: tuple[int, ...], dtype: str):
     kept = _kept("20,33", axes)
-    agree(f"graph f(x: {dtype}[20,33]) {{ s: {dtype}[{kept}] = {op}(x, axes={axes})  return s }}")
+    check_agrees(
+        f"graph f(x: {dtype}[20,33]) {{ s: {dtype}[{kept}] = {op}(x, axes={axes})  return s }}")
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
 def test_truth_of_all_and_any(axes: tuple[int, ...]):
     kept = _kept("3,40", axes)
-    agree(f"graph f(x: bool[3,40]) {{ s: bool[{kept}] = all(x, axes={axes})  "
-          f"t: bool[{kept}] = any(x, axes={axes})  return s, t }}")
+    check_agrees(f"graph f(x: bool[3,40]) {{ s: bool[{kept}] = all(x, axes={axes})  "
+                 f"t: bool[{kept}] = any(x, axes={axes})  return s, t }}")
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])

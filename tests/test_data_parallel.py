@@ -8,7 +8,7 @@ import pytest
 
 import tapeflow as tf
 import tapeflow.distributed as D
-from ranks import run_job
+from ranks import check_job, run_job
 from tapeflow.ops import collective
 
 TRAIN = """
@@ -44,7 +44,8 @@ WAYS = ("SGD with momentum, eager", "SGD with momentum, compiled", "Adam, eager"
 def trained(tmp_path_factory):
     """What every rank printed: of a job of one, and of two jobs of two."""
     folder = tmp_path_factory.mktemp("train")
-    return [[out.splitlines() for _, out, _ in run_job(folder, TRAIN, size)] for size in (1, 2, 2)]
+    jobs = [check_job(folder, TRAIN, size) for size in (1, 2, 2)]
+    return [[out.splitlines() for _, out, _ in job] for job in jobs]
 
 
 @pytest.mark.parametrize("way", range(len(WAYS)), ids=WAYS)
@@ -64,7 +65,7 @@ def test_every_rank_and_every_run_ends_with_the_same_bits(trained, way):
 
 
 def test_collectives_work_inside_compiled_functions(tmp_path):
-    run_job(tmp_path, """
+    check_job(tmp_path, """
         import numpy as np
         import tapeflow as tf
         import tapeflow.distributed as D
@@ -86,7 +87,7 @@ def test_collectives_work_inside_compiled_functions(tmp_path):
 
 
 def test_a_compiled_function_with_a_collective_has_a_derivative(tmp_path):
-    run_job(tmp_path, """
+    check_job(tmp_path, """
         import numpy as np
         import tapeflow as tf
         import tapeflow.distributed as D
@@ -111,7 +112,7 @@ def test_a_mismatch_in_a_compiled_step_names_both_ranks(tmp_path):
         optimizer = D.DataParallel(tf.optim.SGD(0.1))
         step = tf.jit(lambda: optimizer.minimize(lambda: tf.sum(w * w), [w]))
         step()
-        """, check=False)
+        """)
     for code, _, err in ends:
         assert code == 1
         assert "rank 1 sent f64[4], rank 0 sent f64[3]" in err

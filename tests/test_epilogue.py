@@ -27,7 +27,7 @@ def names(graph: Graph) -> list[str]:
     return [node.prim.name for node in graph.nodes if node.prim.name != "broadcast_to"]
 
 
-def assert_same_meaning(before: Graph, after: Graph) -> None:
+def check_same_meaning(before: Graph, after: Graph) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(v.shape).astype(v.dtype) for v in before.inputs]
     for a, b in zip(interpret(before, *arrays), interpret(after, *arrays), strict=True):
@@ -82,7 +82,7 @@ def test_scalar_ops_join_the_product_before_them(case: str) -> None:
     before = trace(fn, *specs, name="f")
     after = epilogue(before)
     check(after)
-    assert_same_meaning(before, after)
+    check_same_meaning(before, after)
     assert sorted(names(after)) == sorted(expected) or case.startswith("a product of its own sum")
 
 
@@ -95,7 +95,7 @@ def test_a_product_never_waits_for_itself() -> None:
     before = trace(crossed, spec(4, 4), spec(4, 4))
     after = epilogue(before)
     check(after)
-    assert_same_meaning(before, after)
+    check_same_meaning(before, after)
 
 
 def test_a_product_that_reads_a_later_one_stays_behind_it() -> None:
@@ -109,7 +109,7 @@ def test_a_product_that_reads_a_later_one_stays_behind_it() -> None:
     before = trace(crossed, spec(4, 4), spec(4, 4))
     after = epilogue(before)
     check(after)
-    assert_same_meaning(before, after)
+    check_same_meaning(before, after)
 
 
 def test_intermediate_results_that_others_read_are_stored_too() -> None:
@@ -146,4 +146,4 @@ def test_any_mixture_of_products_and_what_follows_keeps_its_meaning(
     after = epilogue(before)
     check(after)
     with np.errstate(all="ignore"):
-        assert_same_meaning(before, after)
+        check_same_meaning(before, after)

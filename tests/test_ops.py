@@ -54,7 +54,7 @@ def tensors(arrays: list[Any]) -> list[Any]:
     return [Tensor(np.array(x)) if isinstance(x, np.ndarray) else x for x in arrays]
 
 
-def assert_close(got: Tensor, expected: Any, tolerance: dict[Any, float]) -> None:
+def check_close(got: Tensor, expected: Any, tolerance: dict[Any, float]) -> None:
     expected = np.asarray(expected)
     assert got.shape == expected.shape
     if got.dtype.kind == "f":
@@ -69,14 +69,14 @@ def assert_close(got: Tensor, expected: Any, tolerance: dict[Any, float]) -> Non
 @every_case
 def test_the_result_is_that_of_numpy(case: Case, dtype: Any) -> None:
     arrays = inputs_of(case, dtype)
-    assert_close(case.fn(*tensors(arrays), **case.kwargs), case.ref(*arrays, **case.kwargs), CLOSE)
+    check_close(case.fn(*tensors(arrays), **case.kwargs), case.ref(*arrays, **case.kwargs), CLOSE)
 
 
 @every_case
 def test_strided_inputs_give_the_same(case: Case) -> None:
     arrays = inputs_of(case)
     strided = [apart(x) if isinstance(x, np.ndarray) else x for x in arrays]
-    assert_close(case.fn(*strided, **case.kwargs), case.ref(*arrays, **case.kwargs), CLOSE)
+    check_close(case.fn(*strided, **case.kwargs), case.ref(*arrays, **case.kwargs), CLOSE)
 
 
 def apart(x: np.ndarray) -> Tensor:
@@ -118,7 +118,7 @@ def test_the_trace_has_the_same_type_and_value(case: Case) -> None:
 @traceable_case
 def test_compiled_code_gives_the_same(case: Case) -> None:
     fn, arrays = traced(case, inputs_of(case, np.float32))
-    assert_close(
+    check_close(
         tf.jit(fn)(*tensors(arrays)),
         case.fn(*tensors(inputs_of(case, np.float32)), **case.kwargs).numpy(),
         COMPILED,

@@ -26,7 +26,7 @@ def graph(text: str) -> Graph:
     return parsed
 
 
-def same(after: Graph, text: str) -> None:
+def check_same(after: Graph, text: str) -> None:
     check(after)
     assert str(after) == str(graph(text))
 
@@ -39,37 +39,39 @@ def bodies(after: Graph) -> list[str]:
 
 
 def test_dce_keeps_what_an_output_needs():
-    same(dce(graph("graph f(x: f32[4]) { a: f32[4] = tanh(x)  b: f32[4] = exp(x)  return a }")),
-         "graph f(x: f32[4]) { a: f32[4] = tanh(x)  return a }")
+    check_same(dce(graph("graph f(x: f32[4]) { a: f32[4] = tanh(x)  b: f32[4] = exp(x)  "
+                         "return a }")),
+               "graph f(x: f32[4]) { a: f32[4] = tanh(x)  return a }")
 
 
 def test_dce_drops_constants_that_nothing_reads():
-    same(dce(graph("graph f(x: f32[4]) { c: f32[] = const 1.0  return x }")),
-         "graph f(x: f32[4]) { return x }")
+    check_same(dce(graph("graph f(x: f32[4]) { c: f32[] = const 1.0  return x }")),
+               "graph f(x: f32[4]) { return x }")
 
 
 def test_cse_computes_equal_values_once():
-    same(cse(graph("graph f(x: f32[4]) { a: f32[4] = tanh(x)  b: f32[4] = tanh(x)  "
-                   "c: f32[4] = add(a, b)  return c }")),
-         "graph f(x: f32[4]) { a: f32[4] = tanh(x)  c: f32[4] = add(a, a)  return c }")
+    check_same(cse(graph("graph f(x: f32[4]) { a: f32[4] = tanh(x)  b: f32[4] = tanh(x)  "
+                         "c: f32[4] = add(a, b)  return c }")),
+               "graph f(x: f32[4]) { a: f32[4] = tanh(x)  c: f32[4] = add(a, a)  return c }")
 
 
 def test_cse_sees_that_addition_commutes_and_subtraction_does_not():
-    same(cse(graph("graph f(x: f32[4], y: f32[4]) { a: f32[4] = add(x, y)  b: f32[4] = add(y, x)  "
-                   "c: f32[4] = subtract(x, y)  d: f32[4] = subtract(y, x)  return a, b, c, d }")),
-         "graph f(x: f32[4], y: f32[4]) { a: f32[4] = add(x, y)  c: f32[4] = subtract(x, y)  "
-         "d: f32[4] = subtract(y, x)  return a, a, c, d }")
+    check_same(cse(graph("graph f(x: f32[4], y: f32[4]) { a: f32[4] = add(x, y)  "
+                         "b: f32[4] = add(y, x)  c: f32[4] = subtract(x, y)  "
+                         "d: f32[4] = subtract(y, x)  return a, b, c, d }")),
+               "graph f(x: f32[4], y: f32[4]) { a: f32[4] = add(x, y)  c: f32[4] = subtract(x, y)  "
+               "d: f32[4] = subtract(y, x)  return a, a, c, d }")
 
 
 def test_cse_tells_attributes_and_the_signs_of_zeros_apart():
     text = ("graph f(x: f32[2,2]) { c: f32[] = const 0.0  d: f32[] = const -0.0  "
             "a: f32[2] = sum(x, axes=(0,))  b: f32[2] = sum(x, axes=(1,))  return a, b, c, d }")
-    same(cse(graph(text)), text)
+    check_same(cse(graph(text)), text)
 
 
 def test_cse_merges_equal_constants():
-    same(cse(graph("graph f() { c: f32[] = const 2.0  d: f32[] = const 2.0  return c, d }")),
-         "graph f() { c: f32[] = const 2.0  return c, c }")
+    check_same(cse(graph("graph f() { c: f32[] = const 2.0  d: f32[] = const 2.0  return c, d }")),
+               "graph f() { c: f32[] = const 2.0  return c, c }")
 
 
 def test_a_chain_becomes_one_kernel_and_its_inner_values_are_not_stored():
@@ -243,7 +245,7 @@ def _constant(value: str) -> str:
 ])
 def test_neutral_numbers_go(line: str, value: str):
     after = dce(simplify(graph(f"graph f(x: f32[4]) {{ {_constant(value)}{line}  return y }}")))
-    same(after, "graph f(x: f32[4]) { return x }")
+    check_same(after, "graph f(x: f32[4]) { return x }")
 
 
 @pytest.mark.parametrize("line,value", [
@@ -254,7 +256,7 @@ def test_neutral_numbers_go(line: str, value: str):
 ])
 def test_what_differs_for_nan_infinity_or_minus_zero_stays(line: str, value: str):
     text = f"graph f(x: f32[4]) {{ {_constant(value)}{line}  return y, k }}"
-    same(simplify(graph(text)), text)
+    check_same(simplify(graph(text)), text)
 
 
 @pytest.mark.parametrize("before,after", [
@@ -288,7 +290,7 @@ def test_what_differs_for_nan_infinity_or_minus_zero_stays(line: str, value: str
 ])
 def test_ops_that_undo_each_other_go(before: str, after: str):
     found = dce(simplify(graph(f"graph f(x: f32[4]) {{ {before} }}")))
-    same(found, f"graph f(x: f32[4]) {{ {after} }}")
+    check_same(found, f"graph f(x: f32[4]) {{ {after} }}")
 
 
 def test_a_division_by_a_power_of_two_is_a_multiplication():
@@ -301,31 +303,31 @@ def test_a_division_by_a_power_of_two_is_a_multiplication():
 def test_casts_that_lose_something_stay():
     text = ("graph f(x: i64[4]) { a: f64[4] = cast(x, dtype=f64)  y: i64[4] = cast(a, dtype=i64)  "
             "return y }")
-    same(simplify(graph(text)), text)
+    check_same(simplify(graph(text)), text)
 
 
 def test_integers_have_one_zero():
     after = dce(simplify(graph("graph f(x: i32[4]) { c: i32[] = const 0  "
                                "k: i32[4] = broadcast_to(c, shape=(4,), axes=(0,))  "
                                "y: i32[4] = add(x, k)  return y }")))
-    same(after, "graph f(x: i32[4]) { return x }")
+    check_same(after, "graph f(x: i32[4]) { return x }")
 
 
 def test_small_constants_are_folded():
     after = dce(fold_constants(graph("graph f() { c: f32[2] = const [1.0, 4.0]  "
                                      "y: f32[2] = sqrt(c)  return y }")))
-    same(after, "graph f() { k0: f32[2] = const [1.0, 2.0]  return k0 }")
+    check_same(after, "graph f() { k0: f32[2] = const [1.0, 2.0]  return k0 }")
 
 
 def test_a_number_that_is_repeated_is_folded_without_its_repetition():
     after = dce(fold_constants(graph(f"graph f() {{ {_constant('4.0')}"
                                      "y: f32[4] = sqrt(k)  return y }")))
-    same(after, "graph f() { k0: f32[] = const 2.0  "
-                "k1: f32[4] = broadcast_to(k0, shape=(4,), axes=(0,))  return k1 }")
+    check_same(after, "graph f() { k0: f32[] = const 2.0  "
+                      "k1: f32[4] = broadcast_to(k0, shape=(4,), axes=(0,))  return k1 }")
 
 
 def test_large_constants_are_not_made():
     text = ("graph f() { c: f32[2] = const [1.0, 2.0]  "
             "k: f32[3000,2] = broadcast_to(c, shape=(3000,2), axes=(0,))  "
             "y: f32[3000,2] = exp(k)  return y }")
-    same(fold_constants(graph(text)), text)
+    check_same(fold_constants(graph(text)), text)
