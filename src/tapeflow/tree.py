@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -27,11 +28,14 @@ def _flatten(tree: Any, leaves: list[Any]) -> Structure:
         leaves.append(tree)
         return LEAF
     keys, children = parts
-    return type(tree), keys, tuple(_flatten(child, leaves) for child in children)
+    kind = (type(tree), tree.default_factory) if isinstance(tree, defaultdict) else type(tree)
+    return kind, keys, tuple(_flatten(child, leaves) for child in children)
 
 
 def _parts(tree: Any) -> tuple[tuple[Any, ...], Sequence[Any]] | None:
     """Keys and children of a container, dicts by sorted key; None for a leaf."""
+    if isinstance(tree, OrderedDict):  # their order is part of what they are
+        return tuple(tree), list(tree.values())
     if isinstance(tree, dict):
         keys = tuple(sorted(tree, key=lambda k: (type(k).__name__, k)))
         return keys, [tree[k] for k in keys]
@@ -53,8 +57,11 @@ def _unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
         return next(leaves)
     kind, keys, children = structure
     built = [_unflatten(child, leaves) for child in children]
+    if isinstance(kind, tuple):  # a defaultdict, and what makes its missing values
+        made, factory = kind
+        return made(factory, zip(keys, built, strict=True))
     if issubclass(kind, dict):
-        return kind(zip(keys, built, strict=True))
+        return kind(dict(zip(keys, built, strict=True)))  # a Counter would count pairs
     if issubclass(kind, list | tuple):
         return kind(*built) if hasattr(kind, "_fields") else kind(built)
     return kind(**dict(zip(keys, built, strict=True)))
