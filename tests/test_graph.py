@@ -117,3 +117,13 @@ def test_nodes_know_scope_and_line() -> None:
 
     (node,) = trace(f, spec(2), name="f").nodes
     assert node.scope == "loss" and "test_graph.py" in node.line
+
+
+def test_constants_that_are_infinite_or_no_number_parse_back() -> None:
+    text = """graph f(x: f32[2]) {
+  c: f32[3] = const [inf, -inf, nan]
+  return x, c
+}"""
+    (constant,) = parse(text, REGISTRY).constants.values()
+    assert str(parse(text, REGISTRY)) == text
+    np.testing.assert_array_equal(constant, np.array([np.inf, -np.inf, np.nan], "f4"))

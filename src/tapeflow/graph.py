@@ -10,8 +10,8 @@ A graph prints as text, and the text parses back:
 
 from __future__ import annotations
 
+import ast
 import re
-from ast import literal_eval
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -151,7 +151,18 @@ class _Parser:
 
 
 def _value(text: str) -> Any:
-    return OF_SHORT[text] if text in OF_SHORT else literal_eval(text)
+    return OF_SHORT[text] if text in OF_SHORT else _literal(text)
+
+
+class _Unbounded(ast.NodeTransformer):
+    """Makes numbers of `inf` and `nan`, for which Python has no literals."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(float(node.id)) if node.id in ("inf", "nan") else node
+
+
+def _literal(text: str) -> Any:
+    return ast.literal_eval(_Unbounded().visit(ast.parse(text, mode="eval")))
 
 
 def _split(text: str) -> Iterable[str]:
@@ -178,7 +189,7 @@ def parse(text: str, primitives: Mapping[str, Primitive]) -> Graph:
         left, right = line.split(" = ", 1)
         if right.startswith("const "):
             (v,) = parser.declare(left)
-            constants[v] = np.array(literal_eval(right.removeprefix("const ")), v.dtype).reshape(
+            constants[v] = np.array(_literal(right.removeprefix("const ")), v.dtype).reshape(
                 v.shape
             )
         else:
