@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import linecache
 import os
 import subprocess
 import sys
@@ -421,8 +422,25 @@ def test_a_mistake_reads_the_same_inside_and_outside() -> None:
 
 def test_host_randomness_and_clocks_in_a_trace_are_warned_of() -> None:
     for impure in (time.time, np.random.rand):
-        with pytest.warns(TraceWarning, match="every later call gets this one result"):
+        with pytest.warns(TraceWarning, match="every later call gets this one result") as caught:
             tf.jit(lambda x, impure=impure: x * float(impure()))(tf.ones(1))
+        assert Path(caught[0].filename).name == "test_jit.py"
+        assert "impure()" in linecache.getline(caught[0].filename, caught[0].lineno)
+        assert "Use tf.random" in str(caught[0].message)
+
+
+def test_a_number_that_does_not_fit_fails_compiled_as_it_does_eagerly() -> None:
+    def f(x: Any, n: Any) -> Any:
+        return x + n
+
+    for x, n in ((tf.ones(2, "int8"), 300), (tf.ones(2, "uint64"), -1)):
+        said = []
+        for call in (f, tf.jit(f)):
+            with pytest.raises(tf.errors.DTypeError, match="is not between") as caught:
+                call(x, n)
+            said.append(str(caught.value).partition("at:")[0])
+        assert said[0] == said[1]
+    assert tf.jit(f)(tf.ones(2, "int8"), 126).tolist() == [127, 127]
 
 
 def test_an_unhashable_argument_is_refused_with_its_type() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    {"errors", "config", "dtypes", "scope"},
+    {"arguments", "errors", "config", "dtypes", "scope"},
     {"tensor", "graph", "primitive", "dispatch", "device", "tree"},
     {"ops"},
     {"autodiff", "variable", "random", "linalg", "testing", "lookup"},

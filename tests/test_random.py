@@ -149,6 +149,12 @@ def test_choice_follows_its_weights() -> None:
     assert stats.chisquare(counts[p > 0], COUNT * p[p > 0]).pvalue > UNLIKELY
 
 
+def test_a_count_may_come_from_numpy() -> None:
+    for count in (np.int64(5), np.uint8(5)):
+        assert 0 <= int(random.choice(count)) < 5
+        assert sorted(random.permutation(count).tolist()) == [0, 1, 2, 3, 4]
+
+
 def test_choice_without_replacement_takes_each_once() -> None:
     drawn = random.choice(tf.asarray([5, 6, 7, 8]), (4,), replace=False).numpy()
     assert sorted(drawn) == [5, 6, 7, 8]

@@ -553,6 +553,35 @@ def test_unique_all_finds_first_places_and_counts() -> None:
     assert found.inverse_indices.tolist() == [[1, 0], [1, 1]] and found.counts.tolist() == [1, 3]
 
 
+def test_sets_name_what_they_give() -> None:
+    counted, placed = tf.unique_counts([3, 1, 3]), tf.unique_inverse([3, 1, 3])
+    assert counted._fields == ("values", "counts") and counted.counts.tolist() == [1, 2]
+    assert placed._fields == ("values", "inverse_indices")
+    assert placed.inverse_indices.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(("descending", "order"), [(False, [0, 2, 1]), (True, [1, 2, 0])])
+def test_nan_is_sorted_as_the_largest(descending: bool, order: list[int]) -> None:
+    x = tf.asarray([1.0, float("nan"), 2.0])
+    assert tf.argsort(x, descending=descending).tolist() == order
+    np.testing.assert_array_equal(tf.sort(x, descending=descending), x.numpy()[order])
+
+
+def test_a_tensor_knows_its_namespace() -> None:
+    assert tf.ones(1).__array_namespace__(api_version="2024.12") is tf
+    assert tf.Variable(1.0).__array_namespace__() is tf
+
+
+@pytest.mark.parametrize("name", ["i1", "i2", "i4", "i8", "u1", "u8", "f2", "f4", "f8", "<i4"])
+def test_names_of_dtypes_count_bytes_as_numpy_does(name: str) -> None:
+    assert tf.zeros(1, name).dtype == np.dtype(name)
+
+
+def test_short_names_that_numpy_lacks_are_those_of_types() -> None:
+    names = {"bf16": "bfloat16", "f16": "float16", "f32": "float32", "i64": "int64"}
+    assert {n: tf.zeros(1, n).dtype.name for n in names} == names
+
+
 def test_constants_are_those_of_the_standard() -> None:
     assert (tf.pi, tf.e, tf.inf) == (np.pi, np.e, np.inf) and np.isnan(tf.nan)
     assert tf.ones(2)[tf.newaxis].shape == (1, 2)

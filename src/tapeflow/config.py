@@ -13,11 +13,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
 
+from tapeflow import arguments
+from tapeflow.errors import ArgumentError
+
 __all__ = ["cache_dir", "data_dir", "num_threads", "set_num_threads"]
+
+_THREADS = ("TAPEFLOW_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 _threads: int | None = None
 
@@ -60,17 +66,37 @@ def job_token() -> str:
 
 def timeout() -> float:
     """Seconds that a rank waits for its peers before it names who is missing, and that a download
-    waits for its server."""
-    return float(os.environ.get("TAPEFLOW_TIMEOUT", "60"))
+    waits for its server.
+
+    Raises: ArgumentError if TAPEFLOW_TIMEOUT is no number.
+    """
+    return _number_in("TAPEFLOW_TIMEOUT", "60")
 
 
 def num_threads() -> int:
-    """How many threads compiled programs use."""
+    """How many threads compiled programs use.
+
+    Raises: ArgumentError if TAPEFLOW_NUM_THREADS or NUMBA_NUM_THREADS is no number.
+    """
     global _threads
     if _threads is None:  # read once: every call of a compiled program asks
-        named = os.environ.get("TAPEFLOW_NUM_THREADS") or os.environ.get("NUMBA_NUM_THREADS")
-        _threads = max(1, int(named)) if named else cores()
+        name = next((n for n in _THREADS if os.environ.get(n)), None)
+        _threads = cores() if name is None else max(1, int(_number_in(name, "")))
     return _threads
+
+
+def _number_in(name: str, default: str) -> float:
+    """The number that an environment variable holds."""
+    text = os.environ.get(name, default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ArgumentError(
+            name, got=f"{name}={text}", why="it must hold a number", fix="unset it, or set a number"
+        )
+    return number
 
 
 def cores() -> int:
@@ -79,8 +105,19 @@ def cores() -> int:
 
 
 def set_num_threads(count: int | None) -> None:
-    """Let compiled programs use `count` threads; None goes back to the default."""
+    """Let compiled programs use `count` threads; None goes back to the default.
+
+    Raises: ArgumentError unless `count` is at least 1.
+    """
     global _threads
-    if count is not None and count < 1:
-        raise ValueError(f"set_num_threads: count must be at least 1, got {count}")
-    _threads = count
+    _threads = None if count is None else _at_least_one("set_num_threads", "count", count)
+
+
+def _at_least_one(op: str, name: str, given: object) -> int:
+    count = arguments.integer(op, name, given)
+    if count < 1:
+        raise ArgumentError(
+            op, got=f"{name}={count}", why="there is at least one thread", fix="give 1 or more"
+        )
+    return count
+

@@ -168,7 +168,7 @@ def binary(
             elif type(y) in numbers and a.dtype.kind == "f":
                 try:
                     tensor = wrap(context.quiet(array_fn, a, y))
-                except TypeError:
+                except (TypeError, OverflowError):
                     return general(x, y)
                 for record in context.records:
                     record((prim, (x, wrap(np.array(y, a.dtype))), NO_ATTRS, tensor))
@@ -192,7 +192,7 @@ def reflected(
             if b.dtype.kind == "f":
                 try:
                     tensor = wrap(context.quiet(array_fn, x, b))
-                except TypeError:
+                except (TypeError, OverflowError):
                     return general(x, y)
                 for record in context.records:
                     record((prim, (wrap(np.array(x, b.dtype)), y), NO_ATTRS, tensor))

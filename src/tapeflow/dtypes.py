@@ -59,19 +59,27 @@ def kind_of(dtype: DType) -> str:
 def as_dtype(dtype: object, op: str = "dtype") -> DType:
     """`dtype` as one of the dtypes above.
 
+    Names mean what they mean to NumPy: "i8" has 8 bytes. The short names of types such as "f32" do
+    too, where NumPy has no such name.
+
+    Raises: DTypeError if there is no such dtype.
+
     >>> as_dtype("float32"), as_dtype(int), as_dtype("bfloat16").name
     (dtype('float32'), dtype('int64'), 'bfloat16')
     """
     if dtype is float:
         return float32
+    found: DType | None = None
     try:
-        found = OF_SHORT.get(dtype) if isinstance(dtype, str) else None
-        found = found or np.dtype(dtype)  # type: ignore[call-overload]
-    except TypeError:
+        found = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
         found = None
+    if found not in SHORT and isinstance(dtype, str):
+        found = OF_SHORT.get(dtype)
     if found not in SHORT:
         raise DTypeError(op, got=f"dtype {dtype!r}", why="tapeflow has no such dtype",
                          fix="use one of " + ", ".join(d.name for d in SHORT))
+    assert found is not None
     return found
 
 

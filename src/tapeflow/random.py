@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tapeflow import ops
+from tapeflow import arguments, ops
 from tapeflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, int64
 from tapeflow.dtypes import is_floating as _is_floating
 from tapeflow.dtypes import is_integer as _is_integer
 from tapeflow.errors import ArgumentError, DTypeError
+from tapeflow.ops.elementwise import operand
 from tapeflow.primitive import discrete
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 from tapeflow.variable import Variable
@@ -37,6 +38,8 @@ class Generator:
 
     Args:
         seed: any integer; without one it is chosen by the operating system.
+
+    Raises: ArgumentError if the seed is no integer.
 
     >>> first, second = Generator(7), Generator(7)
     >>> bool(uniform((), generator=first) == uniform((), generator=second))
@@ -60,7 +63,8 @@ class Generator:
 
 
 def _first_state(seed: int | None) -> Array:
-    number = int.from_bytes(os.urandom(8)) if seed is None else int(seed) % 2**64
+    number = (int.from_bytes(os.urandom(8)) if seed is None else
+              arguments.integer("seed", "seed", seed) % 2**64)
     return np.array([number, 0], np.uint64)
 
 
@@ -68,7 +72,10 @@ _default = Generator()
 
 
 def seed(seed: int) -> None:
-    """Let the functions below, where they are given no generator, begin the stream of `seed`."""
+    """Let the functions below, where they are given no generator, begin the stream of `seed`.
+
+    Raises: ArgumentError if that is no integer.
+    """
     _default.seed(seed)
 
 
@@ -132,16 +139,12 @@ def _random_order(state: Array, *, count: int) -> Array:
 
 # ---- distributions
 
-def _sizes(op: str, shape: _Shape) -> tuple[int, ...]:
-    sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
-    if any(n < 0 for n in sizes):
-        raise ArgumentError(op, got=f"shape {sizes}", why="a size is not negative",
-                            fix="give sizes of at least 0")
-    return sizes
-
-
-def _draw(generator: Generator | None) -> Tensor:
-    return (generator or _default).draw()
+def _draw(op: str, generator: Generator | None) -> Tensor:
+    if generator is None:
+        return _default.draw()
+    if not isinstance(generator, Generator):
+        raise arguments.wrong(op, "generator", generator, "a tf.random.Generator")
+    return generator.draw()
 
 
 def _float(op: str, dtype: Any) -> DType:
@@ -154,28 +157,43 @@ def _float(op: str, dtype: Any) -> DType:
 
 def normal(shape: _Shape, mean: TensorLike = 0.0, stddev: TensorLike = 1.0, dtype: Any = None,
            generator: Generator | None = None) -> Tensor:
-    """Normally distributed numbers, by default in float32. Gradients flow to mean and stddev."""
-    chosen = _float("normal", dtype)
-    x = _standard_normal(_draw(generator), shape=_sizes("normal", shape), dtype=chosen)
+    """Normally distributed numbers, by default in float32. Gradients flow to mean and stddev.
+
+    Raises: DTypeError unless the dtype is floating, ArgumentError for what is no shape.
+    """
+    chosen, sizes = _float("normal", dtype), arguments.sizes("normal", shape)
+    x = _standard_normal(_draw("normal", generator), shape=sizes, dtype=chosen)
     return _scaled(x, stddev, mean)
 
 
 def truncated_normal(shape: _Shape, mean: TensorLike = 0.0, stddev: TensorLike = 1.0,
                      dtype: Any = None, generator: Generator | None = None) -> Tensor:
-    """Normally distributed numbers, those further than 2 stddev from the mean drawn again."""
+    """Normally distributed numbers, those further than 2 stddev from the mean drawn again.
+
+    Raises: DTypeError unless the dtype is floating, ArgumentError for what is no shape.
+    """
     chosen = _float("truncated_normal", dtype)
-    sizes = _sizes("truncated_normal", shape)
-    x = _standard_truncated_normal(_draw(generator), shape=sizes, dtype=chosen)
-    return _scaled(x, stddev, mean)
+    sizes = arguments.sizes("truncated_normal", shape)
+    state = _draw("truncated_normal", generator)
+    return _scaled(_standard_truncated_normal(state, shape=sizes, dtype=chosen), stddev, mean)
 
 
 def uniform(shape: _Shape, minval: TensorLike = 0.0, maxval: TensorLike = 1.0, dtype: Any = None,
             generator: Generator | None = None) -> Tensor:
-    """Evenly distributed numbers from `minval` up to `maxval`, by default in float32."""
-    chosen = _float("uniform", dtype)
-    x = _standard_uniform(_draw(generator), shape=_sizes("uniform", shape), dtype=chosen)
-    from_zero = type(minval) is float and minval == 0.0
-    return _scaled(x, maxval if from_zero else maxval - minval, minval)
+    """Evenly distributed numbers from `minval` up to `maxval`, by default in float32.
+
+    Raises: DTypeError unless the dtype is floating, ArgumentError for what is no shape.
+    """
+    return _uniform("uniform", shape, minval, maxval, dtype, generator)
+
+
+def _uniform(op: str, shape: _Shape, minval: TensorLike, maxval: TensorLike, dtype: Any,
+             generator: Generator | None) -> Tensor:
+    chosen, sizes = _float(op, dtype), arguments.sizes(op, shape)
+    low, high = operand(op, minval), operand(op, maxval)
+    x = _standard_uniform(_draw(op, generator), shape=sizes, dtype=chosen)
+    from_zero = type(low) is float and low == 0.0
+    return _scaled(x, high if from_zero else high - low, low)
 
 
 def _scaled(x: Tensor, scale: TensorLike, shift: TensorLike) -> Tensor:
@@ -185,8 +203,11 @@ def _scaled(x: Tensor, scale: TensorLike, shift: TensorLike) -> Tensor:
 
 def bernoulli(shape: _Shape, p: TensorLike = 0.5, dtype: Any = None,
               generator: Generator | None = None) -> Tensor:
-    """True with probability `p`, by default as bool."""
-    hits = uniform(shape, generator=generator) < p
+    """True with probability `p`, by default as bool.
+
+    Raises: ArgumentError for what is no shape, DTypeError if p is no number.
+    """
+    hits = _uniform("bernoulli", shape, 0.0, 1.0, None, generator) < operand("bernoulli", p)
     return ops.cast(hits, bool_ if dtype is None else dtype)
 
 
@@ -201,26 +222,36 @@ def randint(shape: _Shape, low: int, high: int, dtype: Any = None,
         raise DTypeError("randint", got=chosen.name, why="these numbers are integers",
                          fix="use tf.random.uniform, or cast the result")
     limits = np.iinfo(chosen.name)
-    if not limits.min <= low < high <= limits.max + 1:
+    first = arguments.integer("randint", "low", low)
+    end = arguments.integer("randint", "high", high)
+    if not limits.min <= first < end <= limits.max + 1:
         raise ArgumentError("randint", got=f"low={low}, high={high}, {chosen.name}",
                             why="there are no such numbers",
                             fix="give low < high, both within the dtype")
-    return _random_integers(_draw(generator), shape=_sizes("randint", shape), dtype=chosen,
-                            low=int(low), high=int(high))
+    sizes = arguments.sizes("randint", shape)
+    return _random_integers(_draw("randint", generator), shape=sizes, dtype=chosen,
+                            low=first, high=end)
 
 
 def permutation(x: int | TensorLike, generator: Generator | None = None) -> Tensor:
-    """The numbers from 0 to x - 1 in any order, or the rows of a tensor x."""
-    if isinstance(x, int):
-        if x < 0:
-            raise ArgumentError("permutation", got=x, why="a count is not negative",
-                                fix="give x >= 0")
-        return _random_order(_draw(generator), count=x)
-    rows = as_tensor(x, op="permutation")
+    """The numbers from 0 to x - 1 in any order, or the rows of a tensor x.
+
+    Raises: ArgumentError for a negative count, or a tensor without rows.
+    """
+    count, rows = _counted("permutation", x)
+    order = _random_order(_draw("permutation", generator), count=count)
+    return order if rows is None else ops.take(rows, order, axis=0)
+
+
+def _counted(op: str, x: int | TensorLike) -> tuple[int, Tensor | None]:
+    """The count that x is, or that of its rows, and these."""
+    if isinstance(x, int | np.integer):
+        return arguments.size(op, "x", x), None
+    rows = as_tensor(x, op=op)
     if not rows.ndim:
-        raise ArgumentError("permutation", got=rows.spec, why="a tensor without axes has no rows",
-                            fix="give a number, or a tensor with rows")
-    return ops.take(rows, _random_order(_draw(generator), count=rows.shape[0]), axis=0)
+        raise ArgumentError(op, got=rows.spec, why="a tensor without axes has no rows",
+                            fix="give a whole number, or a tensor with rows")
+    return rows.shape[0], rows
 
 
 def choice(x: int | TensorLike, shape: _Shape = (), replace: bool = True,
@@ -235,8 +266,8 @@ def choice(x: int | TensorLike, shape: _Shape = (), replace: bool = True,
 
     Raises: ArgumentError if there are not enough to draw without replacement.
     """
-    sizes = _sizes("choice", shape)
-    count = x if isinstance(x, int) else as_tensor(x, op="choice").shape[0]
+    sizes = arguments.sizes("choice", shape)
+    count, rows = _counted("choice", x)
     drawn = math.prod(sizes)
     if not count or (not replace and drawn > count):
         raise ArgumentError("choice", got=f"{drawn} of {count}", why="there are not so many",
@@ -245,7 +276,7 @@ def choice(x: int | TensorLike, shape: _Shape = (), replace: bool = True,
         places = _with_replacement(sizes, count, p, generator)
     else:
         places = ops.reshape(_without_replacement(count, p, generator)[:drawn], sizes)
-    return places if isinstance(x, int) else ops.take(x, places, axis=0)
+    return places if rows is None else ops.take(rows, places, axis=0)
 
 
 def _with_replacement(sizes: tuple[int, ...], count: int, p: TensorLike | None,

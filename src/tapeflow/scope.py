@@ -54,7 +54,14 @@ def current() -> str:
 
 
 def unique(name: str) -> str:
-    """`name` below the current scope, with `_1`, `_2` where it has been given out in it before."""
+    """`name` below the current scope, with `_1`, `_2` where it has been given out in it before.
+
+    Raises: ArgumentError unless it is a text.
+    """
+    if not isinstance(name, str):
+        from tapeflow.arguments import wrong  # its errors ask this module for the scope
+
+        raise wrong("name", "name", name, "a text")
     count = _names.used.get(name, 0)
     free = f"{name}_{count}" if count else name
     while _is_given(free):

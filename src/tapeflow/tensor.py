@@ -280,8 +280,21 @@ def as_tensor(x: TensorLike, dtype: DType | None = None, *, op: str = "asarray")
         as_dtype(x.dtype, op)
         return Tensor(np.array(x, order="C"))
     if is_number(x):
-        return Tensor(np.array(x, dtype or default_of(x)))
+        return Tensor(of_number(x, dtype or default_of(x), op))
     return Tensor(_array_of(x, dtype, op))
+
+
+def of_number(x: bool | int | float, dtype: DType, op: str) -> Array:
+    """A Python number as an array without axes; raises DTypeError if it does not fit `dtype`."""
+    try:
+        return np.array(x, dtype)
+    except OverflowError:
+        raise DTypeError(
+            op,
+            got=f"the Python number {_short(x)}",
+            why=f"it does not fit {dtype.name}",
+            fix="give another number, or another dtype, e.g. tf.asarray(x, tf.float64)",
+        ) from None
 
 
 def _array_of(x: object, dtype: DType | None, op: str) -> Array:
@@ -299,10 +312,15 @@ def _array_of(x: object, dtype: DType | None, op: str) -> Array:
             op,
             got=f"{type(x).__name__} {_short(x)}",
             why="this is neither a tensor nor numbers",
-            fix="give a tensor, a NumPy array of numbers, or nested lists of numbers",
+            fix="ask with `is None` whether there is a value"
+            if x is None
+            else "give a tensor, a NumPy array of numbers, or nested lists of numbers",
         )
     if dtype is None and array.dtype == np.float64 and not hasattr(x, "__array__"):
         dtype = default_of(0.0)
+    if dtype is not None and dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
+        for extreme in (int(array.min()), int(array.max())):  # astype() would wrap them round
+            of_number(extreme, dtype, op)
     return array if dtype is None else array.astype(dtype)
 
 

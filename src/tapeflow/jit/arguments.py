@@ -11,7 +11,7 @@ import numpy as np
 
 from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError
-from tapeflow.tensor import Spec, Tensor, as_tensor
+from tapeflow.tensor import Spec, Tensor, as_tensor, of_number
 from tapeflow.tree import LEAF, Structure, flatten
 
 
@@ -118,7 +118,7 @@ class Parameters:
         if isinstance(leaf, np.ndarray | np.generic):
             return as_tensor(leaf, op=self.op)
         if type(leaf) in (float, int):
-            return Tensor(np.array(leaf, float64 if type(leaf) is float else int64))
+            return Tensor(of_number(leaf, float64 if type(leaf) is float else int64, self.op))
         return None
 
     def _static_leaf(self, leaf: Any) -> Static:

@@ -1,11 +1,13 @@
 """The operators and methods of Tensor, from the operations."""
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 from tapeflow import dispatch
-from tapeflow.errors import ShapeError
+from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import (
     arithmetic,
     index,
@@ -20,6 +22,7 @@ from tapeflow.ops import (
 from tapeflow.ops.elementwise import Elementwise, astype
 from tapeflow.tensor import Tensor
 
+_STANDARD = "2024.12"   # of the array API
 _BINARY: dict[str, Elementwise] = {
     "add": arithmetic.add, "sub": arithmetic.subtract, "mul": arithmetic.multiply,
     "truediv": arithmetic.divide, "floordiv": arithmetic.floor_divide, "mod": arithmetic.remainder,
@@ -42,6 +45,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "__matmul__": linalg.matmul,
     "__rpow__": lambda y, x: transcendental.pow(x, y),
     "__rmatmul__": lambda b, a: linalg.matmul(a, b), "__iter__": lambda x: _iterate(x),
+    "__array_namespace__": lambda x, **version: _namespace(x, **version),
 }
 _PROPERTIES: dict[str, Callable[[Tensor], Any]] = {
     "mT": shape.matrix_transpose, "T": lambda x: _transposed(x), "device": lambda x: "cpu:0",
@@ -61,6 +65,17 @@ def bind() -> None:
         setattr(Tensor, name, function)
     for name, get in _PROPERTIES.items():
         setattr(Tensor, name, property(get))
+
+
+def _namespace(x: Tensor, *, api_version: str | None = None) -> ModuleType:
+    """The module whose functions take such tensors, for code that is written for any array library.
+
+    Raises: ArgumentError for a version of the array API standard that is not the one followed.
+    """
+    if api_version not in (None, _STANDARD):
+        raise ArgumentError("__array_namespace__", got=f"api_version={api_version!r}",
+                            why=f"tapeflow follows {_STANDARD}", fix="leave the version out")
+    return sys.modules[__name__.partition(".")[0]]
 
 
 def _method(op: Elementwise) -> Callable[[Tensor], Tensor]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow import arguments
 from tapeflow.errors import ArgumentError
 from tapeflow.ops import create, gather, movement
 from tapeflow.ops import shape as _shape
@@ -29,6 +30,8 @@ def cumulative_sum(x: TensorLike, axis: int | None = None, dtype: Any = None,
     """The sums of the first 1, 2, ... elements along `axis`, which a vector need not name.
 
     include_initial: whether the sum of no elements, 0, stands before them.
+    Raises: ArgumentError if a tensor of several axes does not name one, OutOfRangeError if it is
+        not there.
     """
     x = in_sum_dtype(as_tensor(x, op="cumulative_sum"), dtype, "cumulative_sum")
     axis = _shape.one_axis("cumulative_sum", axis, x)
@@ -42,6 +45,7 @@ def cumsum(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool 
     """The running sums of x along `axis`.
 
     exclusive: without the element itself; reverse: from the end.
+    Raises: OutOfRangeError if there is no such axis.
 
     >>> cumsum([1, 2, 3])
     Tensor([1, 3, 6], i64[3])
@@ -64,14 +68,17 @@ def _shifted(x: Tensor, axis: int, reverse: bool) -> Tensor:
 
 def diff(x: TensorLike, axis: int = -1, n: int = 1, prepend: TensorLike | None = None,
          append: TensorLike | None = None) -> Tensor:
-    """The differences of neighbours along `axis`, n times over."""
-    if n < 0:
-        raise ArgumentError("diff", got=f"n={n}", why="an order is not negative", fix="give n >= 0")
+    """The differences of neighbours along `axis`, n times over.
+
+    Raises: ArgumentError unless n is a whole number of at least 0, OutOfRangeError if there is no
+        such axis, ShapeError if `prepend` or `append` does not fit x.
+    """
+    n = arguments.size("diff", "n", n)
     x = as_tensor(x, op="diff")
     axis = _shape.normalize_axis("diff", axis, x.ndim)
     ends = [end for end in (prepend, x, append) if end is not None]
     y = movement.concat(ends, axis)
-    for _ in range(n):
+    for _ in range(min(n, y.shape[axis])):   # then nothing is left
         size = max(y.shape[axis] - 1, 0)
         y = movement.part(y, axis, y.shape[axis] - size, size) - movement.part(y, axis, 0, size)
     return y
@@ -81,6 +88,7 @@ def repeat(x: TensorLike, repeats: int | TensorLike, axis: int | None = None) ->
     """Each element along `axis` several times in a row; without an axis x is flattened.
 
     repeats: how often, for all or for each; where they differ they must be known while tracing.
+    Raises: ArgumentError unless these are counts, one for each element or one for all.
     """
     x = as_tensor(x, op="repeat")
     if axis is None:

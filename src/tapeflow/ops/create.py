@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import dispatch
+from tapeflow import arguments, dispatch
 from tapeflow.dtypes import as_dtype, float32, int64
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops.elementwise import cast, where
@@ -22,31 +22,45 @@ def asarray(x: TensorLike, dtype: Any = None, device: Any = None,
 
     The result is always a tensor of its own, whatever `copy` says.
 
-    Raises: DTypeError if x is not made of numbers, or of lists of unequal lengths.
+    Raises: DTypeError if x is not made of numbers, or of lists of unequal lengths; ArgumentError
+        for another device than the CPU.
     """
+    if device not in (None, "cpu", "cpu:0"):
+        raise ArgumentError("asarray", got=f"device={device!r}", why="tensors live on the CPU",
+                            fix='leave the device out, or give "cpu:0"')
     tensor = as_tensor(x, None if dtype is None else as_dtype(dtype, "asarray"))
     return another(tensor) if dtype is None else cast(tensor, dtype)
 
 
 def from_dlpack(x: Any) -> Tensor:
-    """The elements of a CPU array of another library, copied."""
-    return asarray(np.from_dlpack(x))
+    """The elements of a CPU array of another library, copied.
 
-
-def _sizes(op: str, shape: Shape) -> tuple[int, ...]:
-    sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
-    if any(n < 0 for n in sizes):
-        raise ArgumentError(op, got=f"shape {sizes}", why="a size is not negative",
-                            fix="give sizes of at least 0")
-    return sizes
+    Raises: ArgumentError if x does not speak DLPack, or its elements are on another device.
+    """
+    if not hasattr(x, "__dlpack__"):
+        raise arguments.wrong("from_dlpack", "x", x, "an array with __dlpack__")
+    try:
+        return asarray(np.from_dlpack(x))
+    except (BufferError, RuntimeError) as error:
+        raise ArgumentError("from_dlpack", got=type(x).__name__, why=str(error),
+                            fix="bring the array to the CPU first") from error
 
 
 def full(shape: Shape, fill_value: TensorLike, dtype: Any = None) -> Tensor:
-    """A tensor of this shape with every element `fill_value`."""
-    value = asarray(fill_value, dtype)
-    sizes = _sizes("full", shape)
+    """A tensor of this shape with every element `fill_value`, or with that broadcast to it.
+
+    Raises: ArgumentError unless the shape is made of sizes, ShapeError if `fill_value` is of a
+        shape that does not broadcast to it.
+    """
+    return _full("full", shape, fill_value, dtype)
+
+
+def _full(op: str, shape: Shape, fill_value: TensorLike, dtype: Any) -> Tensor:
+    sizes = arguments.sizes(op, shape)
+    value = as_tensor(fill_value, None if dtype is None else as_dtype(dtype, op), op=op)
+    value = value if dtype is None else cast(value, dtype)
     recorded = dispatch.here.context.records and not is_number(fill_value)
-    if value.is_traced or dispatch.tracer() or recorded:
+    if value.is_traced or dispatch.tracer() or recorded or value.value.ndim:
         return broadcast_to(value, sizes)
     array = np.empty(sizes, value.dtype)
     array[...] = value.value
@@ -54,18 +68,27 @@ def full(shape: Shape, fill_value: TensorLike, dtype: Any = None) -> Tensor:
 
 
 def zeros(shape: Shape, dtype: Any = None) -> Tensor:
-    """A tensor of zeros, by default in float32."""
-    return full(shape, 0, as_dtype(dtype, "zeros") if dtype is not None else float32)
+    """A tensor of zeros, by default in float32.
+
+    Raises: ArgumentError unless the shape is made of sizes, DTypeError if there is no such dtype.
+    """
+    return _full("zeros", shape, 0, float32 if dtype is None else dtype)
 
 
 def ones(shape: Shape, dtype: Any = None) -> Tensor:
-    """A tensor of ones, by default in float32."""
-    return full(shape, 1, as_dtype(dtype, "ones") if dtype is not None else float32)
+    """A tensor of ones, by default in float32.
+
+    Raises: ArgumentError unless the shape is made of sizes, DTypeError if there is no such dtype.
+    """
+    return _full("ones", shape, 1, float32 if dtype is None else dtype)
 
 
 def empty(shape: Shape, dtype: Any = None) -> Tensor:
-    """A tensor whose elements nobody should read; they are zeros."""
-    return zeros(shape, dtype)
+    """A tensor whose elements nobody should read; they are zeros.
+
+    Raises: ArgumentError unless the shape is made of sizes, DTypeError if there is no such dtype.
+    """
+    return _full("empty", shape, 0, float32 if dtype is None else dtype)
 
 
 def full_like(x: TensorLike, fill_value: TensorLike, dtype: Any = None) -> Tensor:
@@ -79,7 +102,7 @@ def _filled(op: str, x: TensorLike, fill_value: TensorLike, dtype: Any) -> Tenso
         array = np.empty(x.shape, x.dtype)
         array.fill(fill_value)
         return dispatch.wrap(array)
-    return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
+    return _full(op, x.shape, fill_value, x.dtype if dtype is None else dtype)
 
 
 def zeros_like(x: TensorLike, dtype: Any = None) -> Tensor:
@@ -104,32 +127,51 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
 
     Whole numbers give int64 and others float32, unless a dtype is given.
 
+    Raises: ArgumentError if `step` is 0, or an argument is no number.
+
     >>> arange(3), arange(1, 2, 0.5)
     (Tensor([0, 1, 2], i64[3]), Tensor([1. , 1.5], f32[2]))
     """
+    named = {"start": start, "step": step, **({} if stop is None else {"stop": stop})}
+    for name, given in named.items():
+        arguments.number("arange", name, given)
     if step == 0:
         raise ArgumentError("arange", got="step 0", why="the numbers would never end",
                             fix="give another step")
     first, last = (0, start) if stop is None else (start, stop)
     if dtype is None:
         dtype = float32 if any(isinstance(n, float) for n in (first, last, step)) else int64
-    return dispatch.wrap(np.arange(first, last, step).astype(as_dtype(dtype, "arange")))
+    try:
+        numbers = np.arange(first, last, step)
+    except (ValueError, OverflowError) as error:
+        raise ArgumentError("arange", got=f"from {first} to {last} by {step}", why=str(error),
+                            fix="give finite numbers, not too many steps apart") from None
+    return dispatch.wrap(numbers.astype(as_dtype(dtype, "arange")))
 
 
 def linspace(start: float, stop: float, num: int = 50, dtype: Any = None,
              endpoint: bool = True) -> Tensor:
-    """`num` numbers, evenly apart, from `start` to `stop`, or just before it without `endpoint`."""
-    if num < 0:
-        raise ArgumentError("linspace", got=f"num={num}", why="a size is not negative",
-                            fix="give the number of points")
-    numbers = np.linspace(start, stop, num, endpoint=endpoint)
+    """`num` numbers, evenly apart, from `start` to `stop`, or just before it without `endpoint`.
+
+    Raises: ArgumentError if `num` is no size, or `start` or `stop` no number.
+    """
+    first = arguments.number("linspace", "start", start)
+    last = arguments.number("linspace", "stop", stop)
+    count = arguments.size("linspace", "num", num)
+    numbers = np.linspace(first, last, count, endpoint=endpoint)
     return dispatch.wrap(numbers.astype(float32 if dtype is None else as_dtype(dtype, "linspace")))
 
 
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
-    """Ones on the diagonal k places above the main one, zeros elsewhere."""
+    """Ones on the diagonal k places above the main one, zeros elsewhere.
+
+    Raises: ArgumentError unless the sizes and k are whole numbers.
+    """
     chosen = float32 if dtype is None else as_dtype(dtype, "eye")
-    return dispatch.wrap(np.eye(n_rows, n_cols, k, chosen))
+    rows = arguments.size("eye", "n_rows", n_rows)
+    columns = rows if n_cols is None else arguments.size("eye", "n_cols", n_cols)
+    above = max(-rows, min(arguments.integer("eye", "k", k), columns))
+    return dispatch.wrap(np.eye(rows, columns, above, chosen))
 
 
 def meshgrid(*vectors: TensorLike, indexing: str = "xy") -> list[Tensor]:
@@ -160,7 +202,8 @@ def _band(op: str, x: Tensor, k: int) -> Tensor:
     if x.ndim < 2:
         raise ShapeError(op, got=x.spec, why="a matrix has two axes",
                          fix="use tf.expand_dims first")
-    return dispatch.wrap(np.tri(x.shape[-2], x.shape[-1], k, dtype=bool))
+    rows, columns = x.shape[-2:]
+    return dispatch.wrap(np.tri(rows, columns, max(-rows, min(k, columns)), dtype=bool))
 
 
 def _zero(x: Tensor) -> Tensor:
@@ -168,12 +211,18 @@ def _zero(x: Tensor) -> Tensor:
 
 
 def tril(x: TensorLike, k: int = 0) -> Tensor:
-    """The matrices x with zeros above the diagonal k."""
+    """The matrices x with zeros above the diagonal k.
+
+    Raises: ShapeError if x has fewer than two axes, ArgumentError if k is no whole number.
+    """
     x = as_tensor(x, op="tril")
-    return where(_band("tril", x, k), x, _zero(x))
+    return where(_band("tril", x, arguments.integer("tril", "k", k)), x, _zero(x))
 
 
 def triu(x: TensorLike, k: int = 0) -> Tensor:
-    """The matrices x with zeros below the diagonal k."""
+    """The matrices x with zeros below the diagonal k.
+
+    Raises: ShapeError if x has fewer than two axes, ArgumentError if k is no whole number.
+    """
     x = as_tensor(x, op="triu")
-    return where(_band("triu", x, k - 1), _zero(x), x)
+    return where(_band("triu", x, arguments.integer("triu", "k", k) - 1), _zero(x), x)

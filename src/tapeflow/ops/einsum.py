@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from tapeflow import arguments
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import movement, reduce
 from tapeflow.ops import shape as _shape
@@ -30,7 +31,7 @@ def einsum(equation: str, *operands: TensorLike) -> Tensor:
     Tensor([3, 7], i64[2])
     """
     xs = coerce("einsum", *operands) if operands else []
-    terms, result = _parsed(equation, xs)
+    terms, result = _parsed(arguments.text("einsum", "equation", equation), xs)
     sizes = _sizes(equation, terms, xs)
     factors = [_diagonal(x, term, sizes) for x, term in zip(xs, terms, strict=True)]
     while len(factors) > 1:

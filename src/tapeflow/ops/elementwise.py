@@ -20,7 +20,7 @@ from tapeflow.primitive import (
     register,
     total,
 )
-from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number, of_number
 
 Definition: TypeAlias = "Callable[[Callable[..., Array]], Elementwise]"
 
@@ -65,7 +65,15 @@ class Weak(Tensor):
     def like(self, dtype: DType, op: str) -> Tensor:
         """This number in `dtype`."""
         weak(1.0 if is_floating(self.dtype) else 1, dtype, op)
+        if dtype.kind in "iu" and dtype != self.dtype:
+            return _narrowed(Tensor(self.value), dtype=dtype, op=op)
         return cast(Tensor(self.value), dtype)
+
+
+@discrete(name="narrow", spec=lambda x, *, dtype, op: Spec(x.shape, dtype))
+def _narrowed(x: Array, *, dtype: DType, op: str) -> Array:
+    """A whole number in an integer dtype; raises where the number that arrives does not fit."""
+    return x.astype(weak(int(x), dtype, op))
 
 
 def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
@@ -87,7 +95,7 @@ def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
 def _number(x: TensorLike, dtype: DType, op: str) -> Tensor:
     if type(x) is Weak:
         return x.like(dtype, op)
-    return dispatch.wrap(np.array(x, weak(x, dtype, op)))
+    return Tensor(of_number(x, weak(x, dtype, op), op))
 
 
 def _numbers(op: str, xs: Sequence[TensorLike]) -> list[Tensor]:
@@ -95,11 +103,16 @@ def _numbers(op: str, xs: Sequence[TensorLike]) -> list[Tensor]:
     if any(type(x) is Weak for x in xs):
         floats = any(isinstance(x, float) or (type(x) is Weak and is_floating(x.dtype)) for x in xs)
         dtype = np.dtype(np.float64 if floats else np.int64)
-        return [cast(Tensor(x.value), dtype) if type(x) is Weak else Tensor(np.array(x, dtype))
-                for x in xs]
+        return [cast(Tensor(x.value), dtype) if type(x) is Weak else
+                Tensor(of_number(x, dtype, op)) for x in xs]
     widest = default_of(0.0) if any(type(x) is float for x in xs) else (
         default_of(0) if any(type(x) is int for x in xs) else bool_)
-    return [dispatch.wrap(np.array(x, widest)) for x in xs]
+    return [Tensor(of_number(x, widest, op)) for x in xs]
+
+
+def operand(op: str, x: TensorLike) -> TensorLike:
+    """x as it stands beside another input of `op`: numbers stay weak, all else is a tensor."""
+    return x if is_number(x) or type(x) is Weak else as_tensor(x, op=op)
 
 
 class Elementwise(Primitive):

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import math
 
+from tapeflow import arguments
 from tapeflow.dtypes import as_dtype, float32, int64
-from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.errors import ShapeError
 from tapeflow.ops import create, index
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import cast, coerce
@@ -90,13 +91,16 @@ def segment_sum(x: TensorLike, segments: TensorLike, num_segments: int) -> Tenso
     Raises: ShapeError unless there is a segment a row, OutOfRangeError if one is not there.
     """
     rows, ids = as_tensor(x, op="segment_sum"), as_tensor(segments, op="segment_sum")
-    return index.add_at(rows, ids, axis=0, size=num_segments, op="segment_sum")
+    count = arguments.size("segment_sum", "num_segments", num_segments)
+    return index.add_at(rows, ids, axis=0, size=count, op="segment_sum")
 
 
 def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -1) -> Tensor:
     """1 at the indices and 0 elsewhere, along a new axis of size `depth`; float32 by default.
 
     An index that is not between 0 and depth - 1 gives zeros.
+    Raises: DTypeError unless the indices are integers, ArgumentError if `depth` is no size,
+        OutOfRangeError if the result has no such axis.
 
     >>> one_hot([1, 0], 3)
     Tensor([[0., 1., 0.],
@@ -104,9 +108,7 @@ def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -
     """
     i = as_tensor(indices, op="one_hot")
     index.require_integer("one_hot", i.spec)
-    if depth < 0:
-        raise ArgumentError("one_hot", got=f"depth={depth}", why="a size is not negative",
-                            fix="give the number of classes")
+    depth = arguments.size("one_hot", "depth", depth)
     axis = _shape.normalize_axis("one_hot", axis, i.ndim + 1)
     along = [depth if a == axis else 1 for a in range(i.ndim + 1)]
     hit = _shape.expand_dims(cast(i, int64), axis) == _shape.reshape(create.arange(depth), along)

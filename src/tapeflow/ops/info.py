@@ -55,11 +55,12 @@ def isdtype(dtype: object, kind: object) -> bool:
         return any(isdtype(dtype, k) for k in kind)
     if isinstance(kind, str) and kind in _KINDS:
         return as_dtype(dtype, "isdtype") in _KINDS[kind]
-    names = {*dtypes.OF_SHORT, *(d.name for d in dtypes.SHORT)}
-    if isinstance(kind, str) and kind not in names:
+    own = as_dtype(dtype, "isdtype")
+    try:
+        return own == as_dtype(kind, "isdtype")
+    except DTypeError:
         raise ArgumentError("isdtype", got=f"kind={kind!r}", why="there is no such kind",
-                            fix="use one of " + ", ".join(_KINDS))
-    return as_dtype(dtype, "isdtype") == as_dtype(kind, "isdtype")
+                            fix="use a dtype, or one of " + ", ".join(_KINDS)) from None
 
 
 def finfo(dtype: object) -> FloatInfo:

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from tapeflow import dispatch
-from tapeflow.errors import DTypeError, ShapeError
+from tapeflow import arguments, dispatch
+from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import NUMBERS, coerce
@@ -104,15 +105,10 @@ def tensordot(a: TensorLike, b: TensorLike,
     """The sum of products over axes of both: the last `axes` of a with the first of b, or pairs.
 
     Returns: the other axes of a, then those of b.
-    Raises: ShapeError unless paired axes have equal sizes.
+    Raises: ShapeError unless paired axes have equal sizes, OutOfRangeError if one is not there.
     """
     a, b = coerce("tensordot", a, b)
-    if isinstance(axes, int):
-        ours, theirs = list(range(a.ndim - axes, a.ndim)), list(range(axes))
-    else:
-        ours, theirs = list(axes[0]), list(axes[1])
-    ours = [_shape.normalize_axis("tensordot", i, a.ndim) for i in ours]
-    theirs = [_shape.normalize_axis("tensordot", i, b.ndim) for i in theirs]
+    ours, theirs = _paired(a, b, axes)
     if [a.shape[i] for i in ours] != [b.shape[i] for i in theirs]:
         raise ShapeError("tensordot", got=f"a {a.spec}, b {b.spec}, axes {axes}",
                          why="the sizes of paired axes differ", fix="pair axes of equal sizes")
@@ -126,12 +122,30 @@ def tensordot(a: TensorLike, b: TensorLike,
     return _shape.reshape(_matmul(x, y), shape)
 
 
+def _paired(a: Tensor, b: Tensor, axes: Any) -> tuple[list[int], list[int]]:
+    """The axes of a and those of b that a tensordot sums over."""
+    if isinstance(axes, int | np.integer):
+        if not 0 <= axes <= min(a.ndim, b.ndim):
+            raise OutOfRangeError("tensordot", got=f"a {a.spec}, b {b.spec}, axes {axes}",
+                                  why="there are not so many axes to pair", fix="pair fewer")
+        return list(range(a.ndim - int(axes), a.ndim)), list(range(int(axes)))
+    both = arguments.several("tensordot", "axes", axes, "the axes of a and those of b")
+    if len(both) != 2:
+        raise arguments.wrong("tensordot", "axes", axes, "a count, or the axes of a and those of b")
+    ours, theirs = (
+        [_shape.normalize_axis("tensordot", i, x.ndim)
+         for i in arguments.integers("tensordot", "axes", named)]
+        for x, named in ((a, both[0]), (b, both[1])))
+    return ours, theirs
+
+
 def vecdot(a: TensorLike, b: TensorLike, axis: int = -1) -> Tensor:
     """The sum of products along `axis`; the other axes broadcast.
 
     Raises: ShapeError unless both have the same size along the axis.
     """
     a, b = coerce("vecdot", a, b)
+    axis = arguments.integer("vecdot", "axis", axis)
     shortest = min(a.ndim, b.ndim)
     if axis >= 0 or not -shortest <= axis:
         axis = _shape.normalize_axis("vecdot", axis, shortest) - shortest
@@ -142,7 +156,10 @@ def vecdot(a: TensorLike, b: TensorLike, axis: int = -1) -> Tensor:
 
 
 def outer(a: TensorLike, b: TensorLike) -> Tensor:
-    """The products of all elements of two vectors: any[n], any[m] -> any[n,m]."""
+    """The products of all elements of two vectors: any[n], any[m] -> any[n,m].
+
+    Raises: ShapeError unless both are vectors.
+    """
     x, y = coerce("outer", a, b)
     if x.ndim != 1 or y.ndim != 1:
         raise ShapeError("outer", got=f"a {x.spec}, b {y.spec}", why="both must be vectors",

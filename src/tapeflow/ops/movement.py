@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow import arguments
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import create
 from tapeflow.ops import shape as _shape
@@ -56,7 +57,10 @@ def place(x: Array, *, shape: Ints, starts: Ints, steps: Ints) -> Array:
 
 
 def flip(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """x with its elements in reverse order along `axis`, by default along all axes."""
+    """x with its elements in reverse order along `axis`, by default along all axes.
+
+    Raises: OutOfRangeError if there is no such axis.
+    """
     x = as_tensor(x, op="flip")
     axes = _shape.normalize_axes("flip", axis, x.ndim)
     starts = tuple(n - 1 if a in axes and n else 0 for a, n in enumerate(x.shape))
@@ -85,15 +89,12 @@ def pad(x: TensorLike, paddings: Sequence[Sequence[int]] | int,
     Tensor([0, 1, 2, 0, 0], i64[5])
     """
     x = as_tensor(x, op="pad")
-    pairs = ([(paddings, paddings)] * x.ndim if isinstance(paddings, int)
-             else [(int(before), int(after)) for before, after in paddings])
-    if len(pairs) != x.ndim:
-        raise ShapeError("pad", got=f"{x.spec}, {len(pairs)} paddings",
-                         why="each axis needs a pair", fix="give (before, after) for each axis")
+    pairs = _pairs(x, paddings)
     if any(n < 0 for pair in pairs for n in pair):
         raise ArgumentError("pad", got=f"paddings {pairs}", why="a padding is not negative",
                             fix="use a slice to cut elements off")
-    shape = tuple(before + n + after for n, (before, after) in zip(x.shape, pairs, strict=True))
+    shape = arguments.sizes("pad", tuple([before + n + after for n, (before, after)
+                                          in zip(x.shape, pairs, strict=True)]))
     starts = tuple(before for before, _ in pairs)
     padded = place(x, shape=shape, starts=starts, steps=(1,) * x.ndim)
     if constant_value == 0:
@@ -103,16 +104,29 @@ def pad(x: TensorLike, paddings: Sequence[Sequence[int]] | int,
     return where(inside, padded, constant_value)
 
 
+def _pairs(x: Tensor, paddings: Any) -> list[tuple[int, ...]]:
+    if type(paddings) is int or isinstance(paddings, np.integer):
+        return [(int(paddings), int(paddings))] * x.ndim
+    given = arguments.several("pad", "paddings", paddings, "pairs, one for each axis")
+    pairs = [arguments.integers("pad", "paddings", pair) for pair in given]
+    if len(pairs) != x.ndim or any(len(pair) != 2 for pair in pairs):
+        raise ShapeError("pad", got=f"{x.spec}, paddings {given}", why="each axis needs a pair",
+                         fix="give [(before, after), ...], a pair for each axis")
+    return pairs
+
+
 def roll(x: TensorLike, shift: int | Sequence[int], axis: Axis = None) -> Tensor:
     """x with its elements moved `shift` places along `axis`; what falls off enters at the start.
 
     Without an axis the elements are moved as if in one row.
+
+    Raises: ArgumentError unless each axis has a shift, OutOfRangeError if one is not there.
     """
     y = _shape.another(as_tensor(x, op="roll"))
     if axis is None:
         return _shape.reshape(roll(flattened(y), shift, 0), y.shape)
-    shifts = (shift,) if isinstance(shift, int) else tuple(shift)
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    shifts = arguments.integers("roll", "shift", shift)
+    axes = arguments.integers("roll", "axis", axis)
     if len(shifts) == 1:
         shifts *= len(axes)
     if len(shifts) != len(axes):
@@ -163,7 +177,7 @@ def concat(tensors: Sequence[TensorLike], axis: int | None = 0) -> Tensor:
     xs = _several("concat", tensors)
     if axis is None:
         xs = [_shape.reshape(x, (x.size,)) for x in xs]
-    along = _shape.normalize_axis("concat", axis or 0, xs[0].ndim)
+    along = _shape.normalize_axis("concat", 0 if axis is None else axis, xs[0].ndim)
     return _shape.another(xs[0]) if len(xs) == 1 else _concat(*xs, axis=along)
 
 
@@ -171,26 +185,31 @@ def _several(op: str, tensors: Sequence[TensorLike]) -> list[Tensor]:
     if isinstance(tensors, Tensor) or is_number(tensors):
         raise ArgumentError(op, got=type(tensors).__name__, why=f"{op} takes a list of tensors",
                             fix=f"write tf.{op}([x, y])")
-    if not len(tensors):
+    rows = getattr(tensors, "ndim", 0) > 0   # of a NumPy array
+    given = list(tensors) if rows else arguments.several(op, "tensors", tensors, "tensors")
+    if not given:
         raise ArgumentError(op, got="no tensors", why=f"{op} needs at least one", fix="give one")
-    return coerce(op, *tensors)
+    return coerce(op, *given)
 
 
 def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """Tensors of one shape, along a new axis that stands at `axis` in the result.
 
-    Raises: ShapeError if the shapes differ.
+    Raises: ShapeError if the shapes differ, OutOfRangeError if the result has no such axis.
     """
     xs = _several("stack", tensors)
+    axis = _shape.normalize_axis("stack", axis, xs[0].ndim + 1)
     if any(x.shape != xs[0].shape for x in xs):
         raise ShapeError("stack", got=", ".join(str(x.spec) for x in xs), why="the shapes differ",
                          fix="make them equal, or use tf.concat")
-    return concat([_shape.expand_dims(x, axis) for x in xs],
-                  _shape.normalize_axis("stack", axis, xs[0].ndim + 1))
+    return concat([_shape.expand_dims(x, axis) for x in xs], axis)
 
 
 def add_n(tensors: Sequence[TensorLike]) -> Tensor:
-    """The sum of tensors of one shape."""
+    """The sum of tensors of one shape.
+
+    Raises: ShapeError if the shapes differ, ArgumentError without any tensor.
+    """
     xs = _several("add_n", tensors)
     if any(x.shape != xs[0].shape for x in xs):
         raise ShapeError("add_n", got=", ".join(str(x.spec) for x in xs), why="the shapes differ",
@@ -201,15 +220,16 @@ def add_n(tensors: Sequence[TensorLike]) -> Tensor:
 def split(x: TensorLike, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """x cut along `axis`: a number of equal parts, or parts of the sizes given.
 
-    Raises: ShapeError if the parts do not fill the axis.
+    Raises: ShapeError if the parts do not fill the axis, ArgumentError unless they are whole
+        numbers.
     """
     x = as_tensor(x, op="split")
     axis = _shape.normalize_axis("split", axis, x.ndim)
     n = x.shape[axis]
-    if isinstance(parts, int):
-        sizes = [n // parts] * parts if parts > 0 else []
+    if isinstance(parts, int | np.integer):
+        sizes = (n // parts,) * int(parts) if parts > 0 and n % parts == 0 else (-1,)
     else:
-        sizes = [int(size) for size in parts]
+        sizes = arguments.integers("split", "parts", parts)
     if sum(sizes) != n or any(size < 0 for size in sizes):
         raise ShapeError("split", got=f"{x.spec}, parts {parts}, axis {axis}",
                          why=f"the parts do not add up to {n}", fix="give sizes that do")
@@ -218,16 +238,25 @@ def split(x: TensorLike, parts: int | Sequence[int], axis: int = 0) -> list[Tens
 
 
 def unstack(x: TensorLike, axis: int = 0) -> list[Tensor]:
-    """The tensors that lie side by side along `axis`, which they lose."""
+    """The tensors that lie side by side along `axis`, which they lose.
+
+    Raises: OutOfRangeError if there is no such axis.
+    """
     x = as_tensor(x, op="unstack")
     axis = _shape.normalize_axis("unstack", axis, x.ndim)
     return [_shape.squeeze(part(x, axis, i, 1), axis) for i in range(x.shape[axis])]
 
 
 def tile(x: TensorLike, repetitions: Sequence[int] | int) -> Tensor:
-    """x side by side with itself, `repetitions` times along each axis, counted from the last."""
+    """x side by side with itself, `repetitions` times along each axis, counted from the last.
+
+    Raises: ArgumentError unless these are whole numbers of at least 0.
+    """
     x = as_tensor(x, op="tile")
-    times = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
+    times = arguments.integers("tile", "repetitions", repetitions)
+    if any(n < 0 for n in times):
+        raise ArgumentError("tile", got=f"repetitions {times}", why="a count is not negative",
+                            fix="give counts of at least 0")
     ndim = max(x.ndim, len(times))
     times = (1,) * (ndim - len(times)) + times
     sizes = (1,) * (ndim - x.ndim) + x.shape
@@ -239,25 +268,29 @@ def tile(x: TensorLike, repetitions: Sequence[int] | int) -> Tensor:
 
 def moveaxis(x: TensorLike, source: int | Sequence[int],
              destination: int | Sequence[int]) -> Tensor:
-    """x with the axes `source` moved to `destination`; the others stay in order."""
+    """x with the axes `source` moved to `destination`; the others stay in order.
+
+    Raises: ArgumentError unless each has a place of its own, OutOfRangeError if one is not there.
+    """
     x = as_tensor(x, op="moveaxis")
     sources = _ordered("moveaxis", source, x.ndim)
     targets = _ordered("moveaxis", destination, x.ndim)
-    if len(sources) != len(targets):
+    apart = len(set(sources)) == len(set(targets)) == len(sources) == len(targets)
+    if not apart:
         raise ArgumentError("moveaxis", got=f"axes {source} to {destination}",
-                            why="each axis needs a place", fix="give as many places as axes")
+                            why="each axis needs a place of its own",
+                            fix="give as many places as axes, each once")
     places: dict[int, int] = dict(zip(targets, sources, strict=True))
     rest = iter(a for a in range(x.ndim) if a not in sources)
     return _shape.permute_dims(x, [places[a] if a in places else next(rest) for a in range(x.ndim)])
 
 
 def _ordered(op: str, axes: int | Sequence[int], ndim: int) -> list[int]:
-    named = (axes,) if isinstance(axes, int) else axes
-    return [_shape.normalize_axis(op, a, ndim) for a in named]
+    return [_shape.normalize_axis(op, a, ndim) for a in arguments.integers(op, "axes", axes)]
 
 
 def broadcast_arrays(*arrays: TensorLike) -> list[Tensor]:
-    """The arrays, each in the common shape."""
+    """The arrays, each in the common shape. Raises: ShapeError if there is none."""
     xs = [as_tensor(x, op="broadcast_arrays") for x in arrays]
     shape: Any = _shape.broadcast_shapes("broadcast_arrays", *(x.spec for x in xs))
     return [_shape.broadcast_to(x, shape) for x in xs]

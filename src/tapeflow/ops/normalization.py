@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tapeflow import arguments
+from tapeflow.errors import ArgumentError
 from tapeflow.ops import reduce
 from tapeflow.ops.arithmetic import clipped, divide, maximum, rsqrt
 from tapeflow.ops.movement import add_n
@@ -72,7 +74,10 @@ def _shrink(length: Tensor, limit: TensorLike) -> Tensor:
 
 
 def clip_by_norm(x: TensorLike, clip_norm: TensorLike, axis: Axis = None) -> Tensor:
-    """x, scaled down where its length over `axis` exceeds `clip_norm`."""
+    """x, scaled down where its length over `axis` exceeds `clip_norm`.
+
+    Raises: DTypeError unless x is floating.
+    """
     t = as_tensor(x, op="clip_by_norm")
     require_floating("clip_by_norm", t.spec)
     return t * _shrink(safe_sqrt(reduce.sum(t * t, axis, keepdims=True)), clip_norm)
@@ -82,8 +87,14 @@ def global_norm(tensors: Sequence[TensorLike | None]) -> Tensor:
     """The length of all elements of the tensors together; None stands for no elements.
 
     Its derivative at 0 is 0.
+    Raises: ArgumentError unless there is a list with at least one tensor.
     """
-    xs = [as_tensor(x, op="global_norm") for x in tensors if x is not None]
+    xs = [as_tensor(x, op="global_norm")
+          for x in arguments.several("global_norm", "tensors", tensors, "tensors")
+          if x is not None]
+    if not xs:
+        raise ArgumentError("global_norm", got="no tensors", why="there is nothing to measure",
+                            fix="give at least one tensor")
     return safe_sqrt(add_n([reduce.sum(x * x) for x in xs]))
 
 
@@ -93,7 +104,9 @@ def clip_by_global_norm(tensors: Sequence[TensorLike | None], clip_norm: TensorL
 
     use_norm: that length, where it is known already.
     Returns: the tensors, and their length before.
+    Raises: ArgumentError unless there is a list with at least one tensor.
     """
+    tensors = arguments.several("clip_by_global_norm", "tensors", tensors, "tensors")
     norm = (global_norm(tensors) if use_norm is None
             else as_tensor(use_norm, op="clip_by_global_norm"))
     factor = _shrink(norm, clip_norm)

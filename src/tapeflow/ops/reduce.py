@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import dispatch
+from tapeflow import arguments, dispatch
 from tapeflow.dtypes import as_dtype, bool_, int64, kind_of, uint64
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
@@ -123,14 +123,17 @@ def var(x: TensorLike, axis: Axis = None, correction: float = 0.0,
 def _central_moment(op: str, t: Tensor, axis: Axis, correction: float, keepdims: bool) -> Tensor:
     """The variance, in the name of `op`."""
     away = t - _mean(op, t, axis, keepdims=True)
-    count = _count(op, t, axis) - correction
+    count = _count(op, t, axis) - arguments.number(op, "correction", correction)
     total = reduced(op, sum_over, away * away, axis, keepdims)
     return total * (1.0 / count if count > 0 else math.nan)
 
 
 def std(x: TensorLike, axis: Axis = None, correction: float = 0.0,
         keepdims: bool = False) -> Tensor:
-    """The standard deviation of x over `axis`: the root of var(); its derivative at 0 is 0."""
+    """The standard deviation of x over `axis`: the root of var(); its derivative at 0 is 0.
+
+    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
+    """
     t = floating("std", x)
     variance = _central_moment("std", _widened(t), axis, correction, keepdims)
     return _narrowed(safe_sqrt(variance), t)

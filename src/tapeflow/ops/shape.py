@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tapeflow import dispatch
+from tapeflow import arguments, dispatch
 from tapeflow.dtypes import DType, float32, is_floating
 from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError
 from tapeflow.primitive import Fold, Scalar, View, linear
@@ -18,6 +18,8 @@ Axes = tuple[int, ...]
 
 def normalize_axis(op: str, axis: int, ndim: int) -> int:
     """`axis` counted from the front; raises OutOfRangeError where there is no such axis."""
+    if type(axis) is not int:
+        axis = arguments.integer(op, "axis", axis)
     if not -ndim <= axis < ndim:
         raise OutOfRangeError(op, got=f"axis {axis} of a tensor with {ndim} axes",
                               why=f"axis must be between {-ndim} and {ndim - 1}" if ndim else
@@ -33,8 +35,9 @@ def normalize_axes(op: str, axis: int | Sequence[int] | None, ndim: int) -> tupl
     """All axes that `axis` names (None: every one), from the front and in order."""
     if axis is None:
         return _ALL[ndim] if ndim < len(_ALL) else tuple(range(ndim))
-    named = (axis,) if isinstance(axis, int) else tuple(axis)
-    axes = tuple(normalize_axis(op, a, ndim) for a in named)
+    if type(axis) is int:
+        return (normalize_axis(op, axis, ndim),)
+    axes = tuple([normalize_axis(op, a, ndim) for a in arguments.integers(op, "axis", axis)])
     if len(set(axes)) < len(axes):
         raise ArgumentError(op, got=f"axis {axis}", why="an axis is named twice",
                             fix="name it once")
@@ -46,7 +49,7 @@ def one_axis(op: str, axis: int | None, x: Tensor) -> int:
     if axis is None and x.ndim != 1:
         raise ArgumentError(op, got=f"{x.spec}, axis None", why=f"there are {x.ndim} axes",
                             fix="say along which, e.g. axis=-1")
-    return normalize_axis(op, axis or 0, x.ndim)
+    return normalize_axis(op, 0 if axis is None else axis, x.ndim)
 
 
 # ---- the same elements as another object
@@ -112,14 +115,14 @@ def reshape(x: TensorLike, shape: int | Sequence[int]) -> Tensor:
         shape: the new sizes; one of them may be -1, and takes what is left.
 
     Returns: any[shape].
-    Raises: ShapeError if the number of elements differs.
+    Raises: ShapeError if the number of elements differs, ArgumentError if a size is no integer.
 
     >>> reshape([1, 2, 3, 4], (2, -1))
     Tensor([[1, 2],
             [3, 4]], i64[2,2])
     """
     x = x if type(x) is Tensor else as_tensor(x, op="reshape")
-    sizes = (shape,) if isinstance(shape, int) else tuple(map(int, shape))
+    sizes = arguments.integers("reshape", "shape", shape)
     if -1 in sizes:
         sizes = _fill(x.spec, sizes)
     if sizes == x.value.shape:
@@ -138,16 +141,23 @@ def _fill(x: Spec, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def expand_dims(x: TensorLike, axis: int | Sequence[int] = 0) -> Tensor:
-    """x with axes of size 1 inserted, so that they stand at `axis` in the result."""
+    """x with axes of size 1 inserted, so that they stand at `axis` in the result.
+
+    Raises: OutOfRangeError if the result has no such axis, ArgumentError if one is named twice.
+    """
     x = as_tensor(x, op="expand_dims")
-    count = 1 if isinstance(axis, int) else len(axis)
-    axes = normalize_axes("expand_dims", axis, x.ndim + count)
+    named = arguments.integers("expand_dims", "axis", axis)
+    ndim = x.ndim + len(named)
+    axes = normalize_axes("expand_dims", named, ndim)
     sizes = iter(x.shape)
-    return reshape(x, [1 if a in axes else next(sizes) for a in range(x.ndim + count)])
+    return reshape(x, [1 if a in axes else next(sizes) for a in range(ndim)])
 
 
 def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
-    """x without the axes `axis`, which must be of size 1; None: without all such axes."""
+    """x without the axes `axis`, which must be of size 1; None: without all such axes.
+
+    Raises: ShapeError if one is of another size, OutOfRangeError if it is not there.
+    """
     x = as_tensor(x, op="squeeze")
     axes = (tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None
             else normalize_axes("squeeze", axis, x.ndim))
@@ -183,22 +193,31 @@ def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
     Raises: ArgumentError unless `axes` names every axis once.
     """
     x = as_tensor(x, op="permute_dims")
-    order = tuple(normalize_axis("permute_dims", a, x.ndim) for a in axes)
-    if sorted(order) != list(range(x.ndim)):
-        raise ArgumentError("permute_dims", got=f"{x.spec}, axes {tuple(axes)}",
+    named = arguments.integers("permute_dims", "axes", axes)
+    ndim = x.ndim
+    order = tuple([normalize_axis("permute_dims", a, ndim) for a in named])
+    natural = tuple(range(ndim))
+    if tuple(sorted(order)) != natural:
+        raise ArgumentError("permute_dims", got=f"{x.spec}, axes {named}",
                             why="axes must name each axis once",
-                            fix=f"give an order of {tuple(range(x.ndim))}")
-    return another(x) if order == tuple(range(x.ndim)) else _transpose(x, axes=order)
+                            fix=f"give an order of {natural}")
+    return another(x) if order == natural else _transpose(x, axes=order)
 
 
 def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
-    """x with its axes in the order `axes`, by default reversed."""
+    """x with its axes in the order `axes`, by default reversed.
+
+    Raises: ArgumentError unless `axes` names every axis once.
+    """
     x = as_tensor(x, op="transpose")
     return permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
 
 
 def matrix_transpose(x: TensorLike) -> Tensor:
-    """x with its last two axes swapped: any[..., n, m] -> any[..., m, n]."""
+    """x with its last two axes swapped: any[..., n, m] -> any[..., m, n].
+
+    Raises: ShapeError if there are fewer than two.
+    """
     x = as_tensor(x, op="matrix_transpose")
     if x.ndim < 2:
         raise ShapeError("matrix_transpose", got=x.spec, why="a matrix has two axes",
@@ -260,7 +279,9 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     Raises: ShapeError if another axis would have to change.
     """
     y = as_tensor(x, op="broadcast_to")
-    shape = tuple(shape)
+    if type(shape) is tuple and y.shape == shape:
+        return another(y)
+    shape = arguments.sizes("broadcast_to", shape)
     if y.shape == shape:
         return another(y)
     new = len(shape) - y.ndim
@@ -269,9 +290,9 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
         raise ShapeError("broadcast_to", got=f"{y.spec} -> {list(shape)}",
                          why="counted from the right, each size must be equal or 1",
                          fix="reshape first, so that axes to repeat have size 1")
-    axes = tuple(a for a, (n, m) in enumerate(zip(padded, shape, strict=True))
-                 if n != m or a < new)
-    kept = tuple(n for a, n in enumerate(padded) if a not in axes)
+    axes = tuple([a for a, (n, m) in enumerate(zip(padded, shape, strict=True))
+                  if n != m or a < new])
+    kept = tuple([n for a, n in enumerate(padded) if a not in axes])
     return spread_over(reshape(y, kept), shape=shape, axes=axes)
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tapeflow import arguments
 from tapeflow.dtypes import int64, promote
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, gather, movement, reduce
@@ -72,14 +73,21 @@ def _argsort(x: Array, *, axis: int, descending: bool) -> Array:
 
 
 def argsort(x: TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The indices that sort x along `axis`; equal elements always keep their order."""
+    """The indices that sort x along `axis`; NaNs count as largest: last, descending first.
+
+    Equal elements keep their order, `stable` or not.
+    Raises: OutOfRangeError if there is no such axis.
+    """
     x = as_tensor(x, op="argsort")
     axis = _shape.normalize_axis("argsort", axis, x.ndim)
     return _argsort(x, axis=axis, descending=descending)
 
 
 def sort(x: TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """x with its elements in order along `axis`; NaNs stand last.
+    """x with its elements in order along `axis`; NaNs count as largest: last, descending first.
+
+    Equal elements keep their order, `stable` or not.
+    Raises: OutOfRangeError if there is no such axis.
 
     >>> sort([3, 1, 2], descending=True)
     Tensor([3, 2, 1], i64[3])
@@ -94,7 +102,7 @@ def top_k(x: TensorLike, k: int) -> tuple[Tensor, Tensor]:
 
     Raises: ShapeError if the last axis has fewer than k elements.
     """
-    x = as_tensor(x, op="top_k")
+    x, k = as_tensor(x, op="top_k"), arguments.integer("top_k", "k", k)
     if not x.ndim or not 0 <= k <= x.shape[-1]:
         raise ShapeError("top_k", got=f"{x.spec}, k {k}", fix="choose a smaller k",
                          why="the last axis has not so many elements")
@@ -107,6 +115,7 @@ def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
 
     Ties with the k-th count. Raises: ShapeError unless there is a target a row.
     """
+    k = arguments.integer("in_top_k", "k", k)
     t, p = as_tensor(targets, op="in_top_k"), as_tensor(predictions, op="in_top_k")
     if p.ndim != 2 or t.shape != p.shape[:1]:
         raise ShapeError("in_top_k", got=f"targets {t.spec}, predictions {p.spec}",
@@ -142,12 +151,29 @@ def searchsorted(x: TensorLike, values: TensorLike, side: str = "left",
 # ---- sets, and other results whose size depends on the elements: in eager code only
 
 def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
-    """The indices of all elements that are not 0, one vector an axis; in eager code only."""
+    """The indices of all elements that are not 0, one vector an axis; in eager code only.
+
+    Raises: TraceError for a traced x, ShapeError if x has no axes.
+    """
     x = as_tensor(x, op="nonzero")
     if not x.ndim:
         raise ShapeError("nonzero", got=x.spec, why="a tensor without axes has no indices",
                          fix="use x != 0")
     return tuple(Tensor(i) for i in np.nonzero(x.concrete("nonzero")))
+
+
+class UniqueCounts(NamedTuple):
+    """The different elements, and how often each occurs."""
+
+    values: Tensor
+    counts: Tensor
+
+
+class UniqueInverse(NamedTuple):
+    """The different elements, and for each element which it is."""
+
+    values: Tensor
+    inverse_indices: Tensor
 
 
 class UniqueAll(NamedTuple):
@@ -160,7 +186,10 @@ class UniqueAll(NamedTuple):
 
 
 def unique_all(x: TensorLike) -> UniqueAll:
-    """All that unique_values, unique_inverse and unique_counts give; in eager code only."""
+    """All that unique_values, unique_inverse and unique_counts give; in eager code only.
+
+    Raises: TraceError for a traced x.
+    """
     array = as_tensor(x, op="unique_all").concrete("unique_all")
     values, first, inverse, counts = np.unique(array, return_index=True, return_inverse=True,
                                                return_counts=True, equal_nan=False)
@@ -169,20 +198,29 @@ def unique_all(x: TensorLike) -> UniqueAll:
 
 
 def unique_values(x: TensorLike) -> Tensor:
-    """The different elements of x in ascending order; in eager code only."""
+    """The different elements of x in ascending order; in eager code only.
+
+    Raises: TraceError for a traced x.
+    """
     return create.asarray(np.unique(as_tensor(x, op="unique_values").concrete("unique_values"),
                                     equal_nan=False))
 
 
-def unique_counts(x: TensorLike) -> tuple[Tensor, Tensor]:
-    """The different elements of x, and how often each occurs; in eager code only."""
+def unique_counts(x: TensorLike) -> UniqueCounts:
+    """The different elements of x, and how often each occurs; in eager code only.
+
+    Raises: TraceError for a traced x.
+    """
     values, counts = np.unique(as_tensor(x, op="unique_counts").concrete("unique_counts"),
                                return_counts=True, equal_nan=False)
-    return Tensor(values), Tensor(counts.astype(np.int64))
+    return UniqueCounts(Tensor(values), Tensor(counts.astype(np.int64)))
 
 
-def unique_inverse(x: TensorLike) -> tuple[Tensor, Tensor]:
-    """The different elements of x, and for each element of x which it is; in eager code only."""
+def unique_inverse(x: TensorLike) -> UniqueInverse:
+    """The different elements of x, and for each element of x which it is; in eager code only.
+
+    Raises: TraceError for a traced x.
+    """
     array = as_tensor(x, op="unique_inverse").concrete("unique_inverse")
     values, inverse = np.unique(array, return_inverse=True, equal_nan=False)
-    return Tensor(values), Tensor(inverse.reshape(array.shape).astype(np.int64))
+    return UniqueInverse(Tensor(values), Tensor(inverse.reshape(array.shape).astype(np.int64)))

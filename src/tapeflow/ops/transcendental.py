@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow.dtypes import weak
 from tapeflow.errors import ArgumentError
 from tapeflow.ops._erf import erf_of
 from tapeflow.ops.arithmetic import positive, rsqrt, square
-from tapeflow.ops.elementwise import FLOATS, INTEGERS, coerce, elementwise, predicate, where
-from tapeflow.tensor import Array, Tensor, TensorLike
+from tapeflow.ops.elementwise import FLOATS, INTEGERS, Weak, coerce, elementwise, predicate, where
+from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
 
 
 @elementwise("exp({x})", lambda y, x: y, of=FLOATS)
@@ -96,9 +97,14 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
     """x to the power y; small whole powers are products.
 
     Returns: the common shape and dtype. 0 to the power 0 is 1, and its derivatives are 0.
-    Raises: ArgumentError for a negative power of an integer.
+    Raises: ArgumentError for a negative power of an integer, DTypeError for a power that is a
+        float of a base that is none.
     """
     if type(y) in (int, float) and y in _PRODUCTS and not isinstance(x, int | float):
+        if type(y) is float and type(x) is not Weak:
+            x = x if type(x) is Tensor else as_tensor(x, op="pow")
+            if x.value.dtype.kind in "biu":
+                weak(y, x.dtype, "pow")
         return _PRODUCTS[int(y)](x)
     if coerce("pow", x, y)[0].dtype.kind in INTEGERS.kinds:
         return integer_pow(x, y)

@@ -1,0 +1,124 @@
+"""Arguments of a wrong type: an error that names op and argument, never one of Python's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapeflow as tf
+from tapeflow import arguments
+from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError, TapeflowError
+
+X = tf.asarray([[1.0, 2.0], [3.0, 4.0]])
+Call = Callable[[], Any]
+
+# what is called, the error, and what its text says
+WRONG: dict[str, tuple[Call, type[TapeflowError], str]] = {
+    "size that is a float": (lambda: tf.zeros(2.5), ArgumentError, "zeros: shape must be"),
+    "size that is a text": (lambda: tf.ones((2, "a")), ArgumentError, "ones: .*\n.*shape='a'"),
+    "no shape": (lambda: tf.empty(None), ArgumentError, "empty: shape must be"),
+    "huge shape": (lambda: tf.zeros(2**70), ArgumentError, "no memory holds"),
+    "shape of a reshape": (lambda: tf.reshape(X, (2.0, 2)), ArgumentError, "reshape: shape must"),
+    "shape of numbers": (lambda: tf.random.normal("a"), ArgumentError, "normal: shape must be"),
+    "axis that is a text": (lambda: tf.sum(X, axis="a"), ArgumentError, "sum: axis must be"),
+    "axis that is a float": (lambda: tf.sum(X, axis=1.0), ArgumentError, "sum: axis must be"),
+    "axis compiled": (
+        lambda: tf.jit(lambda x: tf.sum(x, axis=1.0))(X), ArgumentError, "sum: axis must be"),
+    "axis of a concat": (lambda: tf.concat([X], "a"), ArgumentError, "concat: axis must be"),
+    "no list": (lambda: tf.concat(2.5), ArgumentError, "concat takes a list"),
+    "axes of a new axis": (lambda: tf.stack([X], [1.5]), ArgumentError, "stack: axis must be"),
+    "flat paddings": (lambda: tf.pad(X, (1, 1)), ShapeError, "pad: each axis needs a pair"),
+    "paddings of a text": (lambda: tf.pad(X, "ab"), ArgumentError, "pad: paddings must be"),
+    "parts": (lambda: tf.split(X, 1.0), ArgumentError, "split: parts must be"),
+    "repetitions": (lambda: tf.tile(X, -1), ArgumentError, "tile: a count is not negative"),
+    "an axis moved twice": (
+        lambda: tf.moveaxis(X, (0, 0), (0, 1)), ArgumentError, "a place of its own"),
+    "too many paired axes": (lambda: tf.tensordot(X, X, 3), OutOfRangeError, "not so many axes"),
+    "axes for one": (lambda: tf.tensordot(X, X, [0]), ArgumentError, "tensordot: axes must be"),
+    "equation": (lambda: tf.einsum(2.5, X), ArgumentError, "einsum: equation must be a text"),
+    "k": (lambda: tf.top_k(X, "a"), ArgumentError, "top_k: k must be a whole number"),
+    "depth": (lambda: tf.one_hot([1], 2.5), ArgumentError, "one_hot: depth must be"),
+    "segments": (
+        lambda: tf.segment_sum(X, [0, 0], -3), ArgumentError, "segment_sum: a size is not"),
+    "correction": (lambda: tf.var(X, correction="a"), ArgumentError, "var: correction must be"),
+    "start": (lambda: tf.arange("a"), ArgumentError, "arange: start must be a number"),
+    "endless": (lambda: tf.arange(float("inf")), ArgumentError, "give finite numbers"),
+    "count": (lambda: tf.linspace(0, 1, 2.5), ArgumentError, "linspace: num must be"),
+    "diagonal": (lambda: tf.tril(X, "a"), ArgumentError, "tril: k must be"),
+    "another library": (lambda: tf.from_dlpack(2.5), ArgumentError, "from_dlpack: x must be"),
+    "number too large": (lambda: tf.asarray(2**70), DTypeError, "does not fit int64"),
+    "number too small": (lambda: tf.asarray([-300], "int8"), DTypeError, "does not fit int8"),
+    "number beside": (lambda: X * 2**2000, DTypeError, "multiply: it does not fit float32"),
+    "number to a compiled": (lambda: tf.jit(lambda n: n)(2**70), DTypeError, "not fit int64"),
+    "no tensor": (lambda: X == None, DTypeError, "`is None`"),  # noqa: E711
+    "no dtype": (lambda: tf.cast(X, None), DTypeError, "cast: tapeflow has no such dtype"),
+    "float power": (lambda: tf.asarray([1, 2]) ** 2.0, DTypeError, "pow: float does not fit"),
+    "device": (lambda: tf.asarray(1, device="cuda:0"), ArgumentError, "live on the CPU"),
+    "version": (
+        lambda: X.__array_namespace__(api_version="1999.12"), ArgumentError, "follows 2024.12"),
+    "generator": (
+        lambda: tf.random.uniform(2, generator=7), ArgumentError, "uniform: generator must be"),
+    "seed": (lambda: tf.random.Generator("a"), ArgumentError, "seed: seed must be"),
+    "bounds": (lambda: tf.random.randint(2, 0.5, 3), ArgumentError, "randint: low must be"),
+    "limits": (lambda: tf.random.uniform(2, "a"), DTypeError, "uniform: this is neither"),
+    "no rows": (lambda: tf.random.choice(2.5), ArgumentError, "choice: a tensor without axes"),
+    "threads": (lambda: tf.config.set_num_threads("a"), ArgumentError, "count must be"),
+    "no threads": (lambda: tf.config.set_num_threads(0), ArgumentError, "at least one thread"),
+    "scope": (lambda: tf.name_scope(2.5).__enter__(), ArgumentError, "name must be a text"),
+    "name": (lambda: tf.Variable(1.0, name=[1]), ArgumentError, "name must be a text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_argument_is_named(case: tuple[Call, type[TapeflowError], str]) -> None:
+    call, error, text = case
+    with pytest.raises(error, match=text) as caught:
+        call()
+    assert type(caught.value) is error and "test_arguments.py" in caught.value.at
+
+
+whole = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(n=whole, kind=st.sampled_from([int, np.int64, tf.asarray]))
+def test_whole_numbers_of_any_library_are_integers(n: int, kind: Any) -> None:
+    assert arguments.integer("op", "n", kind(n)) == n
+    assert arguments.integers("op", "n", kind(n)) == (n,)
+
+
+@given(ns=st.lists(whole), kind=st.sampled_from([list, tuple, iter, np.array]))
+def test_sequences_of_any_kind_are_integers(ns: list[int], kind: Any) -> None:
+    given = np.array(ns, "int64") if kind is np.array else kind(ns)
+    assert arguments.integers("op", "n", given) == tuple(ns)
+
+
+@given(x=st.one_of(st.floats(), st.text(), st.none(), st.dictionaries(st.integers(), whole)))
+def test_nothing_else_is_an_integer(x: Any) -> None:
+    for check in (arguments.integer, arguments.integers):
+        with pytest.raises(ArgumentError, match="op: n must be a whole number"):
+            check("op", "n", x)
+
+
+@pytest.mark.parametrize("x", ["1.5", b"1", None, [1.0, 2.0], 10**400])
+def test_a_number_is_no_text_and_no_list(x: Any) -> None:
+    with pytest.raises(ArgumentError, match="op: n must be a number"):
+        arguments.number("op", "n", x)
+
+
+def test_a_traced_number_says_that_it_is_traced() -> None:
+    with pytest.raises(tf.errors.TraceError, match="static_argnames"):
+        tf.jit(lambda n: tf.zeros(n))(3)
+
+
+@pytest.mark.parametrize("name", ["TAPEFLOW_NUM_THREADS", "TAPEFLOW_TIMEOUT"])
+def test_a_setting_that_is_no_number_is_named(name: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv(name, "x")
+    monkeypatch.setattr(tf.config, "_threads", None)
+    ask = {"TAPEFLOW_NUM_THREADS": tf.config.num_threads, "TAPEFLOW_TIMEOUT": tf.config.timeout}
+    with pytest.raises(ArgumentError, match=f"{name}: it must hold a number"):
+        ask[name]()
