@@ -120,7 +120,7 @@ def test_an_output_may_take_the_place_of_an_input():
 def test_a_copy_is_contiguous():
     x, y = Var("x", (6, 4), np.dtype(np.float32)), Var("y", (6, 4), np.dtype(np.float32))
     memory = {x: numbers(x), y: np.zeros((6, 4), np.float32)}
-    run(loops.lower_copy(Layout(x, 0, (1, 6)), x, y), memory)
+    run(loops.lower_copy(Layout(x, 0, (1, 6)), own(y), x.spec), memory)
     np.testing.assert_array_equal(memory[y], memory[x].reshape(4, 6).T)
 
 

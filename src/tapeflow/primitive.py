@@ -55,6 +55,18 @@ class Fold:
     finish: str = "{a}"
 
 
+Part: TypeAlias = tuple[int | None, tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Copies of the inputs into parts of the output, one after the other: `parts(*shapes, **attrs)`
+    gives for each the number of the input, and the starts and steps of where it goes. None for the
+    number stands for zeros everywhere."""
+
+    parts: Callable[..., Sequence[Part]]
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """A kernel in `tapeflow_kernels`, by name."""
@@ -62,7 +74,7 @@ class Kernel:
     name: str
 
 
-Lowering: TypeAlias = Scalar | View | Fold | Kernel
+Lowering: TypeAlias = Scalar | View | Fold | Copies | Kernel
 Definition: TypeAlias = "Callable[[Callable[..., Any]], Primitive]"
 
 REGISTRY: dict[str, Primitive] = {}

@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit import contract
 from tapeflow.jit.codegen import loops
@@ -13,7 +16,7 @@ from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.memory import Lifetime, arrange
 from tapeflow.jit.passes.fused import Fused
 from tapeflow.ops.shape import contiguous
-from tapeflow.primitive import View
+from tapeflow.primitive import Copies, View
 from tapeflow.tensor import Spec
 
 
@@ -74,6 +77,7 @@ class _Planner:
         self._outputs = set(self.graph.outputs)
         self._views: defaultdict[Var, list[Var]] = defaultdict(list)  # of values that own memory
         self._overwritten: set[Var] = set()  # inputs
+        self._zeros: dict[DType, Var] = {}
         self._copies = 0
         for v in (*self.graph.inputs, *self.graph.constants):
             self.layouts[v] = own(v)
@@ -96,7 +100,7 @@ class _Planner:
             self.graph.inputs,
             self.graph.nodes,
             tuple(outputs),
-            self.graph.constants,
+            {**self.graph.constants, **{v: np.zeros((), d) for d, v in self._zeros.items()}},
         )
         return Plan(graph, tuple(self.steps), self.layouts, fresh, self.updated, arena, nbytes)
 
@@ -113,6 +117,9 @@ class _Planner:
         elif contract.fits(node):
             self._write_in_place(i, node)
             launches = contract.lower(node, self.layouts, self.updated)
+        elif isinstance(lowering, Copies):
+            zero = self.layouts[self._zero(node.outputs[0].dtype)]
+            launches = loops.lower_copies(node, self.layouts, zero)
         else:
             self.steps.append(HostStep(node))
             return
@@ -135,8 +142,16 @@ class _Planner:
         made = Var(f"{x.name}_copy{self._copies}", x.shape, x.dtype)
         self.layouts[made] = own(made)
         node = Node(loops.COPY, (x,), {}, (made,))
-        self.steps.append(Kernels(node, tuple(loops.lower_copy(self.layouts[x], x, made))))
+        launches = loops.lower_copy(self.layouts[x], self.layouts[made], x.spec)
+        self.steps.append(Kernels(node, tuple(launches)))
         return made
+
+    def _zero(self, dtype: DType) -> Var:
+        """A constant without axes."""
+        if dtype not in self._zeros:
+            made = self._zeros[dtype] = Var(f"zero_{dtype.name}", (), dtype)
+            self.layouts[made] = own(made)
+        return self._zeros[dtype]
 
     def _returned(self, v: Var) -> Var:
         """`v`, or a copy of it where it is only a part of its memory, or of a constant's."""

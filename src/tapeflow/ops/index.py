@@ -16,8 +16,8 @@ from tapeflow.ops import create
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.joint import jointly_linear
-from tapeflow.ops.movement import Ints, selection, slice_
-from tapeflow.primitive import Tangents, discrete, primitive
+from tapeflow.ops.movement import Ints, everywhere, selection, slice_
+from tapeflow.primitive import Copies, Part, Tangents, discrete, primitive
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 # ---- reading and writing at computed places
@@ -122,7 +122,12 @@ def _update_adjoint(g: Tensor, i: int, specs: tuple[Spec, ...], *,
     return update(g, zeros, starts=starts, steps=steps)
 
 
-@jointly_linear(name="update", spec=lambda x, v, *, starts, steps: x, adjoint=_update_adjoint)
+def _update_parts(x: Ints, v: Ints, *, starts: Ints, steps: Ints) -> list[Part]:
+    return [everywhere(0, len(x)), (1, starts, steps)]
+
+
+@jointly_linear(name="update", spec=lambda x, v, *, starts, steps: x, adjoint=_update_adjoint,
+                lowering=Copies(_update_parts))
 def update(x: Array, v: Array, *, starts: Ints, steps: Ints) -> Array:
     """x with v in place of its elements from `starts` on, `steps` apart."""
     y = np.array(x)

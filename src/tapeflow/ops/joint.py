@@ -6,7 +6,7 @@ from typing import Any
 
 from tapeflow import dispatch
 from tapeflow.ops import create
-from tapeflow.primitive import Definition, Primitive, SpecRule, Tangents, register
+from tapeflow.primitive import Definition, Lowering, Primitive, SpecRule, Tangents, register
 from tapeflow.tensor import Tensor
 
 
@@ -14,8 +14,8 @@ class _JointlyLinear(Primitive):
     """Has one rule for the cotangent of every input, as a table could not be of fixed length."""
 
     def __init__(self, array_fn: Callable[..., Any], spec: SpecRule, name: str,
-                 adjoint: Callable[..., Tensor]) -> None:
-        super().__init__(array_fn, spec, name=name)
+                 adjoint: Callable[..., Tensor], lowering: Lowering | None) -> None:
+        super().__init__(array_fn, spec, name=name, lowering=lowering)
         self._adjoint = adjoint
 
     def pull(self, gs: Any, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any],
@@ -30,6 +30,7 @@ class _JointlyLinear(Primitive):
         return dispatch.apply(self, tuple(filled), attrs)
 
 
-def jointly_linear(*, name: str, spec: SpecRule, adjoint: Callable[..., Tensor]) -> Definition:
+def jointly_linear(*, name: str, spec: SpecRule, adjoint: Callable[..., Tensor],
+                   lowering: Lowering | None = None) -> Definition:
     """An op such as concat; `adjoint(g, i, specs, **attrs)` is the cotangent of input i."""
-    return lambda fn: register(_JointlyLinear(fn, spec, name, adjoint))
+    return lambda fn: register(_JointlyLinear(fn, spec, name, adjoint, lowering))

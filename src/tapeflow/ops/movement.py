@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tapeflow.ops import create
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.joint import jointly_linear
-from tapeflow.primitive import View, linear
+from tapeflow.primitive import Copies, Part, View, linear
 from tapeflow.tensor import Array, Axis, Spec, Tensor, TensorLike, as_tensor, is_number
 
 Ints = tuple[int, ...]
@@ -29,7 +30,8 @@ def selection(starts: Ints, sizes: Ints, steps: Ints) -> tuple[slice, ...]:
     return tuple(slice(a, end(a, n, s), s) for a, n, s in zip(starts, sizes, steps, strict=True))
 
 
-def _slice_layout(shape: Ints, offset: int, strides: Ints, /, **attrs: Ints) -> tuple[int, Ints]:
+def slice_layout(shape: Ints, offset: int, strides: Ints, /, **attrs: Ints) -> tuple[int, Ints]:
+    """Where the elements lie that start at `starts`, `steps` apart, of what lies so."""
     moved = offset + sum(a * s for a, s in zip(attrs["starts"], strides, strict=True))
     return moved, tuple(a * s for a, s in zip(attrs["steps"], strides, strict=True))
 
@@ -40,13 +42,23 @@ def _slice_adjoint(g: Tensor, x: Spec, *, starts: Ints, sizes: Ints, steps: Ints
 
 @linear(name="slice", spec=lambda x, *, starts, sizes, steps: Spec(sizes, x.dtype),
         adjoint=_slice_adjoint,
-        lowering=View(_slice_layout))
+        lowering=View(slice_layout))
 def slice_(x: Array, *, starts: Ints, sizes: Ints, steps: Ints) -> Array:
     """`sizes` elements of x from `starts` on, `steps` apart."""
     return x[selection(starts, sizes, steps)]
 
 
+def everywhere(source: int | None, ndim: int) -> Part:
+    """The part of an output that is all of it."""
+    return source, (0,) * ndim, (1,) * ndim
+
+
+def _place_parts(x: Ints, *, shape: Ints, starts: Ints, steps: Ints) -> list[Part]:
+    return [everywhere(None, len(shape)), (0, starts, steps)]
+
+
 @linear(name="place", spec=lambda x, *, shape, starts, steps: Spec(shape, x.dtype),
+        lowering=Copies(_place_parts),
         adjoint=lambda g, x, *, shape, starts, steps: slice_(g, starts=starts, sizes=x.shape,
                                                              steps=steps))
 def place(x: Array, *, shape: Ints, starts: Ints, steps: Ints) -> Array:
@@ -157,7 +169,14 @@ def _concat_spec(*specs: Spec, axis: int) -> Spec:
     return Spec((*first.shape[:axis], length, *first.shape[axis + 1:]), first.dtype)
 
 
-@jointly_linear(name="concat", spec=_concat_spec,
+def _concat_parts(*shapes: Ints, axis: int) -> list[Part]:
+    ends = accumulate((shape[axis] for shape in shapes), initial=0)
+    steps = (1,) * len(shapes[0])
+    return [(i, tuple(start if a == axis else 0 for a in range(len(steps))), steps)
+            for i, start in zip(range(len(shapes)), ends, strict=False)]
+
+
+@jointly_linear(name="concat", spec=_concat_spec, lowering=Copies(_concat_parts),
                 adjoint=lambda g, i, specs, *, axis: part(
                     g, axis, sum(s.shape[axis] for s in specs[:i]), specs[i].shape[axis]))
 def _concat(*xs: Array, axis: int) -> Array:

@@ -24,8 +24,9 @@ from tapeflow.jit.codegen.space import Axis, Strides, count, space_of
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.passes.fused import Fused
 from tapeflow.ops import arithmetic
-from tapeflow.ops.shape import contiguous
-from tapeflow.primitive import Fold
+from tapeflow.ops.movement import slice_layout
+from tapeflow.primitive import Copies, Fold
+from tapeflow.tensor import Spec
 
 Offsets = Mapping[str, str]   # of each pointer, where the innermost loop starts
 
@@ -39,7 +40,7 @@ def lower(node: Node[Var], layouts: Mapping[Var, Layout],
     """The launches that compute the outputs of a Fused node.
 
     Args:
-        layouts: where its inputs and outputs lie; outputs are contiguous.
+        layouts: where its inputs and outputs lie; results of reductions are contiguous.
         in_place: the outputs that take the memory of an input of the same layout.
     """
     assert isinstance(node.prim, Fused), f"{node.prim} is not fused"
@@ -52,11 +53,26 @@ def lower(node: Node[Var], layouts: Mapping[Var, Layout],
 COPY = arithmetic.positive   # what a copied value is, as an op
 
 
-def lower_copy(layout: Layout, x: Var, made: Var) -> list[Launch]:
-    """The launches that copy `x`, which lies as `layout` says, into the memory of `made`."""
-    prim = Fused(Graph("body", (x,), (), (x,)), x.shape, None)
-    own = Layout(made, 0, contiguous(made.shape))
-    return lower(Node(prim, (x,), {}, (made,)), {x: layout, made: own}, {})
+def lower_copy(source: Layout, to: Layout, spec: Spec) -> list[Launch]:
+    """The launches that copy a value of this type that lies at `source` to where `to` lies."""
+    x, y = Var("x", spec.shape, spec.dtype), Var("y", spec.shape, spec.dtype)
+    prim = Fused(Graph("body", (x,), (), (x,)), spec.shape, None)
+    return lower(Node(prim, (x,), {}, (y,)), {x: source, y: to}, {})
+
+
+def lower_copies(node: Node[Var], layouts: Mapping[Var, Layout], zero: Layout) -> list[Launch]:
+    """The launches that put the output of a node together; `zero` is its zero, without axes."""
+    (y,), lowering = node.outputs, node.prim.lowering
+    assert isinstance(lowering, Copies), f"{node.prim} is not made of copies"
+    whole = layouts[y]
+    nothing = Layout(zero.base, zero.offset, (0,) * len(y.shape))
+    launches: list[Launch] = []
+    for i, starts, steps in lowering.parts(*(x.shape for x in node.inputs), **node.attrs):
+        source, spec = (nothing, y.spec) if i is None else (
+            layouts[node.inputs[i]], node.inputs[i].spec)
+        to = slice_layout(spec.shape, whole.offset, whole.strides, starts=starts, steps=steps)
+        launches += lower_copy(source, Layout(whole.base, *to), spec)
+    return launches
 
 
 @dataclass(frozen=True, slots=True)
