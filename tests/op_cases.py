@@ -898,6 +898,65 @@ NETWORKS = [
     ),
 ]
 
+
+def _responses(
+    x: Any, depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0, beta: float = 0.5
+) -> Any:
+    y = np.empty_like(x)
+    for c in range(x.shape[-1]):
+        near = x[..., max(c - depth_radius, 0) : c + depth_radius + 1]
+        y[..., c] = x[..., c] / (bias + alpha * (near**2).sum(-1)) ** beta
+    return y
+
+
+def _attention(q: Any, k: Any, v: Any, mask: Any = None, scale: float | None = None) -> Any:
+    scores = np.einsum("...nd,...md->...nm", q, k) * (
+        q.shape[-1] ** -0.5 if scale is None else scale
+    )
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    return np.einsum("...nm,...mk->...nk", sp.softmax(scores, -1), v).astype(q.dtype)
+
+
+NETWORKS += [
+    Case(
+        tf.nn.local_response_normalization,
+        _responses,
+        ["f[2,3,7]"],
+        {"depth_radius": 2, "bias": 2.0, "alpha": 0.3, "beta": 0.75},
+        bad=[
+            Bad(DTypeError, ["i32[3]"]),
+            Bad(ShapeError, ["f[]"]),
+            Bad(ArgumentError, ["f[3]"], {"depth_radius": -1}),
+        ],
+    ),
+    Case(tf.nn.local_response_normalization, _responses, ["f[2,3]"]),
+    Case(
+        tf.nn.scaled_dot_product_attention,
+        _attention,
+        ["f[2,3,4]", "f[2,5,4]", "f[2,5,2]"],
+        bad=[
+            Bad(ShapeError, ["f[3,4]", "f[5,3]", "f[5,2]"]),
+            Bad(ShapeError, ["f[3,4]", "f[5,4]", "f[4,2]"]),
+            Bad(ShapeError, ["f[4]", "f[5,4]", "f[5,2]"]),
+            Bad(DTypeError, ["i32[3,4]", "i32[5,4]", "i32[5,2]"]),
+            Bad(DTypeError, ["f[3,4]", "f[5,4]", "f[5,2]", "i32[3,5]"]),
+        ],
+    ),
+    Case(
+        tf.nn.scaled_dot_product_attention,
+        lambda q, k, v, is_causal, scale: _attention(q, k, v, np.tri(3, 4) > 0, scale),
+        ["f[3,2]", "f[4,2]", "f[4,2]"],
+        {"is_causal": True, "scale": 0.7},
+    ),
+    Case(tf.nn.scaled_dot_product_attention, _attention, ["f[3,2]", "f[4,2]", "f[4,2]", "f[3,4]"]),
+    Case(
+        tf.nn.scaled_dot_product_attention,
+        _attention,
+        ["f[2,3,2]", "f[4,2]", "f[4,2]", np.tri(3, 4, 1) > 0],
+    ),
+]
+
 _IMAGES, _FILTERS = "f[2,5,6,3]", "f[3,2,3,4]"
 _ARGUMENTS = [
     Bad(ArgumentError, [_IMAGES, _FILTERS], given)

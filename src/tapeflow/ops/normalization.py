@@ -4,10 +4,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tapeflow import arguments
-from tapeflow.errors import ArgumentError
+from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import reduce
 from tapeflow.ops.arithmetic import clipped, divide, maximum, rsqrt
-from tapeflow.ops.movement import add_n
+from tapeflow.ops.movement import add_n, pad, part
 from tapeflow.ops.reduce import safe_sqrt
 from tapeflow.primitive import require_floating
 from tapeflow.tensor import Axis, Tensor, TensorLike, as_tensor
@@ -59,6 +59,32 @@ def l2_normalize(x: TensorLike, axis: Axis = None, epsilon: float = 1e-12) -> Te
     """x / sqrt(max(sum(x²), epsilon)) over `axis`."""
     t = as_tensor(x, op="l2_normalize")
     return t * rsqrt(maximum(reduce.sum(t * t, axis, keepdims=True), epsilon))
+
+
+def local_response_normalization(x: TensorLike, depth_radius: int = 5, bias: float = 1.0,
+                                 alpha: float = 1.0, beta: float = 0.5) -> Tensor:
+    """x / (bias + alpha * sum of squares of the channels at most depth_radius away) ** beta.
+
+    Args:
+        x: f[..., channels].
+
+    Raises: DTypeError unless x is floating, ShapeError if it has no axes, ArgumentError for a
+        negative radius.
+    Source: Krizhevsky, Sutskever & Hinton (2012); not divided by the number of channels.
+    """
+    op = "local_response_normalization"
+    t = reduce.floating(op, x)
+    if not t.ndim:
+        raise ShapeError(op, got=t.spec, why="there is no axis of channels",
+                         fix="give f[..., channels]")
+    if depth_radius < 0:
+        raise ArgumentError(op, got=f"depth_radius={depth_radius}", fix="give 0 or more",
+                            why="channels are not less than 0 away")
+    last, channels = t.ndim - 1, t.shape[-1]
+    radius = min(depth_radius, max(channels - 1, 0))
+    padded = pad(t * t, [(0, 0)] * last + [(radius, radius)])
+    energy = add_n([part(padded, last, i, channels) for i in range(2 * radius + 1)])
+    return t * (bias + alpha * energy) ** -beta
 
 
 # ---- clipping
