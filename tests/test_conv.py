@@ -125,6 +125,13 @@ def test_a_transposed_convolution_is_as_large_as_in_keras(padding: Any, size: in
     assert y.shape[1:-1] == ((7, 6) if size is None else (size, size))
 
 
+def test_groups_of_a_transposed_convolution_are_convolutions_side_by_side() -> None:
+    x, w = normal(2, 3, 3, 4), normal(2, 3, 5, 4, seed=1)
+    y = tf.nn.conv2d_transpose(x, w, strides=2, groups=2).numpy()
+    halves = [tf.nn.conv2d_transpose(x[..., h], w[..., h], strides=2) for h in np.s_[:2, 2:]]
+    np.testing.assert_allclose(y, tf.concat(halves, -1).numpy(), atol=1e-12)
+
+
 def test_depthwise_filters_of_one_channel_stand_side_by_side() -> None:
     x = np.array([[[[1.0, 10.0]]]])
     w = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])

@@ -5,21 +5,21 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tapeflow import constraints, initializers, ops, regularizers
+from tapeflow import ops
 from tapeflow.constraints import Constraint
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.initializers import Initializer
-from tapeflow.nn import activations
 from tapeflow.nn.activations import Activation
 from tapeflow.nn.dropout import dropout
 from tapeflow.nn.module import Module
+from tapeflow.nn.weighted import Weighted, at_least_one
 from tapeflow.primitive import require_floating
 from tapeflow.regularizers import Regularizer
 from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
 from tapeflow.variable import Variable
 
 
-class Dense(Module):
+class Dense(Weighted):
     """activation(x @ kernel + bias): f[..., k] -> f[..., units].
 
     Args:
@@ -36,43 +36,26 @@ class Dense(Module):
     """
 
     kernel: Variable
-    bias: Variable | None
 
     def __init__(self, units: int, activation: str | Activation | None = None,
                  use_bias: bool = True, kernel_initializer: str | Initializer = "glorot_uniform",
                  kernel_regularizer: str | Regularizer | None = None,
                  kernel_constraint: str | Constraint | None = None,
                  name: str | None = None) -> None:
-        super().__init__(name)
-        if units < 1:
-            raise ArgumentError("Dense", got=f"units={units}",
-                                why="a layer has at least one output",
-                                fix="give the number of outputs")
-        self.units = units
-        self.activation = activations.get(activation, "Dense")
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer, "Dense")
-        self.kernel_regularizer = regularizers.get(kernel_regularizer, "Dense")
-        self.kernel_constraint = constraints.get(kernel_constraint, "Dense")
+        super().__init__(activation, use_bias, kernel_initializer, kernel_regularizer,
+                         kernel_constraint, name)
+        self.units = at_least_one("Dense", "units", units)
 
     def build(self, x: Spec) -> None:
         require_floating("Dense", x)
         if not x.ndim:
             raise ShapeError("Dense", got=x, why="an input without axes has no features",
                              fix="give f[batch, features]")
-        shape = (x.shape[-1], self.units)
-        self.kernel = self.make_variable("kernel", lambda: self.kernel_initializer(shape, x.dtype))
-        self.kernel.constraint = self.kernel_constraint
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.make_variable("bias", lambda: ops.zeros(self.units, x.dtype))
+        self.kernel = self.make_kernel((x.shape[-1], self.units), x.dtype)
+        self.bias = self.make_bias(self.units, x.dtype)
 
     def call(self, x: TensorLike) -> Tensor:
-        y = _times_matrix(as_tensor(x), self.kernel)
-        return self.activation(y if self.bias is None else y + self.bias)
-
-    def penalties(self) -> list[Tensor]:
-        return [self.kernel_regularizer(self.kernel)] if self.kernel_regularizer else []
+        return self.finished(_times_matrix(as_tensor(x), self.kernel))
 
 
 def _times_matrix(x: Tensor, kernel: Variable) -> Tensor:

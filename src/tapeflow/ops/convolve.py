@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from tapeflow.errors import ShapeError
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.conv import check_ranks, conv, conv_input, fit, require_windows
+from tapeflow.ops.conv import check_groups, check_ranks, conv, conv_input, fit, require_windows
 from tapeflow.ops.elementwise import coerce
 from tapeflow.ops.movement import Ints
 from tapeflow.ops.window import Padding, Windows, pairs, per_axis, slide
-from tapeflow.tensor import Spec, Tensor, TensorLike
+from tapeflow.tensor import Tensor, TensorLike
 
 
 def _convolved(op: str, x: TensorLike, filters: TensorLike, strides: int | Sequence[int],
@@ -131,15 +131,16 @@ def separable_conv2d(x: TensorLike, depthwise: TensorLike, pointwise: TensorLike
 
 def conv2d_transpose(x: TensorLike, filters: TensorLike, output_shape: Sequence[int] | None = None,
                      strides: int | Sequence[int] = 1, padding: Padding = "SAME", *,
-                     dilations: int | Sequence[int] = 1) -> Tensor:
+                     dilations: int | Sequence[int] = 1, groups: int = 1) -> Tensor:
     """The adjoint of conv2d: each element of x scales a filter, and these are summed in place.
 
     Args:
         x: f[batch, height, width, in].
-        filters: f[height, width, out, in].
+        filters: f[height, width, out/groups, in].
         output_shape: [batch, height, width, out]; by default the size that Keras chooses, stride
             times that of x with "SAME", and what all windows cover otherwise.
-        strides, padding, dilations: those of the conv2d that brings the output to the size of x.
+        strides, padding, dilations, groups: those of the conv2d that brings the output to the size
+            of x.
 
     Returns: f[batch, places, places, out].
     Raises: ShapeError if that conv2d gives another size than that of x, and as conv2d.
@@ -150,14 +151,16 @@ def conv2d_transpose(x: TensorLike, filters: TensorLike, output_shape: Sequence[
     if x.shape[-1] != w.shape[-1]:
         raise ShapeError(op, got=f"x {x.spec}, filters {w.spec}",
                          why=f"the filters take {w.shape[-1]} channels, x has {x.shape[-1]}",
-                         fix="give filters f[height, width, out, in]")
+                         fix="give filters f[height, width, out/groups, in]")
+    channels = w.shape[-2] * max(groups, 1)
+    check_groups(op, channels, w.spec, groups)
     steps = per_axis(op, "strides", strides, 2)
     size = (_transposed(op, x.shape[1:-1], w.shape[:-2], steps, padding, dilations)
-            if output_shape is None else _stated(op, output_shape, x.spec, w.spec))
+            if output_shape is None else _stated(op, output_shape, (x.shape[0], channels)))
     windows = slide(op, size, w.shape[:-2], steps, padding, dilations)
     require_windows(op, x.spec, windows)
     return conv_input(x, w, size=size, strides=steps, padding=windows.padding,
-                      dilations=windows.dilations, groups=1)
+                      dilations=windows.dilations, groups=groups)
 
 
 def _transposed(op: str, sizes: Ints, window: Ints, strides: Ints, padding: Padding,
@@ -173,11 +176,12 @@ def _transposed(op: str, sizes: Ints, window: Ints, strides: Ints, padding: Padd
     return tuple(n - before - after for n, (before, after) in zip(covered, found, strict=True))
 
 
-def _stated(op: str, shape: Sequence[int], x: Spec, w: Spec) -> Ints:
-    """The spatial sizes in `shape`, which else follows from x and w."""
+def _stated(op: str, shape: Sequence[int], around: tuple[int, int]) -> Ints:
+    """The spatial sizes in `shape`, whose batch and channels are `around` them."""
     sizes = tuple(shape)
-    if len(sizes) != 4 or (sizes[0], sizes[-1]) != (x.shape[0], w.shape[-2]):
-        raise ShapeError(op, got=f"output_shape {list(sizes)}, x {x}, filters {w}",
-                         why="its batch is that of x, its channels are what the filters give",
-                         fix=f"give [{x.shape[0]}, height, width, {w.shape[-2]}]")
+    batch, channels = around
+    if len(sizes) != 4 or (sizes[0], sizes[-1]) != around:
+        raise ShapeError(op, got=f"output_shape {list(sizes)}",
+                         why=f"x has a batch of {batch}, and the filters give {channels} channels",
+                         fix=f"give [{batch}, height, width, {channels}]")
     return sizes[1:-1]

@@ -1,0 +1,72 @@
+"""What layers with a kernel share: its initializer, penalty and limit, a bias, an activation."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tapeflow import constraints, initializers, ops, regularizers
+from tapeflow.constraints import Constraint
+from tapeflow.dtypes import DType
+from tapeflow.errors import ArgumentError
+from tapeflow.initializers import Initializer
+from tapeflow.nn import activations
+from tapeflow.nn.activations import Activation
+from tapeflow.nn.module import Module
+from tapeflow.regularizers import Regularizer
+from tapeflow.tensor import Tensor
+from tapeflow.variable import Variable
+
+
+class Weighted(Module):
+    """activation(what the kernels make of x, + bias). The arguments are those of Dense."""
+
+    bias: Variable | None
+
+    def __init__(self, activation: str | Activation | None = None, use_bias: bool = True,
+                 kernel_initializer: str | Initializer = "glorot_uniform",
+                 kernel_regularizer: str | Regularizer | None = None,
+                 kernel_constraint: str | Constraint | None = None,
+                 name: str | None = None) -> None:
+        super().__init__(name)
+        kind = type(self).__name__
+        self.activation = activations.get(activation, kind)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer, kind)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, kind)
+        self.kernel_constraint = constraints.get(kernel_constraint, kind)
+
+    def make_kernel(self, shape: Sequence[int], dtype: DType, name: str = "kernel") -> Variable:
+        """A trainable variable to which initializer and constraint apply."""
+        kernel = self.make_variable(name, lambda: self.kernel_initializer(shape, dtype))
+        kernel.constraint = self.kernel_constraint
+        return kernel
+
+    def make_bias(self, units: int, dtype: DType) -> Variable | None:
+        """Zeros, if the layer has a bias."""
+        if not self.use_bias:
+            return None
+        return self.make_variable("bias", lambda: ops.zeros(units, dtype))
+
+    def finished(self, y: Tensor) -> Tensor:
+        """y with bias and activation."""
+        return self.activation(y if self.bias is None else y + self.bias)
+
+    @property
+    def kernels(self) -> list[Variable]:
+        """The variables that the penalty is on."""
+        return [self.kernel]
+
+    def penalties(self) -> list[Tensor]:
+        if self.kernel_regularizer is None:
+            return []
+        return [self.kernel_regularizer(kernel) for kernel in self.kernels]
+
+
+def at_least_one(op: str, name: str, given: int) -> int:
+    """`given`, a number of outputs.
+
+    Raises: ArgumentError if it is below 1.
+    """
+    if given < 1:
+        raise ArgumentError(op, got=f"{name}={given}", why="a layer has at least one output",
+                            fix="give the number of outputs")
+    return given
