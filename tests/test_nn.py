@@ -253,7 +253,7 @@ def test_penalties_are_those_of_the_present_weights_and_have_gradients() -> None
 
 
 @pytest.mark.parametrize(("make", "error", "says"), [
-    (lambda: nn.Dense(0), ArgumentError, "at least one output"),
+    (lambda: nn.Dense(0), ArgumentError, "units is at least 1"),
     (lambda: nn.Dense(3, "rleu"), ArgumentError, "did you mean 'relu'"),
     (lambda: nn.Dense(3, kernel_initializer="he_norma"), ArgumentError, "did you mean 'he_normal'"),
     (lambda: nn.Dense(3, kernel_regularizer="weights"), ArgumentError, "use one of l1, l1_l2, l2"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from tapeflow import arguments
 from tapeflow.constraints import Constraint
 from tapeflow.errors import ShapeError
 from tapeflow.initializers import Initializer
@@ -69,7 +70,7 @@ class _Conv(_Sliding):
                          kernel_regularizer=kernel_regularizer,
                          kernel_constraint=kernel_constraint, name=name)
         self.filters = at_least_one(type(self).__name__, "filters", filters)
-        self.groups = groups
+        self.groups = arguments.integer(type(self).__name__, "groups", groups)
 
     def build(self, x: Spec) -> None:
         channels = self.channels(x)

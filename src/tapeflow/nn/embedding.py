@@ -6,9 +6,9 @@ from typing import Any
 from tapeflow import constraints, initializers, ops, regularizers
 from tapeflow.constraints import Constraint
 from tapeflow.dtypes import float32
-from tapeflow.errors import ArgumentError
 from tapeflow.initializers import Initializer
 from tapeflow.nn.module import Module
+from tapeflow.nn.weighted import at_least_one
 from tapeflow.regularizers import Regularizer
 from tapeflow.tensor import Tensor, TensorLike
 from tapeflow.variable import Variable
@@ -37,11 +37,8 @@ class Embedding(Module):
                  embeddings_constraint: str | Constraint | None = None,
                  name: str | None = None) -> None:
         super().__init__(name)
-        if input_dim < 1 or output_dim < 1:
-            raise ArgumentError("Embedding", got=f"input_dim={input_dim}, output_dim={output_dim}",
-                                why="a table has at least one row and one column",
-                                fix="give the number of ids, and the length of their vectors")
-        self.input_dim, self.output_dim = input_dim, output_dim
+        self.input_dim = at_least_one("Embedding", "input_dim", input_dim)
+        self.output_dim = at_least_one("Embedding", "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer, "Embedding")
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer, "Embedding")
         self.embeddings_constraint = constraints.get(embeddings_constraint, "Embedding")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tapeflow import ops
+from tapeflow import arguments, ops
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.nn.module import Module
 from tapeflow.ops.normalization import local_response_normalization
@@ -22,6 +22,7 @@ class _Normalization(Module):
     def __init__(self, axis: int | Sequence[int], epsilon: float, center: bool, scale: bool,
                  name: str | None) -> None:
         super().__init__(name)
+        epsilon = arguments.number(type(self).__name__, "epsilon", epsilon)
         if epsilon < 0:
             raise ArgumentError(type(self).__name__, got=f"epsilon={epsilon}",
                                 why="added to a variance, it must not be negative",
@@ -75,6 +76,7 @@ class BatchNorm(_Normalization):
     def __init__(self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3,
                  center: bool = True, scale: bool = True, name: str | None = None) -> None:
         super().__init__(axis, epsilon, center, scale, name)
+        momentum = arguments.number("BatchNorm", "momentum", momentum)
         if not 0.0 <= momentum <= 1.0:
             raise ArgumentError("BatchNorm", got=f"momentum={momentum}",
                                 why="it is the share that stays", fix="give a number from 0 to 1")

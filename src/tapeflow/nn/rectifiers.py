@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tapeflow import constraints, initializers, ops, random, regularizers
+from tapeflow import arguments, constraints, initializers, ops, random, regularizers
 from tapeflow.constraints import Constraint
 from tapeflow.errors import ArgumentError
 from tapeflow.initializers import Initializer
@@ -67,6 +67,8 @@ class RReLU(Module):
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3,
                  name: str | None = None) -> None:
         super().__init__(name)
+        lower = arguments.number("RReLU", "lower", lower)
+        upper = arguments.number("RReLU", "upper", upper)
         if not 0.0 <= lower <= upper:
             raise ArgumentError("RReLU", got=f"lower={lower}, upper={upper}",
                                 why="slopes are drawn from lower up to upper",

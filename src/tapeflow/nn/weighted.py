@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tapeflow import constraints, initializers, ops, regularizers
+from tapeflow import arguments, constraints, initializers, ops, regularizers
 from tapeflow.constraints import Constraint
 from tapeflow.dtypes import DType
 from tapeflow.errors import ArgumentError
@@ -62,11 +62,12 @@ class Weighted(Module):
 
 
 def at_least_one(op: str, name: str, given: int) -> int:
-    """`given`, a number of outputs.
+    """`given`, a size of what a layer gives.
 
-    Raises: ArgumentError if it is below 1.
+    Raises: ArgumentError unless it is a whole number of 1 or more.
     """
-    if given < 1:
-        raise ArgumentError(op, got=f"{name}={given}", why="a layer has at least one output",
-                            fix="give the number of outputs")
-    return given
+    found = arguments.integer(op, name, given)
+    if found < 1:
+        raise ArgumentError(op, got=f"{name}={given}", why=f"{name} is at least 1",
+                            fix="give a size of 1 or more")
+    return found

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tapeflow import arguments
 from tapeflow.errors import ShapeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.conv import check_groups, check_ranks, conv, conv_input, fit, require_windows
@@ -16,6 +17,7 @@ def _convolved(op: str, x: TensorLike, filters: TensorLike, strides: int | Seque
                padding: Padding, dilations: int | Sequence[int], groups: int,
                ndim: int) -> Tensor:
     x, w = coerce(op, x, filters)
+    groups = arguments.integer(op, "groups", groups)
     fit(op, x.spec, w.spec, groups, ndim)
     windows = slide(op, x.shape[1:-1], w.shape[:-2], strides, padding, dilations)
     return conv(x, w, strides=windows.strides, padding=windows.padding,
@@ -152,6 +154,7 @@ def conv2d_transpose(x: TensorLike, filters: TensorLike, output_shape: Sequence[
         raise ShapeError(op, got=f"x {x.spec}, filters {w.spec}",
                          why=f"the filters take {w.shape[-1]} channels, x has {x.shape[-1]}",
                          fix="give filters f[height, width, out/groups, in]")
+    groups = arguments.integer(op, "groups", groups)
     channels = w.shape[-2] * max(groups, 1)
     check_groups(op, channels, w.spec, groups)
     steps = per_axis(op, "strides", strides, 2)
@@ -178,7 +181,7 @@ def _transposed(op: str, sizes: Ints, window: Ints, strides: Ints, padding: Padd
 
 def _stated(op: str, shape: Sequence[int], around: tuple[int, int]) -> Ints:
     """The spatial sizes in `shape`, whose batch and channels are `around` them."""
-    sizes = tuple(shape)
+    sizes = arguments.integers(op, "output_shape", shape)
     batch, channels = around
     if len(sizes) != 4 or (sizes[0], sizes[-1]) != around:
         raise ShapeError(op, got=f"output_shape {list(sizes)}",

@@ -77,11 +77,8 @@ def local_response_normalization(x: TensorLike, depth_radius: int = 5, bias: flo
     if not t.ndim:
         raise ShapeError(op, got=t.spec, why="there is no axis of channels",
                          fix="give f[..., channels]")
-    if depth_radius < 0:
-        raise ArgumentError(op, got=f"depth_radius={depth_radius}", fix="give 0 or more",
-                            why="channels are not less than 0 away")
     last, channels = t.ndim - 1, t.shape[-1]
-    radius = min(depth_radius, max(channels - 1, 0))
+    radius = min(arguments.size(op, "depth_radius", depth_radius), max(channels - 1, 0))
     padded = pad(t * t, [(0, 0)] * last + [(radius, radius)])
     energy = add_n([part(padded, last, i, channels) for i in range(2 * radius + 1)])
     return t * (bias + alpha * energy) ** -beta

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from tapeflow import arguments
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops.movement import Ints
 
@@ -77,23 +77,13 @@ def per_axis(op: str, name: str, given: int | Sequence[int], ndim: int) -> Ints:
 
     Raises: ArgumentError unless it is that.
     """
-    try:
-        each = (operator.index(given),) * ndim   # type: ignore[arg-type]   # or it raises
-    except TypeError:
-        each = _ints(op, name, given, "give a whole number, or one for each spatial axis")
+    found = arguments.integers(op, name, given)
+    each = found * ndim if len(found) == 1 else found
     if len(each) != ndim or min(each) < 1:
         raise ArgumentError(op, got=f"{name} {given!r}", fix=f"give 1 or more, for {ndim} axes",
                             why="it must be positive" if len(each) == ndim else
                             f"there are {ndim} spatial axes")
     return each
-
-
-def _ints(op: str, name: str, given: object, fix: str) -> Ints:
-    try:
-        return tuple(map(operator.index, given))   # type: ignore[call-overload]
-    except TypeError:
-        raise ArgumentError(op, got=f"{name} {given!r}", why="these are no whole numbers",
-                            fix=fix) from None
 
 
 def pairs(op: str, padding: Padding, unpadded: Windows) -> Pairs:
@@ -102,16 +92,15 @@ def pairs(op: str, padding: Padding, unpadded: Windows) -> Pairs:
     Of an odd number of cells the last goes after the axis, as in TensorFlow.
     Raises: ArgumentError for an unknown word, or unless there is a pair of sizes an axis.
     """
+    if padding == "VALID":
+        return unpadded.padding
+    if padding == "SAME":
+        return _same(unpadded)
     fix = 'use "SAME", "VALID", or (before, after) for each spatial axis'
     if isinstance(padding, str):
-        if padding not in ("SAME", "VALID"):
-            raise ArgumentError(op, got=f"padding {padding!r}", why="there is no such padding",
-                                fix=fix)
-        return unpadded.padding if padding == "VALID" else _same(unpadded)
-    try:
-        found = tuple(_ints(op, "padding", pair, fix) for pair in padding)
-    except TypeError:
-        found = ()
+        raise ArgumentError(op, got=f"padding {padding!r}", why="there is no such padding", fix=fix)
+    given = arguments.several(op, "padding", padding, "pairs")
+    found = tuple(arguments.integers(op, "padding", pair) for pair in given)
     if len(found) != len(unpadded.sizes) or any(len(pair) != 2 for pair in found):
         raise ArgumentError(op, got=f"padding {padding!r}", fix=fix,
                             why=f"there are {len(unpadded.sizes)} spatial axes, and each needs two")
