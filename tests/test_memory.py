@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Iterator
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapeflow.jit.memory import Lifetime, Outputs, arrange, references
+import tapeflow as tf
+from tapeflow.jit import memory as planned
+from tapeflow.jit.memory import Lifetime, Outputs, ReferenceWarning, arrange, references
 from tapeflow_kernels import memory
 
 lifetimes = st.lists(
@@ -59,6 +66,45 @@ def test_references_counts_holders_of_an_array_and_of_its_memory() -> None:
         assert references(array) == alone + 1
         del held, view
         assert references(array) == alone - 1
+
+
+@pytest.fixture
+def _counted_again() -> Iterator[None]:
+    planned.counts_are_known.cache_clear()
+    yield
+    planned.counts_are_known.cache_clear()
+
+
+@pytest.mark.usefixtures("_counted_again")
+def test_a_variable_that_nobody_else_holds_is_written_in_place() -> None:
+    v = tf.Variable(np.zeros(100_000, np.float32))
+    step = tf.jit(lambda x: v.assign_add(x).value[0])
+    step(tf.ones(100_000))
+    address = v.tensor.value.ctypes.data
+    step(tf.ones(100_000))
+    assert v.tensor.value.ctypes.data == address
+    assert planned.counts_are_known()
+
+
+@pytest.mark.usefixtures("_counted_again")
+@pytest.mark.parametrize("more", [-1, 1])
+def test_where_references_are_counted_otherwise_all_is_copied_and_said_once(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As interpreters do that do not count the reference of a local name, or count one more."""
+    count = sys.getrefcount
+    monkeypatch.setattr(planned, "getrefcount", lambda x: count(x) - 1 + more)  # our own name: 1
+    v = tf.Variable(np.zeros(100_000, np.float32))
+    steps = [tf.jit(lambda x: v.assign_add(x).value * 2.0) for _ in range(2)]
+    one, held = tf.ones(100_000), []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step in (*steps, *steps):
+            held += [v.value, step(one)]
+    assert [w.category for w in caught] == [ReferenceWarning]
+    assert [x[0].item() for x in held] == [0.0, 2.0, 1.0, 4.0, 2.0, 6.0, 3.0, 8.0]
+    addresses = {x.value.ctypes.data for x in held}
+    assert len(addresses) == len(held)
 
 
 def test_large_arrays_start_on_a_cache_line() -> None:

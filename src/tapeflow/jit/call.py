@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,14 +10,13 @@ from tapeflow import config, dispatch, ops
 from tapeflow.autodiff.forward import ForwardAccumulator
 from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.dtypes import is_floating
-from tapeflow.jit.memory import references
+from tapeflow.jit.memory import owner
 from tapeflow.jit.passes import optimize
 from tapeflow.jit.plan import plan
 from tapeflow.jit.program import Program
 from tapeflow.jit.trace import Trace, interpret, rerun
 from tapeflow.primitive import Primitive
 from tapeflow.tensor import Array, Tensor
-from tapeflow.variable import Variable
 from tapeflow_kernels import memory
 
 
@@ -34,6 +32,7 @@ class Compiled:
         self._is_pure = not trace.read and not trace.written
         first = len(trace.graph.inputs) - len(trace.read)
         updated = set(self.program.plan.updated.values()) if self.program else set()
+        self._own = owner()
         self._in_place = [
             variable
             for v, variable in zip(self.optimised.inputs[first:], trace.read, strict=True)
@@ -57,7 +56,7 @@ class Compiled:
         if self._is_pure:
             return self.execute(arrays)
         for variable in self._in_place:
-            _own(variable)
+            self._own(variable)
         values = [v.tensor.value for v in self.trace.read]
         outputs = self.execute([*arrays, *values])
         for variable, array in zip(self.trace.written, outputs[self.trace.results :], strict=True):
@@ -78,15 +77,6 @@ class Compiled:
         for variable, value in zip(self.trace.written, outputs[self.trace.results :], strict=True):
             variable.assign(value)
         return outputs[: self.trace.results]
-
-
-def _own(variable: Variable) -> None:
-    """Let the variable's memory be nobody else's, so that a program may write over it."""
-    tensor = variable.tensor
-    array = tensor.value
-    held_elsewhere = sys.getrefcount(tensor) > 3  # the variable, our name, getrefcount's
-    if held_elsewhere or references(array) > 1 or not array.flags.writeable:
-        variable.tensor = dispatch.wrap(memory.copy(array))
 
 
 class Recorded(Primitive):

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Hashable, Mapping, Sequence
+import functools
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from sys import getrefcount
+from types import SimpleNamespace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
+from tapeflow import dispatch
 from tapeflow.dtypes import DType
-from tapeflow.tensor import Array
+from tapeflow.tensor import Array, Tensor
 from tapeflow_kernels import memory
 
 K = TypeVar("K", bound=Hashable)
+
 _REUSED = 64 * 1024  # bytes from which an output's memory is kept for a later call
 _KEPT = 2  # arrays kept for one output: the caller's last result, and the one in work
+
+
+class ReferenceWarning(UserWarning):
+    """It cannot be told who holds an array, so memory is not used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +73,81 @@ def references(array: Array) -> int:
 
     Value semantics allow a write in place only where the answer is the number that is known.
     """
-    own = sys.getrefcount(array) - 3  # the caller's name, our parameter, getrefcount's
+    own = getrefcount(array) - 3  # the caller's name, our parameter, getrefcount's
     base = array.base
-    shared = 0 if base is None else sys.getrefcount(base) - 3  # array.base, our name, getrefcount's
+    shared = 0 if base is None else getrefcount(base) - 3  # array.base, our name, getrefcount's
     return own + shared
+
+
+class Holder(Protocol):
+    """A variable, as far as it matters here."""
+
+    tensor: Tensor
+
+
+def owner() -> Callable[[Holder], object]:
+    """What makes the memory of a variable nobody else's, so that a program may write over it."""
+    return _own if counts_are_known() else _copy
+
+
+def _own(variable: Holder) -> bool:
+    """Copy what a variable holds if anything else holds its tensor, the array or its memory; gives
+    whether it was copied."""
+    tensor = variable.tensor
+    array = tensor.value
+    base = array.base
+    if (  # each has three holders: its owner, our name and getrefcount's
+        getrefcount(tensor) == 3
+        and getrefcount(array) == 3
+        and (base is None or getrefcount(base) == 3)
+        and array.flags.writeable
+    ):
+        return False
+    _copy(variable)
+    return True
+
+
+def _copy(variable: Holder) -> None:
+    variable.tensor = dispatch.wrap(memory.copy(variable.tensor.value))
+
+
+@functools.cache
+def counts_are_known() -> bool:
+    """Whether this interpreter counts references as those above expect; warns once if it does not.
+
+    Others count a name not at all, or late: memory would be written over that somebody still holds.
+    """
+    known = all(
+        [*_counted(make)] == [False, True, True, True, 1, 2]
+        for make in (lambda: np.zeros(1), lambda: memory.empty((1024,), np.float64))
+    )
+    if not known:
+        warnings.warn(
+            "this Python counts references in another way than tapeflow knows, so compiled "
+            "programs copy variables that they could write in place, and take new memory for each "
+            "result. Run a version of Python that tapeflow is tested with.",
+            ReferenceWarning,
+            stacklevel=2,
+        )
+    return known
+
+
+def _counted(make: Callable[[], Array]) -> Iterator[int]:
+    """What is said of an array while nothing, and then each kind of holder, holds it too."""
+    holder = SimpleNamespace(tensor=dispatch.wrap(make()))
+    yield _own(holder)
+    tensor = holder.tensor
+    yield _own(holder)
+    array = holder.tensor.value
+    yield _own(holder)
+    view = holder.tensor.value[:1]
+    yield _own(holder)
+    kept = [make()]
+    array = kept[0]
+    yield references(array)
+    kept.append(array)
+    yield references(array)
+    del tensor, view
 
 
 class Outputs:
@@ -79,12 +159,13 @@ class Outputs:
     def __init__(self, shape: tuple[int, ...], dtype: DType) -> None:
         self.shape, self.dtype = shape, dtype
         made = memory.empty(shape, dtype)
-        self._kept: list[Array] = [made] if made.nbytes >= _REUSED else []
-        self._small = not self._kept
+        is_kept = made.nbytes >= _REUSED and counts_are_known()
+        self._kept: list[Array] = [made] if is_kept else []
+        self._is_new = not is_kept
 
     def take(self) -> Array:
         """An array to write to."""
-        if self._small:
+        if self._is_new:
             return np.empty(self.shape, self.dtype)
         for i in range(len(self._kept)):
             array = self._kept[i]
