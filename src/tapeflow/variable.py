@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
-from tapeflow import dispatch, scope
+from tapeflow import claims, dispatch, scope
 from tapeflow.dtypes import DType, as_dtype
 from tapeflow.errors import DTypeError, ShapeError, StateError, TraceError
 from tapeflow.ops.elementwise import Weak, cast, coerce
 from tapeflow.ops.index import updated
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+from tapeflow.tree import map_tree
 
 
 class Variable:
@@ -68,9 +70,19 @@ class Variable:
         context = dispatch.here.context
         held = self.tensor if context.tracer is None else context.tracer.read(self)
         value = Tensor(held.value)
-        for recorder in context.recorders:
+        # A program that writes over this memory made its claim before it counted who holds it: it
+        # either copied because of `value`, or its claim is seen here, or it has ended.
+        if claims.standing and context.tracer is None:
+            value = claims.exclusively((self,), (), self._held)
+        return self._accessed(value) if context.recorders else value
+
+    def _accessed(self, value: Tensor) -> Tensor:
+        for recorder in dispatch.here.context.recorders:
             recorder.accessed(self, value)
         return value
+
+    def _held(self, claim: claims.Claim) -> Tensor:
+        return Tensor(self.tensor.value)
 
     def __tapeflow_tensor__(self) -> Tensor:
         return self.value
@@ -104,6 +116,19 @@ class Variable:
 
         Raises: ShapeError or DTypeError unless it has the variable's shape and dtype.
         """
+        x = self._fitting(value)
+        tracer = dispatch.tracer()
+        if tracer is None:
+            claims.exclusively((), (self,), self._hold, x)
+        else:
+            tracer.write(self, x)
+        return self
+
+    def _hold(self, claim: claims.Claim, x: Tensor) -> None:
+        self.tensor = x
+
+    def _fitting(self, value: TensorLike) -> Tensor:
+        """`value` as a tensor of its own, which may be assigned."""
         x = (
             coerce("assign", self.tensor, value)[1]
             if isinstance(value, int | float | Weak)
@@ -118,20 +143,14 @@ class Variable:
             )
         if x.dtype != self.dtype:
             x = self._in_own_dtype(x, value)
-        x = Tensor(x.value)  # x[i] = v on the one that was given leaves the variable alone
-        tracer = dispatch.tracer()
-        if tracer is not None:
-            tracer.write(self, x)
-        elif x.is_traced:
+        if x.is_traced and dispatch.tracer() is None:
             raise TraceError(
                 "assign",
                 got=f"{x!r} for {self.name}",
                 why="its trace has ended",
                 fix="return the value from the compiled function and assign it outside",
             )
-        else:
-            self.tensor = x
-        return self
+        return Tensor(x.value)  # x[i] = v on the one that was given leaves the variable alone
 
     def _in_own_dtype(self, x: Tensor, value: TensorLike) -> Tensor:
         """Lists of numbers are as weak as one number; a tensor of another dtype is a mistake."""
@@ -145,25 +164,44 @@ class Variable:
         )
 
     def assign_add(self, value: TensorLike) -> Variable:
-        """Hold the sum of what it holds and `value`."""
-        return self.assign(self.value + self._operand(value))
+        """Hold the sum of what it holds and `value`; no other thread writes in between."""
+        return self._change(operator.add, self._operand(value))
 
     def assign_sub(self, value: TensorLike) -> Variable:
-        """Hold the difference of what it holds and `value`."""
-        return self.assign(self.value - self._operand(value))
+        """Hold the difference of what it holds and `value`; no other thread writes in between."""
+        return self._change(operator.sub, self._operand(value))
 
     def _operand(self, value: TensorLike) -> TensorLike:
-        return cast(as_tensor(value), self.dtype) if isinstance(value, list | tuple) else value
+        given = _read_now(value)
+        return cast(as_tensor(given), self.dtype) if isinstance(given, list | tuple) else given
 
     def __setitem__(self, key: Any, value: TensorLike) -> None:
         """Hold what it holds with `value` in place of its elements at `key`."""
-        self.assign(updated(self.value, key, value))
+        self._change(updated, _read_now(key), _read_now(value))
+
+    def _change(self, operation: Callable[..., Tensor], *operands: Any) -> Variable:
+        self.exchange(lambda x: operation(x, *operands))
+        return self
+
+    def exchange(self, operation: Callable[[Tensor], Tensor]) -> Tensor:
+        """Hold what `operation` makes of what it holds, and give what it held; no other thread
+        writes in between. The operation must read no other variable."""
+        if dispatch.tracer() is None:
+            return claims.exclusively((), (self,), self._exchanged, operation)
+        value = self.value
+        self.assign(operation(value))
+        return value
+
+    def _exchanged(self, claim: claims.Claim, operation: Callable[[Tensor], Tensor]) -> Tensor:
+        value = self._accessed(Tensor(self.tensor.value))
+        self.tensor = self._fitting(operation(value))
+        return value
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return self.value.__array__(dtype, copy)
 
     def __repr__(self) -> str:
-        return f"<Variable {self.name}: {self.spec}\n{self.tensor!r}>"
+        return f"<Variable {self.name}: {self.spec}\n{self.value!r}>"
 
     def __len__(self) -> int:
         return len(self.tensor)
@@ -176,6 +214,16 @@ class Variable:
 
     def __int__(self) -> int:
         return int(self.value)
+
+
+def _read_now(x: Any) -> Any:
+    """`x` with variables read: two threads that each hold one and ask for the other's would wait
+    for ever."""
+    return x if type(x) is Tensor else map_tree(_value, x)
+
+
+def _value(x: Any) -> Any:
+    return x.value if isinstance(x, Variable) else x
 
 
 _OWN = frozenset(vars(Variable))

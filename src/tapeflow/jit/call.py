@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tapeflow import config, dispatch, ops
+from tapeflow import claims, config, dispatch, ops
 from tapeflow.autodiff.forward import ForwardAccumulator
 from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.dtypes import is_floating
@@ -32,6 +32,9 @@ class Compiled:
         self._is_pure = not trace.read and not trace.written
         first = len(trace.graph.inputs) - len(trace.read)
         updated = set(self.program.plan.updated.values()) if self.program else set()
+        # a token of the order of effects has no bytes that threads could disagree on
+        self._writes = frozenset(v for v in trace.written if v.size)
+        self._reads = frozenset(v for v in trace.read if v.size) - self._writes
         self._own = owner()
         self._in_place = [
             variable
@@ -55,9 +58,14 @@ class Compiled:
         """The results for these inputs; variables are read and written."""
         if self._is_pure:
             return self.execute(arrays)
+        return claims.exclusively(self._reads, self._writes, self._run_claimed, arrays)
+
+    def _run_claimed(self, claim: claims.Claim, arrays: Sequence[Array]) -> list[Array]:
         for variable in self._in_place:
             self._own(variable)
         values = [v.tensor.value for v in self.trace.read]
+        if self._reads:
+            claim.keep_writes()
         outputs = self.execute([*arrays, *values])
         for variable, array in zip(self.trace.written, outputs[self.trace.results :], strict=True):
             if variable.tensor.value is not array:
@@ -72,6 +80,13 @@ class Compiled:
 
     def apply(self, primitive: Recorded, passed: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The results as one recorded op; variables that it read are inputs of it."""
+        return claims.exclusively(
+            self._reads, self._writes, self._apply_claimed, primitive, passed
+        )
+
+    def _apply_claimed(
+        self, claim: claims.Claim, primitive: Recorded, passed: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
         inputs = (*passed, *(v.value for v in self.trace.read))
         outputs: tuple[Tensor, ...] = dispatch.apply(primitive, inputs)
         for variable, value in zip(self.trace.written, outputs[self.trace.results :], strict=True):
