@@ -113,10 +113,15 @@ def evaluate(graph: Graph, *arrays: Array) -> list[Array]:
     """What a graph means: its nodes run one by one on arrays."""
     env = {**graph.constants, **dict(zip(graph.inputs, arrays, strict=True))}
     for node in graph.nodes:
-        value = node.prim.array_fn(*(env[v] for v in node.inputs), **node.attrs)
-        values = value if node.prim.multiple else (value,)
-        env.update((v, np.asarray(a)) for v, a in zip(node.outputs, values, strict=True))
+        values = run_node(node, [env[v] for v in node.inputs])
+        env.update(zip(node.outputs, values, strict=True))
     return [env[v] for v in graph.outputs]
+
+
+def run_node(node: Node[Var], arrays: Iterable[Array]) -> list[Array]:
+    """What a node means: its outputs, by its array function."""
+    value = node.prim.array_fn(*arrays, **node.attrs)
+    return [np.asarray(a) for a in (value if node.prim.multiple else (value,))]
 
 
 _TYPED = r"(\w+): (\w+)\[([\d,]*)\]"

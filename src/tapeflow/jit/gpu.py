@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.graph import Graph, Node, Var, evaluate
+from tapeflow.graph import Graph, Node, Var, run_node
 from tapeflow.jit.codegen import cuda as kernels
 from tapeflow.jit.codegen import loops
 from tapeflow.jit.codegen.cpu import load_text
@@ -101,8 +101,7 @@ class DeviceProgram:
 
     def _run_on_host(self, node: Node[Var], memory: dict[Var, Any]) -> None:
         inputs = [self._value(v, memory) for v in node.inputs]
-        graph = Graph(node.prim.name, node.inputs, (node,), node.outputs)
-        for v, array in zip(node.outputs, evaluate(graph, *inputs), strict=True):
+        for v, array in zip(node.outputs, run_node(node, inputs), strict=True):
             memory[v].copy_to_device(_flat(array))
 
     def _value(self, v: Var, memory: dict[Var, Any]) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tapeflow import config
 from tapeflow.errors import TapeflowError
-from tapeflow.graph import Var
+from tapeflow.graph import Var, run_node
 from tapeflow.jit import cache, workers
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.memory import Outputs
@@ -199,10 +199,10 @@ class Program:
                 if prim.into is not None:
                     prim.into(outputs, *inputs, **node.attrs)
                     return
-                values = prim.array_fn(*inputs, **node.attrs)
+                values = run_node(node, inputs)
         except TapeflowError as error:  # it names the line of the call; the node knows its own
             raise error.moved(node.line) from error
-        for output, value in zip(outputs, values if prim.multiple else (values,), strict=True):
+        for output, value in zip(outputs, values, strict=True):
             output[...] = value
 
     def _array(self, v: Var) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from tapeflow import dispatch
-from tapeflow.graph import Graph, Node, Var
+from tapeflow.graph import Graph, Node, Var, run_node
 from tapeflow.jit.passes.rewriting import Rewriter
 from tapeflow.primitive import Scalar
 from tapeflow.tensor import Array
@@ -23,19 +23,18 @@ def _folded(graph: Rewriter, node: Node[Var]) -> Var | Node[Var] | None:
         return None   # without a lowering it may have effects
     y = node.outputs[0]
     if isinstance(node.prim.lowering, Scalar):
-        numbers = [graph.number(v) for v in node.inputs]
-        if all(a is not None for a in numbers):
+        numbers = [a for v in node.inputs if (a := graph.number(v)) is not None]
+        if len(numbers) == len(node.inputs):
             return graph.constant(_computed(node, numbers), y.shape, y.dtype)
-    arrays = [graph.constants.get(v) for v in node.inputs]
+    arrays = [graph.constants[v] for v in node.inputs if v in graph.constants]
     is_repetition = node.prim.name == "broadcast_to"
-    if is_repetition or y.spec.size > _LARGEST or any(a is None for a in arrays):
+    if is_repetition or y.spec.size > _LARGEST or len(arrays) < len(node.inputs):
         return None
     made = graph.fresh(y.shape, y.dtype)
     graph.constants[made] = _computed(node, arrays)
     return made
 
 
-def _computed(node: Node[Var], arrays: list[Array | None]) -> Array:
-    y = node.outputs[0]
-    result = dispatch.here.context.quiet(node.prim.array_fn, *arrays, **node.attrs)
-    return np.array(result, y.dtype, order="C")
+def _computed(node: Node[Var], arrays: list[Array]) -> Array:
+    (result,) = dispatch.here.context.quiet(run_node, node, arrays)
+    return np.array(result, node.outputs[0].dtype, order="C")
