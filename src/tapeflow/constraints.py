@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from tapeflow import ops
 from tapeflow.lookup import by_name
-from tapeflow.tensor import Tensor, TensorLike, as_tensor
+from tapeflow.tensor import Tensor, TensorLike
 
 __all__ = ["Constraint", "get", "max_norm"]
 
@@ -20,9 +20,7 @@ def max_norm(max_value: float = 2.0, axis: int | tuple[int, ...] = 0) -> Constra
     Source: Srivastava et al. (2014), section 5.1.
     """
     def project(w: TensorLike) -> Tensor:
-        x = as_tensor(w)
-        norm = ops.sqrt(ops.sum(ops.square(x), axis=axis, keepdims=True))
-        return x * (max_value / ops.maximum(norm, max_value))
+        return ops.clip_by_norm(w, max_value, axis)
     return project
 
 
