@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,18 @@ from tapeflow import arguments
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError, TapeflowError
 
 X = tf.asarray([[1.0, 2.0], [3.0, 4.0]])
+V = tf.Variable([1.0, 2.0])
 Call = Callable[[], Any]
+
+
+def total(x: Any) -> Any:
+    return tf.sum(x)
+
+
+def written(*args: Any, method: str = "scalar") -> Any:
+    with tempfile.TemporaryDirectory() as folder, tf.summary.Writer(folder) as writer:
+        return getattr(writer, method)(*args)
+
 
 # what is called, the error, and what its text says
 WRONG: dict[str, tuple[Call, type[TapeflowError], str]] = {
@@ -70,6 +82,59 @@ WRONG: dict[str, tuple[Call, type[TapeflowError], str]] = {
     "threads": (lambda: tf.config.set_num_threads("a"), ArgumentError, "count must be"),
     "no threads": (lambda: tf.config.set_num_threads(0), ArgumentError, "at least one thread"),
     "scope": (lambda: tf.name_scope(2.5).__enter__(), ArgumentError, "name must be a text"),
+    "variable alone": (
+        lambda: tf.optim.SGD().minimize(lambda: tf.sum(V), V), ArgumentError,
+        "SGD: variables must"),
+    "gradient alone": (
+        lambda: tf.optim.Adam().apply(tf.ones(2), [V]), ArgumentError, "Adam: gradients must be a"),
+    "tensors to train": (
+        lambda: tf.optim.SGD().apply([X], [X]), ArgumentError, "SGD: variables must be a list"),
+    "slots of a tensor": (lambda: tf.optim.SGD().build(X), ArgumentError, "SGD: variables must"),
+    "no loss": (lambda: tf.optim.SGD().minimize(2.5, [V]), ArgumentError, "SGD: loss_fn must be"),
+    "rate": (lambda: tf.optim.Adam("a"), ArgumentError, "Adam: learning_rate must be a number"),
+    "share": (lambda: tf.optim.SGD(momentum="a"), ArgumentError, "SGD: momentum must be a number"),
+    "steps": (
+        lambda: tf.optim.schedules.piecewise_constant(2.5, [1.0]), ArgumentError,
+        "piecewise_constant: boundaries must be"),
+    "primal alone": (lambda: tf.jvp(total, X, X), ArgumentError, "jvp: primals must be a list"),
+    "tangent alone": (lambda: tf.jvp(total, (X,), X), ArgumentError, "jvp: tangents must be"),
+    "no tangent": (lambda: tf.jvp(total, (X,), ()), ArgumentError, "each primal needs a tangent"),
+    "no function": (lambda: tf.grad("f"), ArgumentError, "grad: f must be a function"),
+    "argnums": (lambda: tf.grad(total, "x"), ArgumentError, "grad: argnums must be a whole"),
+    "nothing to compile": (lambda: tf.jit("f"), ArgumentError, "jit: fn must be a function"),
+    "static": (
+        lambda: tf.jit(total, static_argnames=[1]), ArgumentError, "jit: static_argnames must be"),
+    "signature": (
+        lambda: tf.jit(total, input_signature=[2.5])(X), ArgumentError, "input_signature must be"),
+    "stated shape": (lambda: tf.TensorSpec(2.5), ArgumentError, "TensorSpec: shape must be"),
+    "units": (lambda: tf.nn.Dense("a"), ArgumentError, "Dense: units must be a whole number"),
+    "activation": (lambda: tf.nn.Dense(1, 2.5), ArgumentError, "Dense: activation must be a name"),
+    "initializer": (
+        lambda: tf.nn.Dense(1, kernel_initializer=2.5), ArgumentError, "Dense: initializer must"),
+    "regularizer": (
+        lambda: tf.nn.Dense(1, kernel_regularizer=2.5), ArgumentError, "Dense: regularizer must"),
+    "input of a layer": (lambda: tf.nn.Dense(1)("a"), DTypeError, "Dense: .*\n  got: 'a'"),
+    "layers": (lambda: tf.nn.Sequential(2.5), ArgumentError, "Sequential: layers must be a list"),
+    "rate of dropout": (lambda: tf.nn.dropout(X, "a"), ArgumentError, "dropout: rate must be"),
+    "scale": (
+        lambda: tf.initializers.variance_scaling("a"), ArgumentError, "scale must be a number"),
+    "shape of weights": (
+        lambda: tf.initializers.he_normal()("a"), ArgumentError, "initializer: shape must be"),
+    "folder": (lambda: tf.summary.Writer(2.5), ArgumentError, "Writer: logdir must be a path"),
+    "tag": (lambda: written(2, 1.0, 1), ArgumentError, "scalar: name must be a text"),
+    "step": (lambda: written("loss", 1.0, 1.5), ArgumentError, "scalar: step must be a whole"),
+    "text": (
+        lambda: written("a", 2.5, 1, method="text"), ArgumentError, "text: text must be a text"),
+    "graph": (lambda: written("a", method="graph"), ArgumentError, "this function has no graph"),
+    "settings": (
+        lambda: written({"a": [1]}, method="hparams"), ArgumentError, "hparams: params must be"),
+    "file": (lambda: tf.Checkpoint(v=V).save(2.5), ArgumentError, "save: path must be a path"),
+    "pattern": (
+        lambda: tf.Checkpoint(v=V).restore("a", match="("), ArgumentError,
+        "restore: .*unterminated"),
+    "renamed": (
+        lambda: tf.Checkpoint(v=V).restore("a", rename=2.5), ArgumentError,
+        "rename must be a dict"),
     "name": (lambda: tf.Variable(1.0, name=[1]), ArgumentError, "name must be a text"),
 }  # fmt: skip
 

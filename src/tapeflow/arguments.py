@@ -102,6 +102,17 @@ def number(op: str, name: str, given: Any) -> float:
     raise wrong(op, name, given, "a number")
 
 
+def fraction(op: str, name: str, given: Any, why: str) -> None:
+    """Raise ArgumentError, for this reason, unless `given` is from 0 up to, not including, 1."""
+    if not 0.0 <= number(op, name, given) < 1.0:
+        raise ArgumentError(
+            op,
+            got=f"{name}={given}",
+            why=why,
+            fix="give a number from 0 up to, not including, 1",
+        )
+
+
 def text(op: str, name: str, given: Any) -> str:
     """`given`. Raises: ArgumentError unless it is a str."""
     if isinstance(given, str):

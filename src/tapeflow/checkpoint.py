@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tapeflow import dtypes
+from tapeflow import arguments, dtypes
 from tapeflow.errors import ArgumentError, CheckpointError
 from tapeflow.optim.optimizer import Optimizer
 from tapeflow.tensor import Array, Spec, Tensor
@@ -68,7 +68,7 @@ class Checkpoint:
         """
         from safetensors.numpy import save
 
-        target = Path(path)
+        target = arguments.path("save", "path", path)
         data = save({name: v.numpy() for name, v in self.named_variables().items()})
         try:
             _write(target, data)
@@ -91,9 +91,11 @@ class Checkpoint:
 
         Returns: the names that were restored.
         Raises: CheckpointError that lists every name that is unknown, missing, or of another type;
-            or if the file is not whole.
+            or if the file is not whole; ArgumentError if `match` is no regular expression.
         """
-        arrays = _renamed(path, _read(Path(path)), rename or {})
+        named = arguments.mapping("restore", "rename", {} if rename is None else rename)
+        _check_pattern(match)
+        arrays = _renamed(path, _read(arguments.path("restore", "path", path)), named)
         arrays = {name: a for name, a in arrays.items() if match is None or re.search(match, name)}
         self._build_slots(arrays)
         own = {name: v for name, v in self.named_variables().items()
@@ -178,6 +180,16 @@ def _unwrapped(part: Any) -> Any:
 
 def _below(key: str, named: Mapping[str, Variable]) -> dict[str, Variable]:
     return {f"{key}/{name}": variable for name, variable in named.items()}
+
+
+def _check_pattern(match: str | None) -> None:
+    if match is None:
+        return
+    try:
+        re.compile(arguments.text("restore", "match", match))
+    except re.error as error:
+        raise ArgumentError("restore", got=f"match={match!r}", why=str(error),
+                            fix="give a regular expression, e.g. 'hidden1'") from None
 
 
 def _spec(array: Array) -> Spec:

@@ -30,6 +30,8 @@ _TABLE: dict[str, Callable[..., Constraint]] = {"max_norm": max_norm}
 def get(given: str | Constraint | None, op: str = "constraints.get") -> Constraint | None:
     """The constraint that `given` names, or is; None for none.
 
-    Raises: ArgumentError for an unknown name.
+    Raises: ArgumentError for an unknown name, or what is no function.
     """
-    return by_name(op, "constraint", given, _TABLE)() if isinstance(given, str) else given
+    if given is None or callable(given):
+        return given
+    return by_name(op, "constraint", given, _TABLE)()

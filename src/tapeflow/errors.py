@@ -18,6 +18,7 @@ import linecache
 import os
 import sys
 from pathlib import Path
+from types import FrameType
 
 from tapeflow import scope
 
@@ -79,12 +80,18 @@ def in_package(filename: str) -> bool:
     return filename.startswith((_PACKAGE, "<frozen")) or filename.endswith("contextlib.py")
 
 
+def _is_generated(frame: FrameType) -> bool:
+    """Whether this is a method that `dataclass` wrote for a class of tapeflow's."""
+    package = frame.f_globals.get("__package__") or ""
+    return frame.f_code.co_filename == "<string>" and package.partition(".")[0] == __package__
+
+
 def user_frame() -> tuple[str, int, str] | None:
     """File, line and function of the innermost frame outside tapeflow; None if there is none."""
     frame = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not in_package(filename):
+        if not in_package(filename) and not _is_generated(frame):
             return filename, frame.f_lineno, frame.f_code.co_name
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from tapeflow import ops, random
+from tapeflow import arguments, ops, random
 from tapeflow.dtypes import DType, float32
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.lookup import by_name
@@ -68,7 +68,7 @@ class _VarianceScaling:
     distribution: Distribution
 
     def __call__(self, shape: Shape, dtype: DType = float32) -> Tensor:
-        inputs, outputs = fans(shape)
+        inputs, outputs = fans(arguments.sizes("initializer", shape))
         fan = {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[self.mode]
         stddev = math.sqrt(self.scale / max(1.0, fan))
         if self.distribution == "uniform":
@@ -101,7 +101,8 @@ def variance_scaling(scale: float = 1.0, mode: Fan = "fan_in",
 
     Raises: ArgumentError for another mode or distribution, or a scale that is not positive.
     """
-    if scale <= 0 or mode not in ("fan_in", "fan_out", "fan_avg") or (
+    size = arguments.number("variance_scaling", "scale", scale)
+    if size <= 0 or mode not in ("fan_in", "fan_out", "fan_avg") or (
             distribution not in ("uniform", "normal", "truncated_normal")):
         raise ArgumentError(
             "variance_scaling", got=f"scale={scale}, mode={mode!r}, distribution={distribution!r}",
@@ -142,6 +143,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
     Leading axes count as one. Source: Saxe et al. (2014), arXiv:1312.6120.
     """
     def init(shape: Shape, dtype: DType = float32) -> Tensor:
+        shape = arguments.sizes("orthogonal", shape)
         if len(shape) < 2:
             raise ShapeError("orthogonal", got=f"shape {list(shape)}", why="a matrix has two axes",
                              fix="use another initializer for vectors")
@@ -165,9 +167,9 @@ _FACTORIES: tuple[object, ...] = tuple(_TABLE.values())
 def get(given: str | Initializer, op: str = "initializers.get") -> Initializer:
     """The initializer that `given` names, or is; `he_normal` stands for `he_normal()`.
 
-    Raises: ArgumentError for an unknown name.
+    Raises: ArgumentError for an unknown name, or what is no function.
     """
-    if isinstance(given, str):
+    if not callable(given):
         return by_name(op, "initializer", given, _TABLE)()
     made: Initializer = given() if given in _FACTORIES else given   # type: ignore[assignment]
     return made

@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from tapeflow.arguments import wrong
 from tapeflow.errors import ArgumentError
 
 T = TypeVar("T")
@@ -16,6 +17,8 @@ def by_name(op: str, argument: str, given: str,
 
     Raises: ArgumentError that names the nearest, or all.
     """
+    if not isinstance(given, str):
+        raise wrong(op, argument, given, "a name or a function")
     if given in table:
         return table[given]
     near = difflib.get_close_matches(given, table, n=1)

@@ -292,10 +292,10 @@ def _present(t: Tensor | None) -> Tensor:
 
 def require_floating(op: str, *specs: Spec) -> None:
     """Raise DTypeError unless all of `specs` are of floating dtypes."""
-    if not all(is_floating(s.dtype) for s in specs):
+    if not all(isinstance(s, Spec) and is_floating(s.dtype) for s in specs):
         raise DTypeError(
             op,
-            got=", ".join(map(str, specs)),
+            got=", ".join(str(s) if isinstance(s, Spec) else repr(s) for s in specs),
             why=f"{op} is defined for floating dtypes only",
             fix="cast the input: tf.cast(x, tf.float32)",
         )

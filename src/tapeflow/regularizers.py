@@ -37,6 +37,8 @@ _TABLE: dict[str, Callable[..., Regularizer]] = {f.__name__: f for f in (l1, l2,
 def get(given: str | Regularizer | None, op: str = "regularizers.get") -> Regularizer | None:
     """The regularizer that `given` names, or is; None for none.
 
-    Raises: ArgumentError for an unknown name.
+    Raises: ArgumentError for an unknown name, or what is no function.
     """
-    return by_name(op, "regularizer", given, _TABLE)() if isinstance(given, str) else given
+    if given is None or callable(given):
+        return given
+    return by_name(op, "regularizer", given, _TABLE)()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tapeflow import dispatch, ops
+from tapeflow import arguments, dispatch, ops
 from tapeflow.autodiff.forward import ForwardAccumulator
 from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.errors import ArgumentError, ShapeError
@@ -30,9 +30,11 @@ def value_and_grad(
     Raises: ShapeError if `f` gives more than one number, DTypeError if it gives an integer.
     """
 
+    arguments.function("grad", "f", f)
+    chosen = arguments.integers("grad", "argnums", argnums)
+
     @functools.wraps(f)
     def wrapped(*args: Any, **keywords: Any) -> Any:
-        chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         tensors = _fresh(f, args, chosen)
         with GradientTape() as tape:
             tape.watch([tensors[i] for i in chosen])
@@ -76,6 +78,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...
 
     The cotangents have the structure and shapes of the outputs.
     """
+    arguments.function("vjp", "f", f)
     inputs = _fresh(f, primals, range(len(primals)))
     with GradientTape(persistent=True) as tape:
         tape.watch(inputs)
@@ -93,10 +96,21 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """`(f(*primals), output tangents)`: the derivative of `f` along `tangents`.
 
-    Raises: ShapeError if a tangent does not have its primal's shape.
+    Raises: ShapeError if a tangent does not have its primal's shape, ArgumentError unless there is
+        one for each.
     """
-    inputs = _fresh(f, primals, range(len(primals)))
-    xs, ts = flatten(list(inputs))[0], [as_tensor(t) for t in flatten(list(tangents))[0]]
+    arguments.function("jvp", "f", f)
+    given = arguments.several("jvp", "primals", primals, "arguments of f")
+    along = arguments.several("jvp", "tangents", tangents, "tangents, one for each primal")
+    inputs = _fresh(f, given, range(len(given)))
+    xs, ts = flatten(list(inputs))[0], [as_tensor(t, op="jvp") for t in flatten(list(along))[0]]
+    if len(xs) != len(ts):
+        raise ArgumentError(
+            "jvp",
+            got=f"{len(xs)} primals and {len(ts)} tangents",
+            why="each primal needs a tangent",
+            fix="give the tangents in the structure of the primals",
+        )
     for x, t in zip(xs, ts, strict=True):
         if x.shape != t.shape:
             raise ShapeError(
@@ -118,9 +132,11 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
 def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """A function that gives d f[i...] / d x[j...], of shape f.shape + x.shape."""
 
+    arguments.function("jacobian", "f", f)
+    chosen = arguments.integers("jacobian", "argnums", argnums)
+
     @functools.wraps(f)
     def wrapped(*args: Any, **keywords: Any) -> Any:
-        chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         tensors = _fresh(f, args, chosen)
         with GradientTape() as tape:
             tape.watch([tensors[i] for i in chosen])
@@ -228,7 +244,11 @@ def custom_gradient(f: Function) -> Function:
     >>> @custom_gradient
     ... def clipped(x):
     ...     return x, lambda g: ops.clip(g, -1.0, 1.0)
+
+    Raises: ArgumentError if `pull` gives another number of gradients, or in forward mode;
+        ShapeError if a gradient does not have its input's shape.
     """
+    arguments.function("custom_gradient", "f", f)
 
     @functools.wraps(f)
     def wrapped(*args: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 
 import numpy as np
 
-from tapeflow import dispatch
+from tapeflow import arguments, dispatch
 from tapeflow.errors import ArgumentError
 from tapeflow.jit.arguments import Classified, Leaf, Parameters, Static
 from tapeflow.jit.signature import fitted
@@ -246,8 +246,8 @@ def jit(
             fix="leave background out; it comes with a later version",
         )
     if fn is None:
-        return lambda f: Jitted(f, static_argnames, input_signature)
-    return Jitted(fn, static_argnames, input_signature)
+        return lambda f: jit(f, static_argnames, input_signature)
+    return Jitted(arguments.function("jit", "fn", fn), static_argnames, input_signature)
 
 
 def _is_result(y: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tapeflow import arguments
 from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError
 from tapeflow.tensor import Spec, Tensor, as_tensor, of_number
@@ -53,6 +54,11 @@ class Classified:
         return self.structure, self.kinds
 
 
+def _names(static: Sequence[str]) -> Sequence[str]:
+    given = arguments.several("jit", "static_argnames", static, "names of parameters")
+    return [arguments.text("jit", "static_argnames", name) for name in given]
+
+
 class Parameters:
     """The parameters of a function, some of them static.
 
@@ -61,7 +67,7 @@ class Parameters:
 
     def __init__(self, fn: Callable[..., Any], static: str | Sequence[str]) -> None:
         self.op = getattr(fn, "__name__", type(fn).__name__)
-        self.static = frozenset((static,) if isinstance(static, str) else static)
+        self.static = frozenset((static,) if isinstance(static, str) else _names(static))
         try:
             self._signature = inspect.signature(fn)
         except (TypeError, ValueError):  # a built-in function: its arguments stay as they come

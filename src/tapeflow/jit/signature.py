@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tapeflow import arguments
 from tapeflow.dtypes import SHORT, DType, as_dtype, float32
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.tensor import Tensor, as_tensor, is_number
@@ -19,6 +20,8 @@ class TensorSpec:
         shape: sizes; None stands for any size.
         dtype: of the elements.
         name: shown in errors.
+
+    Raises: ArgumentError unless the shape is a list of sizes, DTypeError if there is no such dtype.
     """
 
     shape: tuple[int | None, ...]
@@ -26,7 +29,9 @@ class TensorSpec:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
+        given = arguments.several("TensorSpec", "shape", self.shape, "sizes, None for any")
+        shape = [None if n is None else arguments.size("TensorSpec", "shape", n) for n in given]
+        object.__setattr__(self, "shape", tuple(shape))
         object.__setattr__(self, "dtype", as_dtype(self.dtype, "TensorSpec"))
 
     def __str__(self) -> str:
@@ -40,6 +45,7 @@ def fitted(op: str, signature: Sequence[Any], args: Sequence[Any]) -> tuple[Any,
     Raises: ArgumentError if there are more or fewer arguments, ShapeError or DTypeError if one is
         of another type; Python numbers and lists take the dtype stated.
     """
+    signature = arguments.several("jit", "input_signature", signature, "tf.TensorSpec")
     if len(signature) != len(args):
         raise ArgumentError(
             op,
@@ -54,6 +60,8 @@ def fitted(op: str, signature: Sequence[Any], args: Sequence[Any]) -> tuple[Any,
 def _fitted_tree(op: str, name: str, wanted: Any, x: Any) -> Any:
     if isinstance(wanted, TensorSpec):
         return _fitted(op, wanted.name or name, wanted, x)
+    if not isinstance(wanted, dict | list | tuple):
+        raise arguments.wrong("jit", "input_signature", wanted, "a list of tf.TensorSpec")
     fits = (
         isinstance(x, dict) and x.keys() == wanted.keys()
         if isinstance(wanted, dict)

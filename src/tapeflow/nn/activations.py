@@ -19,6 +19,8 @@ _TABLE: dict[str, Activation] = {"linear": as_tensor,
 def get(given: str | Activation | None, op: str) -> Activation:
     """The activation that `given` names, or is; None gives x as it is.
 
-    Raises: ArgumentError for an unknown name.
+    Raises: ArgumentError for an unknown name, or what is no function.
     """
-    return by_name(op, "activation", given or "linear", _TABLE) if not callable(given) else given
+    if callable(given):
+        return given
+    return by_name(op, "activation", "linear" if given is None else given, _TABLE)

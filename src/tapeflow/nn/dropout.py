@@ -1,10 +1,11 @@
 """Dropout as a function; the layer is in layers.py."""
 from __future__ import annotations
 
-from tapeflow import ops, random
-from tapeflow.errors import ArgumentError
+from tapeflow import arguments, ops, random
 from tapeflow.primitive import require_floating
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
+
+SHARE = "it is the share that is dropped"
 
 
 def dropout(x: TensorLike, rate: float, generator: random.Generator | None = None) -> Tensor:
@@ -13,10 +14,8 @@ def dropout(x: TensorLike, rate: float, generator: random.Generator | None = Non
     Raises: ArgumentError unless 0 <= rate < 1, DTypeError unless x is floating.
     Source: Srivastava et al. (2014).
     """
-    x = as_tensor(x)
+    x = as_tensor(x, op="dropout")
     require_floating("dropout", x.spec)
-    if not 0.0 <= rate < 1.0:
-        raise ArgumentError("dropout", got=f"rate={rate}", why="it is the share that is dropped",
-                            fix="give a number from 0 up to, not including, 1")
+    arguments.fraction("dropout", "rate", rate, why=SHARE)
     kept = random.uniform(x.shape, dtype=x.dtype, generator=generator) >= rate
     return ops.where(kept, x / (1.0 - rate), 0.0)

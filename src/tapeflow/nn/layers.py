@@ -5,12 +5,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tapeflow import ops
+from tapeflow import arguments, ops
 from tapeflow.constraints import Constraint
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.initializers import Initializer
 from tapeflow.nn.activations import Activation
-from tapeflow.nn.dropout import dropout
+from tapeflow.nn.dropout import SHARE, dropout
 from tapeflow.nn.module import Module
 from tapeflow.nn.weighted import Weighted, at_least_one
 from tapeflow.primitive import require_floating
@@ -74,10 +74,7 @@ class Dropout(Module):
 
     def __init__(self, rate: float, name: str | None = None) -> None:
         super().__init__(name)
-        if not 0.0 <= rate < 1.0:
-            raise ArgumentError("Dropout", got=f"rate={rate}",
-                                why="it is the share that is dropped",
-                                fix="give a number from 0 up to, not including, 1")
+        arguments.fraction("Dropout", "rate", rate, why=SHARE)
         self.rate = rate
 
     def call(self, x: TensorLike, *, training: bool) -> Tensor:
@@ -107,7 +104,7 @@ class Sequential(Module):
     def __init__(self, layers: Sequence[Callable[[Any], Any]] = (),
                  name: str | None = None) -> None:
         super().__init__(name)
-        self.layers = list(layers)
+        self.layers = list(arguments.several("Sequential", "layers", layers, "layers"))
         for layer in self.layers:
             if not callable(layer):
                 raise ArgumentError("Sequential", got=f"{layer!r} among the layers",

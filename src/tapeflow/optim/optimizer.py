@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from tapeflow import ops, scope
+from tapeflow import arguments, ops, scope
 from tapeflow.autodiff.functional import no_grad
 from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.dtypes import DType, float64, int64
@@ -26,22 +26,33 @@ class Minimizer:
     def minimize(self, loss_fn: Callable[[], TensorLike], variables: Iterable[Variable]) -> Tensor:
         """One step down the gradient of `loss_fn()`; gives the loss before it.
 
-        Raises: ArgumentError if there are no variables, or the loss depends on none of them.
+        Raises: ArgumentError unless there is a list of variables, and the loss depends on one.
         """
-        chosen = self._some(list(variables))
+        chosen = self._some(variables)
+        arguments.function(type(self).__name__, "loss_fn", loss_fn)
         with GradientTape() as tape:
-            loss = as_tensor(loss_fn())
+            loss = as_tensor(loss_fn(), op=type(self).__name__)
         with scope.entered("gradients"):
             gradients = tape.gradient(loss, chosen)
         self.apply(gradients, chosen)
         return loss
 
-    def _some(self, variables: Sequence[Variable]) -> Sequence[Variable]:
+    def _some(self, given: Iterable[Variable]) -> Sequence[Variable]:
+        variables = self._variables(given)
         if not variables:
             raise ArgumentError(type(self).__name__, got="no variables",
                                 why="there is nothing to change",
                                 fix="call the model once before you ask for its variables: "
                                     "layers make theirs at the first call")
+        return variables
+
+
+    def _variables(self, given: Iterable[Variable]) -> Sequence[Variable]:
+        op = type(self).__name__
+        variables = arguments.several(op, "variables", given, "variables")
+        for v in variables:
+            if not isinstance(v, Variable):
+                raise arguments.wrong(op, "variables", v, "a list of variables")
         return variables
 
 
@@ -55,7 +66,8 @@ class Optimizer(Minimizer):
     """
 
     def __init__(self, learning_rate: float | Variable | Schedule, name: str | None = None) -> None:
-        self.name = name or type(self).__name__.lower()
+        self.name = arguments.text(
+            type(self).__name__, "name", name or type(self).__name__.lower())
         self._learning_rate = self._rate_of(learning_rate)
         with scope.fresh(), scope.entered(self.name):
             self.iterations = Variable(lambda: ops.zeros((), int64), trainable=False,
@@ -94,11 +106,12 @@ class Optimizer(Minimizer):
     def _rate_of(self, given: float | Variable | Schedule) -> Variable | Schedule:
         if isinstance(given, Variable) or callable(given):
             return given
-        if not float(given) >= 0.0:
+        rate = arguments.number(type(self).__name__, "learning_rate", given)
+        if not rate >= 0.0:
             raise ArgumentError(type(self).__name__, got=f"learning_rate={given}",
                                 why="a step goes down the gradient", fix="give a positive number")
         with scope.fresh(), scope.entered(self.name):
-            return Variable(lambda: ops.full((), float(given), float64), trainable=False,
+            return Variable(lambda: ops.full((), rate, float64), trainable=False,
                             name="learning_rate")
 
     def apply(self, gradients: Sequence[TensorLike | None], variables: Sequence[Variable]) -> None:
@@ -131,13 +144,14 @@ class Optimizer(Minimizer):
     def _pairs(self, gradients: Sequence[Any],
                variables: Sequence[Variable]) -> list[tuple[Tensor, Variable]]:
         """Gradients with their variables, without those that are None."""
+        gradients = arguments.several(type(self).__name__, "gradients", gradients, "gradients")
         if len(gradients) != len(variables):
             raise ArgumentError(type(self).__name__,
                                 got=f"{len(gradients)} gradients for {len(variables)} variables",
                                 why="every variable has one",
                                 fix="pass the variables that gradient() got")
         both = list(zip(gradients, variables, strict=True))
-        pairs = [(as_tensor(g), v) for g, v in both if g is not None]
+        pairs = [(as_tensor(g, op=type(self).__name__), v) for g, v in both if g is not None]
         if len(pairs) < len(both):
             self._missing([v.name for g, v in both if g is None], every=not pairs)
         for g, v in pairs:
@@ -156,8 +170,11 @@ class Optimizer(Minimizer):
         warnings.warn(f"{self.name}: no gradient for {listed}; they stay as they are", stacklevel=4)
 
     def build(self, variables: Sequence[Variable]) -> None:
-        """Make the slots of `variables` that there are none for yet."""
-        for v in variables:
+        """Make the slots of `variables` that there are none for yet.
+
+        Raises: ArgumentError unless they are variables.
+        """
+        for v in self._variables(variables):
             if v not in self._slots:
                 with scope.fresh(), scope.entered(f"{self.name}/{v.name}"):
                     self._slots[v] = {name: _slot(name, v, start)

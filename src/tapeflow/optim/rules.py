@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tapeflow import ops
+from tapeflow import arguments, ops
 from tapeflow.errors import ArgumentError
 from tapeflow.optim.optimizer import Optimizer, Schedule
 from tapeflow.tensor import Tensor
@@ -16,10 +16,7 @@ Updated = tuple[Tensor, ...]
 
 def _fractions(op: str, **given: float) -> None:
     for name, value in given.items():
-        if not 0.0 <= value < 1.0:
-            raise ArgumentError(op, got=f"{name}={value}",
-                                why="it is the share that is kept each step",
-                                fix="give a number from 0 up to, not including, 1")
+        arguments.fraction(op, name, value, why="it is the share that is kept each step")
 
 
 class SGD(Optimizer):

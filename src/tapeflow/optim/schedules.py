@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tapeflow import ops
+from tapeflow import arguments, ops
 from tapeflow.dtypes import float64
 from tapeflow.errors import ArgumentError
 from tapeflow.optim.optimizer import Schedule
@@ -26,6 +26,9 @@ def piecewise_constant(boundaries: Sequence[int], values: Sequence[float]) -> Sc
 
     Raises: ArgumentError unless there is one value more than boundaries, which increase.
     """
+    boundaries = arguments.integers("piecewise_constant", "boundaries", boundaries)
+    values = [arguments.number("piecewise_constant", "values", value) for value in
+              arguments.several("piecewise_constant", "values", values, "numbers")]
     if len(values) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
         raise ArgumentError("piecewise_constant", got=f"boundaries {boundaries}, values {values}",
                             why="between n increasing boundaries there are n + 1 values",

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from tapeflow import arguments
 from tapeflow.dtypes import as_dtype, float32, is_floating, uint8
 from tapeflow.errors import ArgumentError, MissingExtraError, ShapeError, StateError
 from tapeflow.summary.graph import graph_def
@@ -29,7 +29,7 @@ class Writer:
     def __init__(self, logdir: str | os.PathLike[str]) -> None:
         from tensorboardX import SummaryWriter
 
-        self.logdir = Path(logdir)
+        self.logdir = arguments.path("Writer", "logdir", logdir)
         self._writer: Any = SummaryWriter(str(self.logdir))
 
     def __enter__(self) -> Writer:
@@ -41,20 +41,24 @@ class Writer:
 
     def scalar(self, name: str, value: TensorLike, step: TensorLike) -> None:
         """One number at one step. Raises: ArgumentError if it is more than one."""
-        self._open().add_scalar(name, float(as_tensor(value).item()), _step(step))
+        number = float(as_tensor(value, op="scalar").item())
+        self._open().add_scalar(_name("scalar", name), number, _step("scalar", step))
 
     def histogram(self, name: str, values: TensorLike, step: TensorLike) -> None:
-        """How `values`, of any shape, are distributed."""
-        array = as_tensor(values).concrete("histogram")
+        """How `values`, of any shape, are distributed. Raises: ArgumentError if there are none."""
+        array = as_tensor(values, op="histogram").concrete("histogram")
         if not array.size:
             raise ArgumentError("histogram", got=f"{name}: no values",
                                 why="there is nothing to count", fix="leave out what is empty")
         wide = array.astype(float32) if is_floating(as_dtype(array.dtype)) else array
-        self._open().add_histogram(name, wide, _step(step))
+        self._open().add_histogram(_name("histogram", name), wide, _step("histogram", step))
 
     def image(self, name: str, image: TensorLike, step: TensorLike) -> None:
-        """An image [height, width], or with 1, 3 or 4 channels last; floats count from 0 to 1."""
-        array = as_tensor(image).concrete("image")
+        """An image [height, width], or with 1, 3 or 4 channels last; floats count from 0 to 1.
+
+        Raises: ShapeError if it has other axes, MissingExtraError without Pillow.
+        """
+        array = as_tensor(image, op="image").concrete("image")
         if array.ndim == 2:
             array = array[..., np.newaxis]
         if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
@@ -66,18 +70,20 @@ class Writer:
         except ImportError as error:
             raise MissingExtraError("image", got=name, why="Pillow is not installed",
                                     fix="pip install 'tapeflow[viz]'") from error
-        self._open().add_image(name, _bytes(array), _step(step), dataformats="HWC")
+        at = _step("image", step)
+        self._open().add_image(_name("image", name), _bytes(array), at, dataformats="HWC")
 
     def text(self, name: str, text: str, step: TensorLike) -> None:
-        """A text in Markdown."""
-        self._open().add_text(name, text, _step(step))
+        """A text in Markdown. Raises: ArgumentError if it is no text."""
+        written = arguments.text("text", "text", text)
+        self._open().add_text(_name("text", name), written, _step("text", step))
 
     def graph(self, jitted: Any, *args: Any) -> None:
         """The graph of a compiled function for these arguments, as it was traced, by name scopes.
 
         Raises: ArgumentError if `jitted` is not a compiled function.
         """
-        if not hasattr(jitted, "lower"):
+        if not (callable(jitted) and hasattr(jitted, "lower")):
             raise ArgumentError("graph", got=repr(jitted), why="this function has no graph",
                                 fix="compile it first: tf.jit(f)")
         from tensorboardX.proto.event_pb2 import Event
@@ -89,11 +95,18 @@ class Writer:
 
     def hparams(self, params: Mapping[str, bool | int | float | str],
                 metrics: Mapping[str, TensorLike] | None = None) -> None:
-        """The settings of this run, and what it reached, for the table of runs."""
+        """The settings of this run, and what it reached, for the table of runs.
+
+        Raises: ArgumentError unless both are dicts, and the settings bools, numbers or texts.
+        """
         from tensorboardX.summary import hparams
 
-        reached = {name: float(as_tensor(value).item()) for name, value in (metrics or {}).items()}
-        for part in hparams(dict(params), reached):
+        given = {} if metrics is None else arguments.mapping("hparams", "metrics", metrics)
+        reached = {_name("hparams", name): float(as_tensor(value, op="hparams").item())
+                   for name, value in given.items()}
+        settings = {_name("hparams", name): _setting(value) for name, value in
+                    arguments.mapping("hparams", "params", params).items()}
+        for part in hparams(settings, reached):
             self._open().file_writer.add_summary(part)
         for name, value in reached.items():
             self.scalar(name, value, 0)
@@ -115,8 +128,18 @@ class Writer:
         return self._writer
 
 
-def _step(step: TensorLike) -> int:
-    return int(as_tensor(step).item())
+def _step(op: str, step: TensorLike) -> int:
+    return arguments.integer(op, "step", step)
+
+
+def _name(op: str, name: str) -> str:
+    return arguments.text(op, "name", name)
+
+
+def _setting(value: object) -> object:
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise arguments.wrong("hparams", "params", value, "a dict of bools, numbers and texts")
 
 
 def _bytes(image: Array) -> Array:
