@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import llvmlite
 import numpy as np
 
+from tapeflow import bench as timing
 from tapeflow_kernels.cpu import contraction, nest, packing
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
@@ -77,21 +77,6 @@ def aligned(*shape: int, dtype: str = "float32") -> Any:
     return array
 
 
-def median(run: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """The median time and the spread between quartiles, relative to it."""
-    run()
-    start = time.perf_counter()
-    run()
-    count = max(3, min(2000, int(seconds / (time.perf_counter() - start))))
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    low, middle, high = np.quantile(times, [0.25, 0.5, 0.75])
-    return float(middle), float((high - low) / middle)
-
-
 def peak(steps: int) -> float:
     """GFLOP/s of a loop of multiply-adds that touches no memory."""
     tile, module = tile_for("float32", 1024, host()), Module()
@@ -107,7 +92,7 @@ def peak(steps: int) -> float:
         lanes.store(f, total, f.at(args, i * lanes.count, lanes.element))
     room = [0] * (tile.rows * tile.width)
     loop = Step(module.text(), room, steps)
-    seconds, _ = median(loop.run, 0.2)
+    seconds = timing.measure(loop.run, seconds=0.2).median
     return 2 * len(zeros) * lanes.count * steps / seconds / 1e9
 
 
@@ -148,21 +133,21 @@ def measure(m: int, k: int, n: int, transposed: tuple[bool, bool], seconds: floa
     b = aligned(n, k).T if transposed[1] else aligned(k, n)
     out, wanted = aligned(m, n), np.matmul(a, b)
     steps = steps_of(m, k, n, a, b, out)
-    ours, spread = median(lambda: [step.run() for step in steps], seconds)
+    ours = timing.measure(lambda: [step.run() for step in steps], seconds=seconds)
     np.testing.assert_allclose(out, wanted, rtol=1e-2, atol=1e-5 * k)
-    theirs, _ = median(lambda: np.matmul(a, b, out=wanted), seconds)
+    theirs = timing.measure(lambda: np.matmul(a, b, out=wanted), seconds=seconds)
     flops = 2e-9 * m * k * n
     row = {
         "product": f"{m}x{k}x{n} {''.join('NT'[t] for t in transposed)}",
-        "gflops": round(flops / ours, 1),
-        "spread": round(spread, 3),
-        "numpy": round(flops / theirs, 1),
+        "gflops": round(flops / ours.median, 1),
+        "spread": round(ours.spread, 3),
+        "numpy": round(flops / theirs.median, 1),
         "compile_ms": round(1e3 * sum(step.compiled for step in steps), 1),
     }
     if flops > 0.1:  # Python's threads start too slowly to tell about less
         with ThreadPoolExecutor(2) as pool:
-            two, _ = median(lambda: halves(pool, steps), seconds)
-        row["two_threads"] = round(flops / two, 1)
+            two = timing.measure(lambda: halves(pool, steps), seconds=seconds)
+        row["two_threads"] = round(flops / two.median, 1)
     return row
 
 

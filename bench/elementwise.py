@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import tapeflow as tf
+from tapeflow import bench as timing
 from tapeflow_kernels import machine
 
 Array = np.ndarray[Any, Any]
@@ -77,25 +78,11 @@ def cases(size: int) -> list[Case]:
     ]
 
 
-def median(run: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """The median time and the spread between quartiles, relative to it."""
-    start = time.perf_counter()
-    run()
-    count = max(3, min(500, int(seconds / (time.perf_counter() - start))))
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    low, middle, high = np.quantile(times, [0.25, 0.5, 0.75])
-    return float(middle), float((high - low) / middle)
-
-
 def copy_speed(size: int, seconds: float) -> float:
     """GB/s of a copy of as many numbers, read and written."""
     x = np.ones(size * size, np.float32)
     y = np.empty_like(x)
-    return 2 * x.nbytes / median(lambda: np.copyto(y, x), seconds)[0] / 1e9
+    return 2 * x.nbytes / timing.measure(lambda: np.copyto(y, x), seconds=seconds).median / 1e9
 
 
 def measure(case: Case, seconds: float) -> dict[str, Any]:
@@ -108,14 +95,14 @@ def measure(case: Case, seconds: float) -> dict[str, Any]:
     expected = tf.tree.flatten(case.numpy(*case.inputs))[0]
     for y, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(y.numpy(), want, rtol=1e-3, atol=1e-3)
-    ours, spread = median(lambda: compiled(*inputs), seconds)
-    theirs, _ = median(lambda: case.numpy(*case.inputs), seconds)
+    ours = timing.measure(lambda: compiled(*inputs), seconds=seconds)
+    theirs = timing.measure(lambda: case.numpy(*case.inputs), seconds=seconds)
     return {
         "case": case.name,
-        "us": round(ours * 1e6, 1),
-        "spread": round(spread, 3),
-        "numpy_us": round(theirs * 1e6, 1),
-        "gb_per_s": round(_moved(case.inputs, expected) / ours / 1e9, 1),
+        "us": round(ours.median * 1e6, 1),
+        "spread": round(ours.spread, 3),
+        "numpy_us": round(theirs.median * 1e6, 1),
+        "gb_per_s": round(_moved(case.inputs, expected) / ours.median / 1e9, 1),
         "first_call_ms": round(first * 1e3, 1),
     }
 

@@ -13,9 +13,7 @@ import argparse
 import json
 import math
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ import numpy as np
 from numba import cuda
 
 from cuda_cases import CASES
+from tapeflow import bench as timing
 from tapeflow.jit.gpu import DeviceProgram
 from tapeflow.jit.trace import interpret, trace
 from tapeflow.tensor import Spec
@@ -35,18 +34,17 @@ from tapeflow.tensor import Spec
 ELEMENTS = 10_000_000  # of the largest argument of a case when timed
 
 
-def milliseconds(run: Callable[[], Any], repeats: int) -> float:
+def milliseconds(run: Callable[[], Any], seconds: float) -> float:
     """The median time of `run`, which may return before the device has finished."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+
+    def finished() -> None:
         run()
         cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+
+    return 1e3 * timing.measure(finished, seconds=seconds).median
 
 
-def measure(name: str, elements: int, repeats: int) -> dict[str, Any]:
+def measure(name: str, elements: int, seconds: float) -> dict[str, Any]:
     """One case: its time, its bandwidth, and that of a copy of as many bytes."""
     fn, shapes = CASES[name]
     rng = np.random.default_rng(0)
@@ -59,9 +57,9 @@ def measure(name: str, elements: int, repeats: int) -> dict[str, Any]:
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3, err_msg=name)
     memory = program.load(*arrays)
     nbytes = sum(v.spec.size * v.dtype.itemsize for v in (*graph.inputs, *graph.outputs))
-    elapsed = milliseconds(lambda: program.run(memory), repeats)
+    elapsed = milliseconds(lambda: program.run(memory), seconds)
     source, target = (cuda.device_array(max(1, nbytes // 8), np.float32) for _ in range(2))
-    copy = milliseconds(lambda: target.copy_to_device(source), repeats)
+    copy = milliseconds(lambda: target.copy_to_device(source), seconds)
     rates = {"GB/s": nbytes / elapsed / 1e6, "copy GB/s": nbytes / copy / 1e6}
     return {"case": name, "ms": elapsed, **rates}
 
@@ -71,10 +69,10 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="small, once, under the simulator")
     parser.add_argument("--json", help="also write the figures to this file")
     arguments = parser.parse_args()
-    elements, repeats = (1, 1) if arguments.tiny else (ELEMENTS, 20)
+    elements, seconds = (1, 0.0) if arguments.tiny else (ELEMENTS, 0.3)
     rows = []
     for name in CASES:
-        rows.append(measure(name, elements, repeats))
+        rows.append(measure(name, elements, seconds))
         print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else v for k, v in rows[-1].items()))
     if arguments.json:
         device = "simulator" if os.environ.get("NUMBA_ENABLE_CUDASIM") else str(cuda.gpus[0].name)

@@ -35,6 +35,11 @@ class Timing:
     p90: float
     count: int
 
+    @property
+    def spread(self) -> float:
+        """How far the least and the ninth decile are apart, relative to the median."""
+        return (self.p90 - self.least) / self.median
+
 
 def measure(step: Callable[[], object], *, seconds: float = 0.5, inner: int = 1) -> Timing:
     """How long `step` takes for one of its `inner` repetitions of the work."""
