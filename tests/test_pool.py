@@ -72,6 +72,14 @@ def test_a_nan_wins_as_in_numpy() -> None:
     assert gradient_of_max(x, 3) == [0, 1, 0, 1, 0, 0]
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_an_infinite_gradient_reaches_the_largest_alone(dtype: str) -> None:
+    x = np.array([1, 3, 2, 0], dtype).reshape(1, 4, 1)
+    pull = tf.vjp(lambda x: tf.nn.max_pool(x, 4), x)[1]
+    received = pull(np.full((1, 1, 1), np.inf, dtype))[0].numpy()
+    assert received.ravel().tolist() == [0, np.inf, 0, 0]
+
+
 @pytest.mark.parametrize("value", [-np.inf, -1e300, np.nan])
 def test_padding_never_wins(value: float) -> None:
     x, around = np.full((1, 2, 2, 1), value), ((2, 2), (2, 2))

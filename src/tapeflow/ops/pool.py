@@ -88,16 +88,27 @@ def largest(x: Array, *, window: Ints, strides: Ints, padding: Pairs) -> tuple[A
     w = _windows(x.shape[1:-1], window, strides, padding)
     shape, floats = (len(x), *w.outputs, x.shape[-1]), is_floating(x.dtype)
     y = np.full(shape, -np.inf if floats else np.iinfo(x.dtype).min, x.dtype)
+    for places, cells in taps(w):
+        here = y[each_example(*places)]
+        np.maximum(here, x[each_example(*cells)], out=here)
     position = np.zeros(shape, _position_dtype(w.cells))
-    for k, (places, cells) in reversed(list(enumerate(taps(w)))):   # so that the first stays
-        here, there = each_example(*places), each_example(*cells)
-        v = x[there]
-        takes = v >= y[here]
-        if floats:
-            takes |= v != v
-        np.copyto(y[here], v, where=takes)
-        np.copyto(position[here], k, where=takes)
+    before = np.ones(shape, bool)   # whether the cell stands before the first that equals y
+    for places, cells in taps(w):
+        here, v = each_example(*places), x[each_example(*cells)]
+        differs = v != y[here]
+        before[here] &= differs & (v == v) if floats else differs
+        position += before
     return y, position
+
+
+def _where_true(hit: Array, x: Array) -> Array:
+    """x where `hit`, else 0; not a product, which makes NaN of infinity.
+
+    By bits: 0.1 ms for 200,000 random hits where np.where takes 0.8, for its branches.
+    """
+    bits = x.view(f"i{x.itemsize}")
+    kept: Array = (bits & -hit.astype(bits.dtype)).view(x.dtype)
+    return kept
 
 
 def _input_spec(g: Spec, position: Spec, *, size: Ints, **attrs: Any) -> Spec:
@@ -134,7 +145,7 @@ def max_pool_at(x: Array, position: Array, *, window: Ints, strides: Ints,
     y = np.zeros(position.shape, x.dtype)
     for k, (places, cells) in enumerate(taps(w)):
         here = each_example(*places)
-        np.copyto(y[here], x[each_example(*cells)], where=position[here] == k)
+        y[here] += _where_true(position[here] == k, x[each_example(*cells)])
     return y
 
 
@@ -155,8 +166,8 @@ def max_pool_input(g: Array, position: Array, *, size: Ints, window: Ints, strid
     w = _windows(size, window, strides, padding)
     x = np.zeros((len(g), *size, g.shape[-1]), _shape.wide(g.dtype))
     for k, (places, cells) in enumerate(taps(w)):
-        here, there = each_example(*places), each_example(*cells)
-        np.add(x[there], g[here], out=x[there], where=position[here] == k)
+        here = each_example(*places)
+        x[each_example(*cells)] += _where_true(position[here] == k, g[here])
     return x.astype(g.dtype, copy=False)
 
 
