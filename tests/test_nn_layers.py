@@ -139,6 +139,8 @@ REFUSED: dict[str, tuple[type[Exception], Callable[[], object]]] = {
     "no ids": (ArgumentError, lambda: nn.Embedding(0, 3)),
     "id": (OutOfRangeError, lambda: nn.Embedding(3, 2)(np.array([3]))),
     "id of a float": (DTypeError, lambda: nn.Embedding(3, 2)(np.array([1.0]))),
+    "no heads": (ArgumentError, lambda: nn.MultiHeadAttention(0, 3)),
+    "vectors that attend": (ShapeError, lambda: nn.MultiHeadAttention(2, 3)(SEQUENCES[0, 0])),
     "slopes": (ArgumentError, lambda: nn.RReLU(0.5, 0.2)),
     "slope of integers": (DTypeError, lambda: nn.PReLU()(IMAGES.astype(int))),
 }
@@ -280,6 +282,71 @@ def test_rrelu_draws_slopes_while_training_and_takes_their_mean_else() -> None:
     assert slopes.min() >= 0.2 and slopes.max() <= 0.4 and slopes.std() > 0.05
     close(layer(x), 0.3 * x)
     close(layer(-x, training=True), -x, 0)
+
+
+# ---- attention
+
+SEQUENCES = np.random.default_rng(3).standard_normal((2, 5, 6)).astype(np.float32)
+
+
+def attention_by_heads(layer: nn.MultiHeadAttention, q: Any, v: Any, mask: Any = None) -> Any:
+    """One head after another, example by example."""
+
+    def through(dense: nn.Dense, x: Any) -> Any:
+        bias = 0 if dense.bias is None else dense.bias.numpy()
+        return x @ dense.kernel.numpy() + bias
+
+    found = []
+    for i in range(len(q)):
+        parts = []
+        for h in range(layer.num_heads):
+            one = slice(h * layer.key_dim, (h + 1) * layer.key_dim)
+            other = slice(h * layer.value_dim, (h + 1) * layer.value_dim)
+            scores = through(layer.query, q[i])[:, one] @ through(layer.key, v[i])[:, one].T
+            e = np.exp(scores / np.sqrt(layer.key_dim))
+            e = e if mask is None else e * mask[i]
+            parts.append(e / e.sum(-1, keepdims=True) @ through(layer.value, v[i])[:, other])
+        found.append(through(layer.output, np.concatenate(parts, -1)))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_heads_attend_side_by_side(compiled: bool) -> None:
+    layer = nn.MultiHeadAttention(3, 4, value_dim=2, kernel_initializer="he_normal")
+    values = np.random.default_rng(4).standard_normal((2, 7, 3)).astype(np.float32)
+    y = layer(SEQUENCES, values)
+    assert layer.query.bias is not None
+    layer.query.bias.assign(np.linspace(-1, 1, 12, dtype=np.float32))
+    run = tf.jit(lambda q, v: layer(q, v)) if compiled else layer
+    assert y.shape == SEQUENCES.shape
+    close(run(SEQUENCES, values), attention_by_heads(layer, SEQUENCES, values), 1e-4)
+
+
+def test_a_mask_holds_for_all_heads_of_an_example() -> None:
+    layer = nn.MultiHeadAttention(2, 3)
+    layer(SEQUENCES)
+    mask = np.random.default_rng(5).random((2, 5, 5)) < 0.6
+    mask |= np.eye(5, dtype=bool)
+    expected = attention_by_heads(layer, SEQUENCES, SEQUENCES, mask)
+    close(layer(SEQUENCES, mask=mask), expected, 1e-4)
+    causal = attention_by_heads(layer, SEQUENCES, SEQUENCES, np.tri(5)[None].repeat(2, 0))
+    close(layer(SEQUENCES, is_causal=True), causal, 1e-4)
+
+
+def test_attention_drops_weights_while_training_only() -> None:
+    layer = nn.MultiHeadAttention(2, 3, dropout=0.5)
+    tf.random.seed(0)
+    y = layer(SEQUENCES).numpy()
+    close(layer(SEQUENCES), y)
+    assert np.abs(layer(SEQUENCES, training=True).numpy() - y).max() > 0.01
+
+
+def test_the_parts_of_attention_have_names() -> None:
+    layer = nn.MultiHeadAttention(2, 3, use_bias=False, name="attend")
+    layer(SEQUENCES)
+    assert list(layer.named_variables()) == [
+        f"attend/{part}/kernel" for part in ("query", "key", "value", "output")
+    ]
 
 
 # ---- together

@@ -1,6 +1,7 @@
 """Neural networks: layers, and the functions they are made of."""
 from __future__ import annotations
 
+from tapeflow.nn.attention import MultiHeadAttention
 from tapeflow.nn.convolution import (
     Conv1D,
     Conv2D,
@@ -55,11 +56,11 @@ from tapeflow.ops.pool import avg_pool, max_pool
 __all__ = [
     "AvgPool2D", "BatchNorm", "Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D", "Dense",
     "DepthwiseConv2D", "Dropout", "Embedding", "Flatten", "GlobalAvgPool2D", "LayerNorm",
-    "LocalResponseNorm", "MaxPool2D", "Module", "PReLU", "RReLU", "SeparableConv2D", "Sequential",
-    "atrous_conv2d", "avg_pool", "batch_normalization", "conv1d", "conv2d", "conv2d_transpose",
-    "conv3d", "depthwise_conv2d", "dropout", "elu", "embedding_lookup", "gelu", "in_top_k",
-    "l2_normalize", "layer_normalization", "leaky_relu", "local_response_normalization",
-    "log_softmax", "max_pool", "moments", "relu", "relu6", "scaled_dot_product_attention", "selu",
-    "separable_conv2d", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax",
-    "softmax_cross_entropy", "softplus", "sparse_softmax_cross_entropy", "tanh",
+    "LocalResponseNorm", "MaxPool2D", "Module", "MultiHeadAttention", "PReLU", "RReLU",
+    "SeparableConv2D", "Sequential", "atrous_conv2d", "avg_pool", "batch_normalization", "conv1d",
+    "conv2d", "conv2d_transpose", "conv3d", "depthwise_conv2d", "dropout", "elu",
+    "embedding_lookup", "gelu", "in_top_k", "l2_normalize", "layer_normalization", "leaky_relu",
+    "local_response_normalization", "log_softmax", "max_pool", "moments", "relu", "relu6",
+    "scaled_dot_product_attention", "selu", "separable_conv2d", "sigmoid", "sigmoid_cross_entropy",
+    "silu", "softmax", "softmax_cross_entropy", "softplus", "sparse_softmax_cross_entropy", "tanh",
 ]

@@ -38,11 +38,22 @@ def scaled_dot_product_attention(query: TensorLike, key: TensorLike, value: Tens
     Source: Vaswani et al. (2017), arXiv:1706.03762.
     """
     q, k, v = coerce(_OP, query, key, value)
+    if v.ndim < 2 or k.ndim < 2 or k.shape[-2] != v.shape[-2]:
+        raise ShapeError(_OP, got=f"key {k.spec}, value {v.spec}", why="each key needs a value",
+                         fix="give key f[..., m, d] and value f[..., m, k]")
+    weights = attention_weights(q, k, mask, is_causal=is_causal, scale=scale)
+    return matmul(weights, v)
+
+
+def attention_weights(query: TensorLike, key: TensorLike, mask: TensorLike | None = None, *,
+                      is_causal: bool = False, scale: float | None = None) -> Tensor:
+    """The weights of the mean that scaled_dot_product_attention is: f[..., n, m]."""
+    q, k = coerce(_OP, query, key)
     require_floating(_OP, q.spec)
-    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
-        raise ShapeError(_OP, got=f"query {q.spec}, key {k.spec}, value {v.spec}",
-                         why="each key needs a value, and the size of a query",
-                         fix="give query f[..., n, d], key f[..., m, d], value f[..., m, k]")
+    if min(q.ndim, k.ndim) < 2 or q.shape[-1] != k.shape[-1]:
+        raise ShapeError(_OP, got=f"query {q.spec}, key {k.spec}",
+                         why="a key has the size of a query",
+                         fix="give query f[..., n, d] and key f[..., m, d]")
     factor = 1.0 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     scores = matmul(q * factor, _shape.matrix_transpose(k))
     seen = _causal(*scores.shape[-2:]) if is_causal else None
@@ -55,7 +66,7 @@ def scaled_dot_product_attention(query: TensorLike, key: TensorLike, value: Tens
         else:
             raise DTypeError(_OP, got=f"mask {given.spec}", why="it is neither bool nor floating",
                              fix="compare it first, e.g. mask != 0")
-    return matmul(softmax(scores) if seen is None else _softmax_of_seen(scores, seen), v)
+    return softmax(scores) if seen is None else _softmax_of_seen(scores, seen)
 
 
 def _causal(n: int, m: int) -> Tensor:
