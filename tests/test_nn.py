@@ -331,6 +331,12 @@ def test_l1_l2_is_the_sum_of_both() -> None:
     assert float(penalty) == 0.5 * 3 + 0.25 * 5
 
 
+def test_max_norm_of_weights_that_are_zero_has_a_gradient() -> None:
+    project = tf.constraints.max_norm(2.0)
+    gradient = tf.grad(lambda w: tf.sum(project(w)))(tf.zeros((3, 2)))
+    np.testing.assert_array_equal(gradient.numpy(), np.ones((3, 2)))
+
+
 def test_max_norm_shortens_only_what_is_too_long() -> None:
     w = np.array([[3.0, 0.3, 0.0], [4.0, 0.4, 0.0]])
     expected = np.array([[1.2, 0.3, 0.0], [1.6, 0.4, 0.0]])
