@@ -16,12 +16,11 @@ from numba import types  # type: ignore[import-untyped]
 from numba.extending import intrinsic  # type: ignore[import-untyped]
 
 from tapeflow_kernels.cpu.lowering import by_type, inlined, of_arity
+from tapeflow_kernels.cpu.vecmath.bits import copysign, number, pattern, root
 
 Function: TypeAlias = Callable[..., Any]
 
 _INFINITY = float("inf")
-
-_BITS = {types.float32: types.int32, types.float64: types.int64}
 
 
 def _instruction(
@@ -47,33 +46,10 @@ def _instruction(
     return of_arity(of_floats, arity, call)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _pattern(context: Any, x: Any) -> Any:
-    """The bits of a float, as a signed integer of its width."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
-        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
-
-    return _BITS[x](x), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _number(context: Any, bits: Any) -> Any:
-    """The float that has these bits."""
-    kind = types.float32 if bits == types.int32 else types.float64
-
-    def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
-        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
-
-    return kind(bits), generate
-
-
 floor = _instruction(1, "floor")
 ceil = _instruction(1, "ceil")
 trunc = _instruction(1, "trunc")
 round_ = _instruction(1, "rint")
-sqrt = _instruction(1, "sqrt")
-copysign = _instruction(2, "copysign")
 absolute = _instruction(1, "fabs", "abs")
 maximum = _instruction(2, "maximum", "smax", "umax")
 minimum = _instruction(2, "minimum", "smin", "umin")
@@ -154,7 +130,7 @@ def _isfinite(x: Any) -> Any:
 
 
 def _signbit(x: Any) -> Any:
-    return _pattern(x) < 0
+    return pattern(x) < 0
 
 
 def _false(x: Any) -> Any:
@@ -219,10 +195,10 @@ def _nextafter(x: Any, y: Any) -> Any:
     if x == y:
         return y
     if x == 0:
-        return copysign(_number(type(_pattern(x))(1)), y)
-    here = _pattern(x)
+        return copysign(number(1, x), y)
+    here = pattern(x)
     grows = (y > x) == (x > 0)
-    return _number(type(here)(here + 1 if grows else here - 1))
+    return number(here + 1 if grows else here - 1, x)
 
 
 sign = _either(_sign_float, _sign)
@@ -235,7 +211,7 @@ floor_divide = _either(_floor_divide_float, _floor_divide)
 
 # What Scalar texts call these.
 FUNCTIONS: dict[str, Any] = {
-    "floor": floor, "ceil": ceil, "trunc": trunc, "round": round_, "sqrt": sqrt, "abs": absolute,
+    "floor": floor, "ceil": ceil, "trunc": trunc, "round": round_, "sqrt": root, "abs": absolute,
     "copysign": copysign, "maximum": maximum, "minimum": minimum, "sign": sign, "isinf": isinf,
     "isfinite": isfinite, "signbit": signbit, "nextafter": nextafter, "remainder": remainder,
     "floor_divide": floor_divide, "bitwise_invert": inlined(_bitwise_invert),
