@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,43 @@ def test_modules_and_functions_are_small(path: Path) -> None:
                 - len((ast.get_docstring(node) or "").splitlines())
             )
             assert lines <= 40, f"{node.name} has {lines} lines"
+
+
+def public_functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef, str]]:
+    """Functions that users may call, with their names, and the docstrings that speak for them."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            for part in node.body:
+                if isinstance(part, ast.FunctionDef):
+                    own = node if part.name in ("__init__", "build", "call") else part
+                    yield f"{node.name}.{part.name}", part, ast.get_docstring(own) or ""
+        elif isinstance(node, ast.FunctionDef):
+            yield node.name, node, ast.get_docstring(node) or ""
+
+
+def raises(function: ast.FunctionDef) -> bool:
+    """Whether it raises an error of tapeflow's itself."""
+    made = [node.exc.func for node in ast.walk(function)
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]  # fmt: skip
+    return any(isinstance(maker, ast.Name) and hasattr(tf.errors, maker.id) for maker in made)
+
+
+def test_what_users_call_says_what_it_raises() -> None:
+    rooms = [
+        tf,
+        *(value for name in tf.__all__ if isinstance(value := getattr(tf, name), types.ModuleType)),
+    ]
+    public = {name for room in rooms for name in getattr(room, "__all__", ())}
+    silent = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in PRODUCT
+        for name, function, text in public_functions(path)
+        if name.partition(".")[0] in public
+        and (name.endswith(".__init__") or not name.rpartition(".")[2].startswith("_"))
+        and raises(function)
+        and "Raises: " not in text
+    ]
+    assert not silent
 
 
 def test_every_module_says_what_it_is_for() -> None:

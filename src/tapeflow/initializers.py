@@ -140,7 +140,8 @@ def lecun_normal() -> Initializer:
 def orthogonal(gain: float = 1.0) -> Initializer:
     """A matrix whose rows or columns, whichever are fewer, are orthonormal, times `gain`.
 
-    Leading axes count as one. Source: Saxe et al. (2014), arXiv:1312.6120.
+    Leading axes count as one. Raises: ShapeError, once it is used, for fewer than two axes.
+    Source: Saxe et al. (2014), arXiv:1312.6120.
     """
     def init(shape: Shape, dtype: DType = float32) -> Tensor:
         shape = arguments.sizes("orthogonal", shape)

@@ -141,7 +141,7 @@ class Tensor:
         return self.value.name if self.is_traced else None
 
     def concrete(self, op: str) -> Array:
-        """The array; raises TraceError in the name of `op` if there is none yet."""
+        """The array. Raises: TraceError in the name of `op` if there is none yet."""
         if not isinstance(self.value, np.ndarray):
             raise TraceError(
                 op,
@@ -158,7 +158,7 @@ class Tensor:
         return view
 
     def item(self) -> bool | int | float:
-        """The only element, as a Python number."""
+        """The only element, as a Python number. Raises: ArgumentError if it is not the only one."""
         array = self.concrete("item")
         if array.size != 1:
             raise ArgumentError(

@@ -27,7 +27,8 @@ def value_and_grad(
         f: gives a floating tensor without axes, or `(tensor, aux)` with `has_aux`.
         argnums: the argument to differentiate by (a tensor or a tree of them), or several.
 
-    Raises: ShapeError if `f` gives more than one number, DTypeError if it gives an integer.
+    Raises: ShapeError if `f` gives more than one number, DTypeError if it gives an integer,
+        ArgumentError if `f` is no function or has no such argument.
     """
 
     arguments.function("grad", "f", f)
@@ -60,6 +61,8 @@ def value_and_grad(
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
     """A function that gives the gradient of `f`, or `(gradient, aux)`: see value_and_grad.
 
+    Raises: as value_and_grad().
+
     >>> grad(lambda x: x * x * x)(2.0)
     Tensor(12., f32[])
     """
@@ -76,7 +79,8 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
 def vjp(f: Function, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """`(f(*primals), pullback)`; `pullback(cotangents)` gives a tuple, one entry a primal.
 
-    The cotangents have the structure and shapes of the outputs.
+    Raises: ArgumentError if `f` is no function; what `pullback` gets must have the structure
+        (ArgumentError) and the shapes (ShapeError) of the outputs.
     """
     arguments.function("vjp", "f", f)
     inputs = _fresh(f, primals, range(len(primals)))
@@ -130,7 +134,11 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
-    """A function that gives d f[i...] / d x[j...], of shape f.shape + x.shape."""
+    """A function that gives d f[i...] / d x[j...], of shape f.shape + x.shape.
+
+    Raises: ArgumentError if `f` is no function or has no such argument; DTypeError if it gives
+        integers.
+    """
 
     arguments.function("jacobian", "f", f)
     chosen = arguments.integers("jacobian", "argnums", argnums)
@@ -158,7 +166,10 @@ def _zeros(y: Tensor, x: Tensor) -> Tensor:
 
 
 def hessian(f: Function, argnums: int = 0) -> Function:
-    """A function that gives the second derivatives of `f`, of shape x.shape + x.shape."""
+    """A function that gives the second derivatives of `f`, of shape x.shape + x.shape.
+
+    Raises: as grad().
+    """
     return jacobian(grad(f, argnums), argnums)
 
 

@@ -115,7 +115,10 @@ class GradientTape:
         dispatch.stop(self)
 
     def watch(self, tensor: Any) -> None:
-        """Let gradients flow to `tensor`: a tensor, a variable, or a tree of them."""
+        """Let gradients flow to `tensor`: a tensor, a variable, or a tree of them.
+
+        Raises: DTypeError unless these are floating tensors or variables.
+        """
         for x in flatten(tensor)[0]:
             if isinstance(x, Variable):
                 self._note(x, x.value)

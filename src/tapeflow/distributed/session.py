@@ -73,7 +73,10 @@ def local_rank() -> int:
 
 
 def barrier() -> None:
-    """Wait until every rank is here."""
+    """Wait until every rank is here.
+
+    Raises: DistributedError if one does not come in time, TraceError in a compiled function.
+    """
     if dispatch.tracer() is not None:
         raise TraceError("barrier", got="a call in a compiled function",
                          why="it would wait once, while the function is traced",

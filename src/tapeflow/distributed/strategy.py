@@ -47,6 +47,8 @@ class DataParallel(Minimizer):
     Args:
         optimizer: what to apply the mean with.
         compression, spare_replicas: None and 0; there is nothing else yet.
+
+    Raises: ArgumentError for another compression or spare replicas.
     """
 
     def __init__(self, optimizer: Optimizer, compression: None = None, spare_replicas: int = 0):

@@ -69,6 +69,7 @@ def _times_matrix(x: Tensor, kernel: Variable) -> Tensor:
 class Dropout(Module):
     """While training, each element is 0 with probability `rate`, else scaled by 1 / (1 - rate).
 
+    Raises: ArgumentError unless 0 <= rate < 1.
     Source: Srivastava et al. (2014).
     """
 
@@ -82,7 +83,10 @@ class Dropout(Module):
 
 
 class Flatten(Module):
-    """Each example as one row: any[n, ...] -> any[n, k]."""
+    """Each example as one row: any[n, ...] -> any[n, k].
+
+    Raises: ShapeError when it is called with a tensor without axes.
+    """
 
     def call(self, x: TensorLike) -> Tensor:
         x = as_tensor(x)
@@ -94,6 +98,8 @@ class Flatten(Module):
 
 class Sequential(Module):
     """Layers one after another; functions of one tensor, such as tf.nn.relu, may stand among them.
+
+    Raises: ArgumentError unless this is a list of layers and functions.
 
     >>> from tapeflow import nn
     >>> model = nn.Sequential([nn.Dense(3, "relu", name="hidden"), nn.Dense(2, name="outputs")])

@@ -57,6 +57,8 @@ class Module:
 
     Args:
         name: the scope it opens; by default the attribute that holds the module, or its class.
+
+    Raises: StateError when it is called and no call() is defined.
     """
 
     name: str | None = None

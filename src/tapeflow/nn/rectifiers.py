@@ -40,7 +40,7 @@ class PReLU(Module):
         self.alpha_initializer = initializers.get(alpha_initializer, "PReLU")
         self.alpha_regularizer = regularizers.get(alpha_regularizer, "PReLU")
         self.alpha_constraint = constraints.get(alpha_constraint, "PReLU")
-        self.shared_axes = tuple(shared_axes)
+        self.shared_axes = arguments.integers("PReLU", "shared_axes", shared_axes)
 
     def build(self, x: Spec) -> None:
         require_floating("PReLU", x)

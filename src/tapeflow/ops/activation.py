@@ -33,13 +33,19 @@ def relu6(x: Array) -> Array:
 
 
 def leaky_relu(x: TensorLike, alpha: TensorLike = 0.2) -> Tensor:
-    """x where it is positive, elsewhere alpha x."""
+    """x where it is positive, elsewhere alpha x.
+
+    Raises: DTypeError unless x is floating.
+    """
     t = reduce.floating("leaky_relu", x)
     return where(t > 0, t, t * alpha)
 
 
 def elu(x: TensorLike, alpha: TensorLike = 1.0) -> Tensor:
-    """x where it is positive, elsewhere alpha (exp(x) - 1)."""
+    """x where it is positive, elsewhere alpha (exp(x) - 1).
+
+    Raises: DTypeError unless x is floating.
+    """
     return _elu(reduce.floating("elu", x), alpha)
 
 
@@ -51,6 +57,7 @@ def _elu(x: Tensor, alpha: TensorLike) -> Tensor:
 def selu(x: TensorLike) -> Tensor:
     """elu(x), scaled to keep mean 0 and variance 1 through many layers.
 
+    Raises: DTypeError unless x is floating.
     Source: Klambauer et al. (2017), arXiv:1706.02515.
     """
     return 1.0507009873554805 * _elu(reduce.floating("selu", x), 1.6732632423543772)
@@ -60,6 +67,7 @@ def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
     """x times the probability that a normal variable is below x.
 
     approximate: use tanh in place of the error function.
+    Raises: DTypeError unless x is floating.
     Source: Hendrycks & Gimpel (2016), arXiv:1606.08415.
     """
     t = reduce.floating("gelu", x)
@@ -84,7 +92,10 @@ def softplus(x: Array) -> Array:
 
 
 def log_sigmoid(x: TensorLike) -> Tensor:
-    """log(sigmoid(x)), without underflow."""
+    """log(sigmoid(x)), without underflow.
+
+    Raises: DTypeError unless x is floating.
+    """
     return -softplus(-reduce.floating("log_sigmoid", x))
 
 

@@ -178,6 +178,7 @@ def meshgrid(*vectors: TensorLike, indexing: str = "xy") -> list[Tensor]:
     """The coordinates of all points of a grid, from those along each axis.
 
     indexing: `xy` has the second vector along the first axis, `ij` keeps the order.
+    Raises: ArgumentError for another indexing, ShapeError unless all are vectors.
     """
     if indexing not in ("xy", "ij"):
         raise ArgumentError("meshgrid", got=f"indexing={indexing!r}", why="there is no such order",

@@ -248,6 +248,7 @@ def cast(x: TensorLike, dtype: object) -> Tensor:
     """x with its elements in `dtype`; floats are rounded to nearest, to integers towards zero.
 
     Gradients pass between floating dtypes only.
+    Raises: DTypeError if there is no such dtype.
 
     >>> cast([1.7, -1.7], "int32")
     Tensor([ 1, -1], i32[2])

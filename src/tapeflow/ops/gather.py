@@ -35,7 +35,10 @@ def _taken(op: str, x: TensorLike, indices: TensorLike, axis: int | None) -> Ten
 
 
 def gather(x: TensorLike, indices: TensorLike, axis: int = 0) -> Tensor:
-    """The slices of x at `indices` along `axis`: take() along the first axis unless told."""
+    """The slices of x at `indices` along `axis`: take() along the first axis unless told.
+
+    Raises: as take().
+    """
     return _taken("gather", x, indices, axis)
 
 

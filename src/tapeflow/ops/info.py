@@ -48,6 +48,8 @@ def _dtype_of(x: Any, op: str) -> DType:
 def isdtype(dtype: object, kind: object) -> bool:
     """Whether `dtype` is `kind`: a dtype, the name of a kind such as "integral", or several.
 
+    Raises: DTypeError if `dtype` is none, ArgumentError if there is no such kind.
+
     >>> isdtype("float32", ("integral", "real floating"))
     True
     """
@@ -64,7 +66,10 @@ def isdtype(dtype: object, kind: object) -> bool:
 
 
 def finfo(dtype: object) -> FloatInfo:
-    """The limits of a floating dtype, or of that of a tensor."""
+    """The limits of a floating dtype, or of that of a tensor.
+
+    Raises: DTypeError if it is not floating.
+    """
     found = _dtype_of(dtype, "finfo")
     if not dtypes.is_floating(found):
         raise DTypeError("finfo", got=found.name, why="it is not floating", fix="use tf.iinfo")
@@ -74,7 +79,10 @@ def finfo(dtype: object) -> FloatInfo:
 
 
 def iinfo(dtype: object) -> IntegerInfo:
-    """The limits of an integer dtype, or of that of a tensor."""
+    """The limits of an integer dtype, or of that of a tensor.
+
+    Raises: DTypeError if it is not an integer dtype.
+    """
     found = _dtype_of(dtype, "iinfo")
     if not dtypes.is_integer(found):
         raise DTypeError("iinfo", got=found.name, why="it is not an integer", fix="use tf.finfo")
@@ -109,7 +117,10 @@ def _of(x: Any) -> DType:
 
 
 def can_cast(from_: Any, to: object) -> bool:
-    """Whether promotion could turn `from_`, a dtype or a tensor, into `to`."""
+    """Whether promotion could turn `from_`, a dtype or a tensor, into `to`.
+
+    Raises: DTypeError if either is no dtype.
+    """
     source, target = _of(from_), as_dtype(to, "can_cast")
     try:
         return promote(source, target) == target

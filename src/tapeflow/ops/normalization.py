@@ -81,7 +81,7 @@ def local_response_normalization(x: TensorLike, depth_radius: int = 5, bias: flo
     radius = min(arguments.size(op, "depth_radius", depth_radius), max(channels - 1, 0))
     padded = pad(t * t, [(0, 0)] * last + [(radius, radius)])
     energy = add_n([part(padded, last, i, channels) for i in range(2 * radius + 1)])
-    return t * (bias + alpha * energy) ** -beta
+    return t * (bias + alpha * energy) ** -arguments.number(op, "beta", beta)
 
 
 # ---- clipping

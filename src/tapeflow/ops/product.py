@@ -33,6 +33,8 @@ def _prod(x: Array, *, axes: Axes) -> Array:
 def prod(x: TensorLike, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """The product of x over `axis`, by default over all axes; of bools and integers in 64 bits.
 
+    Raises: OutOfRangeError if there is no such axis.
+
     >>> prod([[1, 2], [3, 4]], axis=1)
     Tensor([ 2, 12], i64[2])
     """
@@ -74,6 +76,8 @@ def cumulative_prod(x: TensorLike, axis: int | None = None, dtype: Any = None,
     """The products of the first 1, 2, ... elements along `axis`, which a vector need not name.
 
     include_initial: whether the product of no elements, 1, stands before them.
+    Raises: ArgumentError if a tensor of several axes does not name one, OutOfRangeError if it is
+        not there.
     """
     y = reduce.in_sum_dtype(as_tensor(x, op="cumulative_prod"), dtype, "cumulative_prod")
     axis = _shape.one_axis("cumulative_prod", axis, y)

@@ -254,16 +254,25 @@ def _truth(x: TensorLike, op: str) -> Tensor:
 
 
 def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether every element over `axis` holds, or is not 0; true where there are none."""
+    """Whether every element over `axis` holds, or is not 0; true where there are none.
+
+    Raises: OutOfRangeError if there is no such axis.
+    """
     return reduced("all", _all, _truth(x, "all"), axis, keepdims)
 
 
 def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether an element over `axis` holds, or is not 0; false where there are none."""
+    """Whether an element over `axis` holds, or is not 0; false where there are none.
+
+    Raises: OutOfRangeError if there is no such axis.
+    """
     return reduced("any", _any, _truth(x, "any"), axis, keepdims)
 
 
 def count_nonzero(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """How many elements over `axis` are not 0, as int64."""
+    """How many elements over `axis` are not 0, as int64.
+
+    Raises: OutOfRangeError if there is no such axis.
+    """
     ones = cast(_truth(x, "count_nonzero"), int64)
     return reduced("count_nonzero", sum_over, ones, axis, keepdims)

@@ -134,6 +134,8 @@ def searchsorted(x: TensorLike, values: TensorLike, side: str = "left",
     """Where in the ascending vector x the values would have to be inserted.
 
     side: `left` puts a value before its equals, `right` after them.
+    Raises: ArgumentError for another side, ShapeError unless x is a vector, DTypeError if the
+        dtypes do not promote.
     """
     x, v = as_tensor(x, op="searchsorted"), as_tensor(values, op="searchsorted")
     if side not in ("left", "right"):

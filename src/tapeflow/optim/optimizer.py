@@ -63,6 +63,8 @@ class Optimizer(Minimizer):
         learning_rate: a number, which is kept in a Variable, so that changing it compiles nothing
             anew; a Variable; or a schedule, a function from the number of steps to the rate.
         name: the scope of its variables; by default the class.
+
+    Raises: ArgumentError for a learning rate below 0, or what is none.
     """
 
     def __init__(self, learning_rate: float | Variable | Schedule, name: str | None = None) -> None:

@@ -22,6 +22,7 @@ def _fractions(op: str, **given: float) -> None:
 class SGD(Optimizer):
     """w - rate * m, with m = momentum * m + g; nesterov: w - rate * (g + momentum * m).
 
+    Raises: ArgumentError unless learning_rate >= 0 and 0 <= momentum < 1, above 0 with nesterov.
     Source: Sutskever et al. (2013).
     """
 
@@ -65,7 +66,9 @@ class Adagrad(Optimizer):
 class RMSprop(Optimizer):
     """w - d, with d = momentum * d + rate * g / sqrt(v + epsilon) and v the running mean of g².
 
-    centered: v less the square of the running mean of g. Source: Hinton (2012), lecture 6e.
+    centered: v less the square of the running mean of g.
+    Raises: ArgumentError unless learning_rate >= 0, and rho and momentum are from 0 to below 1.
+    Source: Hinton (2012), lecture 6e.
     """
 
     def __init__(self, learning_rate: Rate = 0.001, rho: float = 0.9, momentum: float = 0.0,
@@ -95,6 +98,7 @@ class Adam(Optimizer):
     """w - rate * m_hat / (sqrt(v_hat) + epsilon), with m and v the running means of g and g², and
     m_hat = m / (1 - beta_1^step), v_hat = v / (1 - beta_2^step).
 
+    Raises: ArgumentError unless learning_rate >= 0, and both betas are from 0 to below 1.
     Source: Kingma & Ba (2015), arXiv:1412.6980.
     """
 
@@ -159,7 +163,10 @@ class Ftrl(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """w - rate * d, with d = g * rms(earlier d) / rms(g), both running. Source: Zeiler (2012)."""
+    """w - rate * d, with d = g * rms(earlier d) / rms(g), both running. Source: Zeiler (2012).
+
+    Raises: ArgumentError unless learning_rate >= 0 and 0 <= rho < 1.
+    """
 
     def __init__(self, learning_rate: Rate = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
                  name: str | None = None) -> None:

@@ -21,6 +21,9 @@ class Writer:
     Values may be tensors, variables, arrays or numbers, but not traced ones: return them from the
     compiled function and write them outside.
 
+    Raises: ArgumentError unless `logdir` is a path; StateError once it is closed; TraceError for
+        traced values.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Writer(folder) as writer:
     ...     writer.scalar("loss", 0.5, step=1)
