@@ -9,13 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 from tapeflow import config
+from tapeflow.jit.interrupts import held_back
 from tapeflow.jit.kernel import Code
 from tapeflow_kernels import machine
 
 
 def compile_python(code: Code) -> bytes:
     """The object that holds `code` as `void symbol(i64 start, i64 stop, i64* args)`."""
-    return machine.assemble(lower_to_ir(code))
+    with held_back():   # Numba half imported, or with half its registries, fails ever after
+        text = lower_to_ir(code)
+    return machine.assemble(text)
 
 
 def lower_to_ir(code: Code) -> str:
