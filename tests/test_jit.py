@@ -536,6 +536,22 @@ def test_a_damaged_entry_is_compiled_anew(folder: Path, monkeypatch: pytest.Monk
     assert compiled_by(lambda: tf.jit(lambda x: x * 3.0 + 2.0)(x)) == 0
 
 
+def test_an_entry_under_the_name_of_another_is_compiled_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions = (lambda x: x * 3.0 + 2.0, lambda x: tf.exp(x) - 1.0)
+    for fn in functions:
+        assert compiled_by(lambda fn=fn: tf.jit(fn)(tf.ones(3))) == 1
+    before = {path: path.read_bytes() for path in folder.rglob("*.o")}
+    for path, other in zip(before, [*before][1:] + [*before][:1], strict=True):
+        path.write_bytes(before[other])
+    monkeypatch.setattr(cache, "_addresses", {})
+    results = [tf.jit(fn)(tf.ones(3)).numpy()[0] for fn in functions]
+    np.testing.assert_allclose(results, [5.0, np.e - 1.0], rtol=1e-6)
+    restored = {path: path.read_bytes() for path in folder.rglob("*.o")}
+    assert {p: before[p] for p in restored} == before and restored.keys() == before.keys()
+
+
 def test_a_folder_that_cannot_be_written_is_warned_of_and_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

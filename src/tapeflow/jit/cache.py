@@ -2,9 +2,10 @@
 
 An entry is named by a digest of all that its code depends on: its symbol (which is made of a digest
 of what it does), parameter types, CPU name and features, the versions of the compilers, and what
-writes code. It holds a digest of itself, so that a damaged
-one is compiled anew; it is written under another name and renamed, so that a reader never sees half
-of it and processes need no lock. A folder that cannot be written is reported once and done without.
+writes code. It holds a digest of its name and its code, so that a damaged one, or one that lies
+under another's name, is compiled anew; it is written under another name and renamed, so that a
+reader never sees half of it and processes need no lock. A folder that cannot be written is reported
+once and done without.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tapeflow.jit.kernel import Code
 from tapeflow_kernels import machine
 from tapeflow_kernels.cpu import driver
 
-_MAGIC = b"tapeflow code 1\n"
+_MAGIC = b"tapeflow code 2\n"
 _DIGEST = 32
 _LIMIT = 512 * 2**20  # bytes of the folder; above it the entries unused for longest go
 
@@ -113,16 +114,19 @@ def _fetch(key: str, compile_it: Callable[[], bytes]) -> bytes:
 
 
 def _read(path: Path) -> bytes | None:
-    """The code in `path`; None if there is none, or it is not whole."""
+    """The code in `path`; None if there is none, or it is not whole, or another entry's."""
     try:
         data = path.read_bytes()
     except OSError:
         return None
     body = data[len(_MAGIC) + _DIGEST :]
-    whole = (
-        data.startswith(_MAGIC) and hashlib.sha256(body).digest() == data[len(_MAGIC) :][:_DIGEST]
-    )
+    whole = data.startswith(_MAGIC) and data[len(_MAGIC) :][:_DIGEST] == _digest(path, body)
     return body if whole else None
+
+
+def _digest(path: Path, code: bytes) -> bytes:
+    """What shows that `code` is whole, and belongs into this entry."""
+    return hashlib.sha256(path.name.encode() + b"\n" + code).digest()
 
 
 def _write(path: Path, code: bytes) -> None:
@@ -131,7 +135,7 @@ def _write(path: Path, code: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(code).digest() + code)
+                file.write(_MAGIC + _digest(path, code) + code)
             os.replace(temporary, path)
         except OSError:
             Path(temporary).unlink(missing_ok=True)
