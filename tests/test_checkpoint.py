@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import tapeflow as tf
+from tapeflow.checkpoint import CheckpointWarning
 from tapeflow.errors import ArgumentError, CheckpointError
 from tapeflow.tensor import Array
 
@@ -240,6 +241,15 @@ def test_the_manager_keeps_the_last_and_restores_the_newest(tmp_path: Path) -> N
     assert manager.restore_latest() == 1000 == int(v)
 
 
+@pytest.mark.parametrize("keep", [1, 2, 5, 9])
+def test_no_checkpoint_is_deleted_before_there_are_as_many_as_are_kept(
+        tmp_path: Path, keep: int) -> None:
+    manager = tf.CheckpointManager(tf.Checkpoint(v=tf.Variable(0)), tmp_path, keep=keep)
+    for step in range(1, 9):
+        os.utime(manager.save(step), (step, step))
+        assert manager.steps() == [*range(1, step + 1)][-keep:]
+
+
 def test_a_manager_keeps_what_it_has_just_saved_whatever_its_number(tmp_path: Path) -> None:
     manager = tf.CheckpointManager(tf.Checkpoint(v=tf.Variable(0)), tmp_path, keep=2)
     for written, step in enumerate((101, 100)):
@@ -251,6 +261,40 @@ def test_a_manager_keeps_what_it_has_just_saved_whatever_its_number(tmp_path: Pa
 def test_an_empty_folder_has_nothing_to_restore(tmp_path: Path) -> None:
     manager = tf.CheckpointManager(tf.Checkpoint(v=tf.Variable(0)), tmp_path / "new")
     assert manager.restore_latest() is None
+
+
+@pytest.mark.parametrize("keep", [-5, 1, 0])
+def test_the_newest_whole_checkpoint_is_restored_with_a_warning_that_names_the_damaged(
+        tmp_path: Path, keep: int) -> None:
+    v = tf.Variable(0)
+    manager = tf.CheckpointManager(tf.Checkpoint(v=v), tmp_path)
+    for step in (1, 2, 3, 4):
+        path = manager.save(v.assign(step))
+        if step > 2:
+            path.write_bytes(path.read_bytes()[:keep])
+    with pytest.warns(CheckpointWarning) as caught:
+        assert manager.restore_latest() == 2
+    assert int(v) == 2
+    message = str(caught[0].message)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert all(str(manager.path(step)) in message for step in (3, 4)) and "number 2" in message
+
+
+def test_where_no_checkpoint_is_whole_the_newest_is_named(tmp_path: Path) -> None:
+    v = tf.Variable(7)
+    manager = tf.CheckpointManager(tf.Checkpoint(v=v), tmp_path)
+    for step in (1, 2):
+        manager.save(step).write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"no whole(.|\n)*checkpoint-00000002"):
+        manager.restore_latest()
+    assert int(v) == 7
+
+
+def test_a_newest_checkpoint_that_does_not_fit_is_not_passed_over(tmp_path: Path) -> None:
+    tf.CheckpointManager(tf.Checkpoint(v=tf.Variable(1)), tmp_path).save(1)
+    tf.CheckpointManager(tf.Checkpoint(w=tf.Variable(1)), tmp_path).save(2)
+    with pytest.raises(CheckpointError, match="names do not fit"):
+        tf.CheckpointManager(tf.Checkpoint(v=tf.Variable(0)), tmp_path).restore_latest()
 
 
 def test_a_manager_that_keeps_nothing_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,14 @@ PathLike: TypeAlias = str | os.PathLike[str]
 _DTYPES = {"BOOL": dtypes.bool_, "BF16": dtypes.bfloat16,
            **{f"{kind}{bits}": dtypes.OF_SHORT[f"{kind.lower()}{bits}"]
               for kind in "IUF" for bits in (8, 16, 32, 64) if (kind, bits) != ("F", 8)}}
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint cannot be read, and an earlier one is restored instead."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint that is not whole, or cannot be read."""
 
 
 class Checkpoint:
@@ -136,17 +145,32 @@ class CheckpointManager:
         others = [p for p in map(self.path, self.steps()) if p != path]
         # clocks are coarse, so this one may be no later than another; equal times go by number
         others.sort(key=lambda other: other.stat().st_mtime_ns)
-        for old in others[:len(others) + 1 - self.keep]:
+        for old in others[:max(len(others) + 1 - self.keep, 0)]:
             old.unlink(missing_ok=True)
         return path
 
     def restore_latest(self) -> int | None:
-        """Restore the checkpoint with the highest number; gives it, or None if there is none."""
-        steps = self.steps()
-        if not steps:
-            return None
-        self.checkpoint.restore(self.path(steps[-1]))
-        return steps[-1]
+        """Restore the checkpoint with the highest number; gives it, or None if there is none.
+
+        One that is damaged, as files written whole become only by a fault of the disk, is passed
+        over with a CheckpointWarning.
+
+        Raises: CheckpointError if none is whole, or as Checkpoint.restore() where names or types do
+            not fit.
+        """
+        damaged: list[DamagedCheckpointError] = []
+        for step in reversed(self.steps()):
+            try:
+                self.checkpoint.restore(self.path(step))
+            except DamagedCheckpointError as error:
+                damaged.append(error)
+                continue
+            if damaged:
+                _warn_of(damaged, step)
+            return step
+        if damaged:
+            raise damaged[0]
+        return None
 
     def steps(self) -> list[int]:
         """The numbers of the checkpoints in the folder, in order."""
@@ -157,6 +181,12 @@ class CheckpointManager:
     def path(self, step: int) -> Path:
         """Where checkpoint number `step` lies."""
         return self.folder / f"checkpoint-{step:08d}.safetensors"
+
+
+def _warn_of(damaged: Sequence[DamagedCheckpointError], step: int) -> None:
+    files = "; ".join(f"{error.got}: {error.why}" for error in damaged)
+    warnings.warn(f"damaged checkpoints are passed over ({files}), and number {step} is restored "
+                  "instead: look after the disk, and delete them", CheckpointWarning, stacklevel=3)
 
 
 def _named(name: str, part: Any) -> Iterator[tuple[str, Variable]]:
@@ -233,8 +263,9 @@ def _read(path: Path) -> dict[str, Array]:
         raise CheckpointError("restore", got=str(path), why="there is no such file",
                               fix="check the path") from error
     except (SafetensorError, KeyError, OSError) as error:
-        raise CheckpointError("restore", got=str(path), why=f"this is no whole checkpoint: {error}",
-                              fix="restore an earlier one") from error
+        raise DamagedCheckpointError("restore", got=str(path),
+                                     why=f"this is no whole checkpoint: {error}",
+                                     fix="restore an earlier one") from error
 
 
 def _write(target: Path, data: bytes) -> None:
