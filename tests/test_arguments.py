@@ -135,6 +135,16 @@ WRONG: dict[str, tuple[Call, type[TapeflowError], str]] = {
     "renamed": (
         lambda: tf.Checkpoint(v=V).restore("a", rename=2.5), ArgumentError,
         "rename must be a dict"),
+    "name of a layer": (lambda: tf.nn.Dense(1, name=[1]), ArgumentError, "Dense: name must be"),
+    "root": (lambda: tf.distributed.broadcast(X, "a"), ArgumentError, "broadcast: root must be"),
+    "reduction": (
+        lambda: tf.distributed.all_reduce(X, []), ArgumentError, "all_reduce: op must be a text"),
+    "variables of ranks": (
+        lambda: tf.distributed.broadcast_variables(V), ArgumentError, "variables must be a list"),
+    "data": (lambda: tf.datasets.load_mnist(2.5), ArgumentError, "load_mnist: path must be a path"),
+    "arguments to check": (
+        lambda: tf.testing.check_gradients(total, X), ArgumentError, "args must be a list"),
+    "penalty": (lambda: tf.optim.Ftrl(l1="a"), ArgumentError, "Ftrl: l1 must be a number"),
     "name": (lambda: tf.Variable(1.0, name=[1]), ArgumentError, "name must be a text"),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import ops
+from tapeflow import arguments, ops
 from tapeflow.autodiff.functional import grad, jvp, name_of, vjp
 from tapeflow.dtypes import is_floating
 from tapeflow.errors import ArgumentError
@@ -32,14 +32,19 @@ def check_gradients(f: Callable[..., Any], args: Sequence[Any], order: int = 2, 
         tolerance: how much a derivative may be off, relative to the greatest one, or 1.
 
     Raises: AssertionError, saying which derivative is wrong, by which input, what was expected, and
-        what it was; ArgumentError if there is nothing to differentiate.
+        what it was; ArgumentError if there is nothing to differentiate, or an argument is of a
+        wrong type.
 
     >>> check_gradients(lambda x: ops.exp(x) * x, [[0.5, -1.0]])
     """
-    tensors = [as_tensor(a, op="check_gradients") for a in args]
+    op = "check_gradients"
+    arguments.function(op, "f", f)
+    tensors = [as_tensor(a, op=op) for a in arguments.several(op, "args", args, "arguments of f")]
+    scale = _Scale(forward, arguments.number(op, "step", step),
+                   arguments.number(op, "tolerance", tolerance))
     chosen = [i for i, x in enumerate(tensors) if is_floating(x.dtype)]
     if not chosen:
-        raise ArgumentError("check_gradients", got=f"{len(tensors)} arguments",
+        raise ArgumentError(op, got=f"{len(tensors)} arguments",
                             why="none is floating", fix="give at least one floating argument")
     fixed = [x.numpy() for x in tensors]
 
@@ -50,8 +55,8 @@ def check_gradients(f: Callable[..., Any], args: Sequence[Any], order: int = 2, 
         return [as_tensor(y) for y in flatten(f(*full))[0]]
 
     point = [fixed[i].astype(np.float64) for i in chosen]
-    scale = _Scale(forward, step, tolerance)
-    _check(of_chosen, point, chosen, order, scale, f"of {name_of(f)}")
+    depth = arguments.integer(op, "order", order)
+    _check(of_chosen, point, chosen, depth, scale, f"of {name_of(f)}")
 
 
 class _Scale:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tapeflow import claims, dispatch, scope
+from tapeflow import arguments, claims, dispatch, scope
 from tapeflow.dtypes import DType, as_dtype
 from tapeflow.errors import DTypeError, ShapeError, StateError, TraceError
 from tapeflow.ops.elementwise import Weak, cast, coerce
@@ -224,6 +224,15 @@ def _read_now(x: Any) -> Any:
 
 def _value(x: Any) -> Any:
     return x.value if isinstance(x, Variable) else x
+
+
+def variables_in(op: str, given: Iterable[Variable]) -> Sequence[Variable]:
+    """`given` as a list. Raises: ArgumentError in the name of `op` unless all are variables."""
+    found = arguments.several(op, "variables", given, "variables")
+    for v in found:
+        if not isinstance(v, Variable):
+            raise arguments.wrong(op, "variables", v, "a list of variables")
+    return found
 
 
 _OWN = frozenset(vars(Variable))

@@ -14,7 +14,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from tapeflow import config
+from tapeflow import arguments, config
 from tapeflow.datasets.examples import Examples, Split
 from tapeflow.errors import ArgumentError
 from tapeflow.tensor import Array
@@ -53,7 +53,7 @@ def load_mnist(path: str | os.PathLike[str] | None = None) -> Split:
     if path is None:
         folder = config.data_dir()
         return _read(_find(folder) or _download(MIRROR, folder / "mnist.npz"))
-    found = _find(Path(path))
+    found = _find(arguments.path("load_mnist", "path", path))
     if found is None:
         raise ArgumentError("load_mnist", got=str(path), why="there is no MNIST", fix=_FIX)
     return _read(found)

@@ -4,13 +4,13 @@ from __future__ import annotations
 import atexit
 from collections.abc import Iterable
 
-from tapeflow import config, dispatch
+from tapeflow import arguments, config, dispatch
 from tapeflow.distributed import environment
 from tapeflow.distributed.group import Group
 from tapeflow.errors import StateError, TraceError
 from tapeflow.ops import collective
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
-from tapeflow.variable import Variable
+from tapeflow.variable import Variable, variables_in
 
 _group: Group | None = None
 _LINEAR = ("sum", "mean")
@@ -91,16 +91,19 @@ def all_reduce(x: TensorLike, op: str = "mean", name: str | None = None) -> Tens
         x: of one shape and dtype on all ranks.
         name: what errors call it; ranks must agree on it.
 
-    Raises: DistributedError on all ranks if one disagrees or is gone.
+    Raises: ArgumentError if there is no such reduction; DistributedError on all ranks if one
+        disagrees or is gone.
     """
-    prim = collective.all_reduce if op in _LINEAR else collective.all_reduce_nonlinear
+    linear = arguments.text("all_reduce", "op", op) in _LINEAR
+    prim = collective.all_reduce if linear else collective.all_reduce_nonlinear
     result: Tensor = prim(as_tensor(x), group=group(), op=op, name=name)
     return result
 
 
 def broadcast(x: TensorLike, root: int = 0, name: str | None = None) -> Tensor:
-    """Rank `root`'s `x`, on every rank."""
-    result: Tensor = collective.broadcast(as_tensor(x), group=group(), root=root, name=name)
+    """Rank `root`'s `x`, on every rank. Raises: ArgumentError if there is no such rank."""
+    at = arguments.integer("broadcast", "root", root)
+    result: Tensor = collective.broadcast(as_tensor(x), group=group(), root=at, name=name)
     return result
 
 
@@ -117,6 +120,9 @@ def reduce_scatter(x: TensorLike, name: str | None = None) -> Tensor:
 
 
 def broadcast_variables(variables: Iterable[Variable], root: int = 0) -> None:
-    """Give each variable the value that it has on rank `root`."""
-    for variable in variables:
+    """Give each variable the value that it has on rank `root`.
+
+    Raises: ArgumentError unless these are variables and `root` is a rank.
+    """
+    for variable in variables_in("broadcast_variables", variables):
         variable.assign(broadcast(variable.value, root, variable.name))

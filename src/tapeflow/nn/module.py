@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tapeflow import scope
+from tapeflow import arguments, scope
 from tapeflow.errors import StateError
 from tapeflow.tensor import Tensor, as_tensor, is_number
 from tapeflow.tree import flatten
@@ -69,7 +69,7 @@ class Module:
     _declared: ClassVar[frozenset[str]] = frozenset()   # attributes that build() makes
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name
+        self.name = None if name is None else arguments.text(type(self).__name__, "name", name)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

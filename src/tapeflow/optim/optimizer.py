@@ -11,7 +11,7 @@ from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.dtypes import DType, float64, int64
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
-from tapeflow.variable import Variable
+from tapeflow.variable import Variable, variables_in
 
 Schedule: TypeAlias = Callable[[Tensor], Tensor]   # from the number of steps done to the rate
 
@@ -38,21 +38,12 @@ class Minimizer:
         return loss
 
     def _some(self, given: Iterable[Variable]) -> Sequence[Variable]:
-        variables = self._variables(given)
+        variables = variables_in(type(self).__name__, given)
         if not variables:
             raise ArgumentError(type(self).__name__, got="no variables",
                                 why="there is nothing to change",
                                 fix="call the model once before you ask for its variables: "
                                     "layers make theirs at the first call")
-        return variables
-
-
-    def _variables(self, given: Iterable[Variable]) -> Sequence[Variable]:
-        op = type(self).__name__
-        variables = arguments.several(op, "variables", given, "variables")
-        for v in variables:
-            if not isinstance(v, Variable):
-                raise arguments.wrong(op, "variables", v, "a list of variables")
         return variables
 
 
@@ -176,7 +167,7 @@ class Optimizer(Minimizer):
 
         Raises: ArgumentError unless they are variables.
         """
-        for v in self._variables(variables):
+        for v in variables_in(type(self).__name__, variables):
             if v not in self._slots:
                 with scope.fresh(), scope.entered(f"{self.name}/{v.name}"):
                     self._slots[v] = {name: _slot(name, v, start)

@@ -75,7 +75,8 @@ class RMSprop(Optimizer):
                  epsilon: float = 1e-7, centered: bool = False, name: str | None = None) -> None:
         super().__init__(learning_rate, name)
         _fractions("RMSprop", rho=rho, momentum=momentum)
-        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
+        self.rho, self.momentum, self.epsilon = rho, momentum, epsilon
+        self.centered = bool(centered)
 
     def slots(self) -> Mapping[str, float]:
         names = ("square", *["mean"] * self.centered, *["momentum"] * bool(self.momentum))
@@ -149,7 +150,7 @@ class Ftrl(Optimizer):
     def __init__(self, learning_rate: Rate = 0.001, l1: float = 0.0, l2: float = 0.0,
                  name: str | None = None) -> None:
         super().__init__(learning_rate, name)
-        self.l1, self.l2 = l1, l2
+        self.l1, self.l2 = arguments.number("Ftrl", "l1", l1), arguments.number("Ftrl", "l2", l2)
 
     def slots(self) -> Mapping[str, float]:
         return {"accumulator": 0.1, "linear": 0.0}
