@@ -129,6 +129,14 @@ WRONG: dict[str, tuple[Call, type[TapeflowError], str]] = {
     "settings": (
         lambda: written({"a": [1]}, method="hparams"), ArgumentError, "hparams: params must be"),
     "file": (lambda: tf.Checkpoint(v=V).save(2.5), ArgumentError, "save: path must be a path"),
+    "what to keep": (
+        lambda: tf.CheckpointManager(V, "a"), ArgumentError, "checkpoint must be a tf.Checkpoint"),
+    "how many to keep": (
+        lambda: tf.CheckpointManager(tf.Checkpoint(v=V), "a", keep="b"), ArgumentError,
+        "CheckpointManager: keep must be a whole number"),
+    "number of a checkpoint": (
+        lambda: tf.CheckpointManager(tf.Checkpoint(v=V), "a").save(1.5), ArgumentError,
+        "save: step must be"),
     "pattern": (
         lambda: tf.Checkpoint(v=V).restore("a", match="("), ArgumentError,
         "restore: .*unterminated"),

@@ -130,18 +130,26 @@ class Checkpoint:
 class CheckpointManager:
     """The `keep` checkpoints that were written last, in one folder.
 
-    Raises: ArgumentError if `keep` is less than 1.
+    Raises: ArgumentError if `keep` is less than 1, or an argument is of a wrong type.
     """
 
     def __init__(self, checkpoint: Checkpoint, folder: PathLike, keep: int = 5) -> None:
-        if keep < 1:
-            raise ArgumentError("CheckpointManager", got=f"keep={keep}",
+        op = "CheckpointManager"
+        if not isinstance(checkpoint, Checkpoint):
+            raise arguments.wrong(op, "checkpoint", checkpoint, "a tf.Checkpoint")
+        if arguments.integer(op, "keep", keep) < 1:
+            raise ArgumentError(op, got=f"keep={keep}",
                                 why="the newest checkpoint is always kept", fix="give 1 or more")
-        self.checkpoint, self.folder, self.keep = checkpoint, Path(folder), keep
+        self.checkpoint, self.keep = checkpoint, int(keep)
+        self.folder = arguments.path(op, "folder", folder)
 
     def save(self, step: Any) -> Path:
-        """Save as number `step`, then delete all but the last `keep` that were written."""
-        path = self.checkpoint.save(self.path(int(step)))
+        """Save as number `step`, then delete all but the last `keep` that were written.
+
+        Raises: ArgumentError unless `step` is a whole number of at least 0, CheckpointError if it
+            cannot be written.
+        """
+        path = self.checkpoint.save(self.path(arguments.size("save", "step", step)))
         others = [p for p in map(self.path, self.steps()) if p != path]
         # clocks are coarse, so this one may be no later than another; equal times go by number
         others.sort(key=lambda other: other.stat().st_mtime_ns)
