@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import linecache
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,46 @@ def test_a_method_compiles_for_its_instance() -> None:
             return x * self.factor
 
     assert [Scale(f).apply(tf.ones(1)).item() for f in (2.0, 3.0)] == [2.0, 3.0]
+
+
+def test_an_instance_and_the_programs_of_its_methods_go_together() -> None:
+    class Model:
+        def __init__(self, factor: float) -> None:
+            self.v = tf.Variable([factor])
+            self.me = self  # only the garbage collector can tell
+
+        @tf.jit
+        def step(self, x: tf.Tensor) -> tf.Tensor:
+            return self.v.assign_add(x).value
+
+    models = [Model(1.0), Model(2.0)]
+    assert [m.step(tf.ones(1)).item() for m in (*models, *models)] == [2.0, 3.0, 3.0, 4.0]
+    gone = [weakref.ref(models[0]), weakref.ref(models[0].v), weakref.ref(models[0].step.function)]
+    del models[0]
+    for _ in range(2):  # the programs are garbage once the instance has been collected
+        gc.collect()
+    assert all(ref() is None for ref in gone)
+    assert models[0].step(tf.ones(1)).item() == 5.0
+    assert len(models[0].step.function.programs) == 1
+
+
+@pytest.mark.parametrize("slots", [("v",), ("v", "__weakref__")])
+def test_methods_of_instances_with_slots_that_compare_equal_are_their_own(slots: Any) -> None:
+    class Model:
+        __slots__ = slots
+
+        def __init__(self, v: float) -> None:
+            self.v = v
+
+        def __eq__(self, other: object) -> bool:  # and so without a hash
+            return True
+
+        @tf.jit(static_argnames="times")
+        def scaled(self, x: tf.Tensor, times: int = 1) -> tf.Tensor:
+            return x * self.v * times
+
+    models = [Model(2.0), Model(3.0)]
+    assert [m.scaled(tf.ones(1), times=2).item() for m in models] == [4.0, 6.0]
 
 
 # ---- derivatives

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 import time
+import types
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -43,6 +47,8 @@ class Jitted(Generic[P, R]):
         self._parameters = Parameters(fn, static_argnames)
         self._lock = threading.RLock()
         self.programs: dict[Any, Entry] = {}
+        # by id of the instance: those that are equal are still different
+        self._methods: dict[int, tuple[Callable[[], Any], Jitted[..., Any]]] = {}
         self._short: dict[tuple[Any, ...], Entry] = {}  # by shapes and dtypes of positional tensors
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -135,8 +141,32 @@ class Jitted(Generic[P, R]):
         return Explanation(self._name, [*self.programs.values()], lowered)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """A method compiles with its instance as a static argument."""
-        return self if instance is None else BoundJitted(self, instance)
+        """A method compiles for its instance, and its programs go when that does."""
+        if instance is None:
+            return self
+        with self._lock:
+            known, function = self._methods.get(id(instance), (None, None))
+            if function is None or known is None or known() is not instance:
+                function = self._method_of(instance)
+        return BoundJitted(function, instance)
+
+    def _method_of(self, instance: Any) -> Jitted[..., Any]:
+        key, methods, fn = id(instance), self._methods, self.fn
+        try:
+            known: Callable[[], Any] = weakref.ref(instance, lambda gone: methods.pop(key, None))
+        except TypeError:  # it has __slots__ without __weakref__: it is kept, as its programs are
+            known = functools.partial(_same, instance)
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            return fn(known(), *args, **kwargs)
+
+        functools.update_wrapper(method, fn)
+        with suppress(TypeError, ValueError):  # of a built-in function, whose arguments stay
+            signature = inspect.signature(types.MethodType(fn, instance))
+            method.__signature__ = signature  # type: ignore[attr-defined]
+        function: Jitted[..., Any] = Jitted(method, tuple(self._parameters.static), self._signature)
+        methods[key] = known, function
+        return function
 
     def __repr__(self) -> str:
         return f"<jit {self._name}: {len(self.programs)} traces>"
@@ -144,21 +174,21 @@ class Jitted(Generic[P, R]):
 
 @dataclass(frozen=True)
 class BoundJitted:
-    """A compiled method of one object."""
+    """A compiled method of one object, which lives at least as long."""
 
-    function: Jitted[Any, Any]
+    function: Jitted[..., Any]
     instance: Any
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(self.instance, *args, **kwargs)
+        return self.function(*args, **kwargs)
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """As Jitted.lower, for this object."""
-        return self.function.lower(self.instance, *args, **kwargs)
+        return self.function.lower(*args, **kwargs)
 
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
         """As Jitted.explain, for this object."""
-        return self.function.explain(self.instance, *args, **kwargs)
+        return self.function.explain(*args, **kwargs)
 
 
 @dataclass
@@ -194,6 +224,10 @@ class Entry:
         given = iter(tensors)
         leaves = [next(given) if c is _TENSOR else c for c in self.constants]
         return unflatten(self.structure, leaves)
+
+
+def _same(instance: Any) -> Any:
+    return instance
 
 
 @overload
