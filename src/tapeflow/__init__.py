@@ -58,20 +58,25 @@ if _TYPE_CHECKING:
         testing,
     )
     from tapeflow.checkpoint import Checkpoint, CheckpointManager
+    from tapeflow.jit.control.api import cond, map, scan, while_loop
 
 __version__ = "0.1.0"
 
 # Their modules are loaded at first use: what a program does not save it does not pay for.
-_LATER = {"Checkpoint": "checkpoint", "CheckpointManager": "checkpoint"}
+_LATER = {
+    "Checkpoint": "checkpoint", "CheckpointManager": "checkpoint", "cond": "jit.control.api",
+    "map": "jit.control.api", "scan": "jit.control.api", "while_loop": "jit.control.api",
+}  # fmt: skip
 
 __all__ = [
     *ops.__all__,
     "Checkpoint", "CheckpointManager", "GradientTape", "Tensor", "TensorSpec", "Variable",
-    "bfloat16", "bool", "config", "constraints", "custom_gradient", "datasets", "distributed",
-    "errors", "float16", "float32", "float64", "grad", "hessian", "initializers", "int16",
-    "int32", "int64", "int8", "jacobian", "jit", "jvp", "linalg", "losses", "metrics",
-    "name_scope", "nn", "no_grad", "optim", "random", "regularizers", "summary", "testing",
-    "uint16", "uint32", "uint64", "uint8", "value_and_grad", "vjp",
+    "bfloat16", "bool", "cond", "config", "constraints", "custom_gradient", "datasets",
+    "distributed", "errors", "float16", "float32", "float64", "grad", "hessian", "initializers",
+    "int16", "int32", "int64", "int8", "jacobian", "jit", "jvp", "linalg", "losses", "map",
+    "metrics", "name_scope", "nn", "no_grad", "optim", "random", "regularizers", "scan", "summary",
+    "testing", "uint16", "uint32", "uint64", "uint8", "value_and_grad", "vjp",
+    "while_loop",
 ]  # fmt: skip
 
 

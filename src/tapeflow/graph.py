@@ -14,6 +14,7 @@ import ast
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -69,7 +70,7 @@ class Graph:
     def __str__(self) -> str:
         params = ", ".join(map(repr, self.inputs))
         consts = "".join(f"  {v!r} = {_constant(a)}\n" for v, a in self.constants.items())
-        body = "".join(f"  {_line(node)}\n" for node in self.nodes)
+        body = "".join(f"  {_line(node)}{_held(node)}\n" for node in self.nodes)
         returned = ", ".join(v.name for v in self.outputs)
         return f"graph {self.name}({params}) {{\n{consts}{body}  return {returned}\n}}"
 
@@ -82,6 +83,11 @@ def _line(node: Node[Var]) -> str:
     attrs = [f"{k}={_attr(v)}" for k, v in node.attrs.items()]
     args = ", ".join([v.name for v in node.inputs] + attrs)
     return f"{', '.join(map(repr, node.outputs))} = {node.prim.name}({args})"
+
+
+def _held(node: Node[Var]) -> str:
+    """The graphs that a loop or branch holds, below its line."""
+    return "".join("\n" + indent(str(graph), "    ") for graph in node.prim.graphs)
 
 
 def _attr(value: Any) -> str:

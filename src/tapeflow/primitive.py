@@ -18,12 +18,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tapeflow import dispatch
 from tapeflow.dtypes import is_floating
 from tapeflow.errors import DTypeError
 from tapeflow.tensor import Spec, Tensor
+
+if TYPE_CHECKING:
+    from tapeflow.graph import Graph
 
 Adjoint: TypeAlias = Callable[..., Tensor]
 Tangents: TypeAlias = Sequence[Tensor | None]
@@ -82,6 +85,8 @@ REGISTRY: dict[str, Primitive] = {}
 
 class Primitive:
     """One operation: meaning on arrays, shape rule, derivatives, lowering."""
+
+    graphs: tuple[Graph, ...] = ()  # what loops and branches hold
 
     def __init__(
         self,

@@ -47,6 +47,19 @@ def _parts(tree: Any) -> tuple[tuple[Any, ...], Sequence[Any]] | None:
     return None
 
 
+def paths(structure: Structure) -> list[str]:
+    """What leads to each leaf, as it would be written behind the tree's name: `["w"][0]`."""
+    if structure == LEAF:
+        return [""]
+    kind, keys, children = structure
+    found = []
+    for i, child in enumerate(children):
+        key = keys[i] if keys else i
+        step = f"[{key!r}]" if issubclass(kind, dict | list | tuple) else f".{key}"
+        found += [step + rest for rest in paths(child)]
+    return found
+
+
 def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
     """The tree of this structure with these leaves."""
     return _unflatten(structure, iter(leaves))

@@ -63,7 +63,7 @@ class Ordered(Primitive):
 
 ordered = functools.cache(Ordered)
 with scope.fresh():
-    _EFFECTS = Variable(np.zeros(0, np.uint8), trainable=False, name="effects")  # holds the token
+    EFFECTS = Variable(np.zeros(0, np.uint8), trainable=False, name="effects")  # holds the token
 
 
 class Tracer:
@@ -84,11 +84,15 @@ class Tracer:
         self._vars.add(var)
         return var
 
+    def knows(self, v: Var) -> bool:
+        """Whether `v` may be used here: it belongs to this trace, or to one around it."""
+        return v in self._vars
+
     def var(self, x: Tensor) -> Var:
         """The variable of the graph that stands for `x`: its own, or a constant."""
         value = x.value
         if isinstance(value, Var):
-            if value not in self._vars:
+            if not self.knows(value):
                 raise TraceError(
                     self.name,
                     got=repr(x),
@@ -110,11 +114,11 @@ class Tracer:
         specs: tuple[Spec, ...],
     ) -> tuple[Tensor, ...]:
         if prim.has_effect:
-            token = self.read(_EFFECTS)
+            token = self.read(EFFECTS)
             *outputs, token = self._written(
                 ordered(prim), (*inputs, token), attrs, (*specs, token.spec)
             )
-            self.write(_EFFECTS, token)
+            self.write(EFFECTS, token)
             return tuple(outputs)
         return self._written(prim, inputs, attrs, specs)
 
@@ -135,9 +139,14 @@ class Tracer:
 
     def read(self, variable: Variable) -> Tensor:
         if variable not in self._state:
-            var = self.reads[variable] = self.new_var(variable.spec, "r")
-            self._state[variable] = Tensor(var)
+            self._state[variable] = Tensor(self.read_first(variable))
         return self._state[variable]
+
+    def read_first(self, variable: Variable) -> Var:
+        """What the variable held when the trace began, as an input."""
+        if variable not in self.reads:
+            self.reads[variable] = self.new_var(variable.spec, "r")
+        return self.reads[variable]
 
     def write(self, variable: Variable, value: Tensor) -> None:
         self._state[variable] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tapeflow.graph import Graph
+from tapeflow.jit.passes.bodies import bodies
 from tapeflow.jit.passes.cse import cse
 from tapeflow.jit.passes.dce import dce
 from tapeflow.jit.passes.epilogue import epilogue
@@ -13,8 +14,13 @@ from tapeflow.jit.passes.simplify import simplify
 
 Pass = Callable[[Graph], Graph]
 
+
+def _bodies(graph: Graph) -> Graph:
+    return bodies(graph, optimize)
+
+
 PIPELINE: tuple[Pass, ...] = (
-    dce, simplify, fold_constants, cse, simplify, dce, epilogue, fuse, dce)
+    dce, simplify, fold_constants, cse, simplify, dce, _bodies, epilogue, fuse, dce)
 
 
 def optimize(graph: Graph) -> Graph:

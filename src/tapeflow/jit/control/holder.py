@@ -1,0 +1,65 @@
+"""Holder: a primitive that holds graphs, and what passes may do with it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Self, TypeVar
+
+from tapeflow.graph import Graph, Node, Var
+from tapeflow.primitive import Primitive
+from tapeflow.tensor import Array
+
+T = TypeVar("T")
+Cleaned = Callable[[Graph], Graph]
+
+
+class Holder(Primitive):
+    """A loop or branch. Its derivatives are taken while tracing: passes give holders without."""
+
+    @abstractmethod
+    def holding(self, graphs: tuple[Graph, ...]) -> Self:
+        """The same with other graphs of the same inputs and outputs."""
+
+    @abstractmethod
+    def knowing(self, numbers: Mapping[int, Array]) -> tuple[Self, Sequence[int]]:
+        """The same with inputs as constants of its graphs, where they stay as they are; and which
+        inputs are left."""
+
+    @abstractmethod
+    def giving(self, node: Node[Var], needed: Collection[Var], cleaned: Cleaned) -> Node[Var]:
+        """`node`, which is of this, without what no needed output needs."""
+
+
+def with_constants(graph: Graph, numbers: Mapping[int, Array]) -> Graph:
+    """`graph` with the inputs at these positions as constants."""
+    held = {graph.inputs[i]: a for i, a in numbers.items()}
+    inputs = tuple(v for v in graph.inputs if v not in held)
+    return replace(graph, inputs=inputs, constants={**graph.constants, **held})
+
+
+def used(graph: Graph) -> set[Var]:
+    """The values that a graph without dead code reads or gives."""
+    return {*graph.outputs, *(v for node in graph.nodes for v in node.inputs)}
+
+
+def picked(items: Sequence[T], places: Sequence[int]) -> tuple[T, ...]:
+    """The items at these places."""
+    return tuple(items[i] for i in places)
+
+
+def live_carries(
+    graph: Graph, carries: Sequence[Var], wanted: Collection[int], cleaned: Cleaned
+) -> tuple[list[int], Graph]:
+    """The outputs of a loop's body that it needs to give those `wanted`, and the body with only
+    these. Its first outputs become `carries` at the next turn."""
+    live = set(wanted)
+    while True:
+        order = sorted(live)
+        body = cleaned(replace(graph, outputs=picked(graph.outputs, order)))
+        reached = used(body)
+        more = {k for k, v in enumerate(carries) if v in reached} - live
+        if not more:
+            return order, body
+        live |= more
