@@ -9,6 +9,7 @@ from .ir import Function, Index, Value
 from .lanes import Lanes
 
 Instruction = tuple[str, tuple[int | float, ...]]
+Strides = tuple[int | None, ...]
 
 _BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _UNARY = {"sqrt": "llvm.sqrt", "abs": "llvm.fabs"}
@@ -29,10 +30,12 @@ class Epilogue:
         a scalar read from memory.
     stores: (value, strides) of each output; its stride of n is 1. An output may be the memory of
         an operand with the same strides: each element is read before it is written.
+
+    A stride may be None where the kernel reads it from its argument block.
     """
 
-    stores: tuple[tuple[int, tuple[int, ...]], ...]
-    operands: tuple[tuple[int, ...], ...] = ()
+    stores: tuple[tuple[int, Strides], ...]
+    operands: tuple[Strides, ...] = ()
     instructions: tuple[Instruction, ...] = ()
 
     def __post_init__(self) -> None:

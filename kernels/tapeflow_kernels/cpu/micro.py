@@ -36,6 +36,8 @@ class Micro:
 
     The absent rows repeat the last one, so that nothing beyond it is read; if A is packed, they
     are padding. a_row: elements of A from one row to the next; a, b: how their pointers move.
+    diagonal: A has columns too, side by side, and each is multiplied with the same one of B.
+    accumulate: the sums start as what memory holds.
     """
 
     lanes: Lanes
@@ -45,6 +47,8 @@ class Micro:
     a_row: int
     a: Walk
     b: Walk
+    diagonal: bool = False
+    accumulate: bool = False
 
     @property
     def vectors(self) -> int:
@@ -62,12 +66,16 @@ def emit_micro(module: Module, micro: Micro, name: str) -> None:
     """
     f = module.internal(name, ["ptr"] * 3 + ["i64"] * (1 + len(micro.a.steps)))
     a, b, sums, rows, *extents = f.parameters
-    zero = f.constant(micro.lanes.vector, "zeroinitializer")
-    zeros = [zero] * (micro.rows * micro.vectors)
+    lanes = micro.lanes
+    places = range(0, micro.rows * micro.vectors * lanes.count, lanes.count)
+    zero = f.constant(lanes.vector, "zeroinitializer")
+    first = [
+        lanes.load(f, f.at(sums, at, lanes.element)) if micro.accumulate else zero for at in places
+    ]
     offsets = _row_offsets(f, micro, rows)
-    _, _, *totals = _nest(f, micro, offsets, extents, [a, b, *zeros])
-    for i, total in enumerate(totals):
-        micro.lanes.store(f, total, f.at(sums, i * micro.lanes.count, micro.lanes.element))
+    _, _, *totals = _nest(f, micro, offsets, extents, [a, b, *first])
+    for total, at in zip(totals, places, strict=True):
+        lanes.store(f, total, f.at(sums, at, lanes.element))
 
 
 def _row_offsets(f: Function, micro: Micro, rows: Value) -> list[Index]:
@@ -114,8 +122,16 @@ def _step(
     ]
     totals = []
     for row, offset in enumerate(rows):
-        factor = lanes.broadcast(f, f.at(a, offset, lanes.element))
+        factors = _factors(f, micro, f.at(a, offset, lanes.element))
         for v, vector in enumerate(row_of_b):
             total = sums[row * micro.vectors + v]
-            totals.append(lanes.multiply_add(f, factor, vector, total))
+            totals.append(lanes.multiply_add(f, factors[v], vector, total))
     return totals
+
+
+def _factors(f: Function, micro: Micro, a: Value) -> list[Value]:
+    """What each vector of a row of B is multiplied with."""
+    lanes = micro.lanes
+    if not micro.diagonal:
+        return [lanes.broadcast(f, a)] * micro.vectors
+    return [lanes.load(f, f.at(a, v * lanes.count, lanes.element)) for v in range(micro.vectors)]

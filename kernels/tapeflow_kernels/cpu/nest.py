@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ..machine import Host, host
 from .contraction import FIRST_EXTENT, Contraction
-from .epilogue import Epilogue, evaluate, offset
+from .epilogue import offset
+from .finish import Finish, Place
 from .ir import Function, Index, Module, Value
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
@@ -178,64 +179,17 @@ class _Nest:
 
 
 def _emit_finish(module: Module, c: Contraction, tile: Tile, columns: int) -> None:
-    """Write `void finish_{columns}(ptr sums, ptr args, i64 row, i64 rows, i64 column, i64 batch…)`.
-
-    Rows are a loop rather than unrolled: the sums pass through the first-level cache, which costs
-    less than the code of a long epilogue for each height would.
-    """
+    """Write `void finish_{columns}(ptr sums, ptr args, i64 row, i64 rows, i64 column, i64 batch…)`."""
     f = module.internal(f"finish_{columns}", ["ptr", "ptr"] + ["i64"] * (3 + c.batch))
     sums, args, row, rows, column, *batch = f.parameters
     layouts = [*c.epilogue.operands, *(strides for _, strides in c.epilogue.stores)]
     first = FIRST_EXTENT + c.reductions + c.batch
-    origins = []
+    places = []
     for i, strides in enumerate(layouts):
         pointer = f.load("ptr", f.at(args, first + i, "i64"), 8)
         where = offset(strides, [*batch, row, column])
-        origins.append(f.at(pointer, where, tile.lanes.element))
-    finish = _Finish(f, c.epilogue, _micro(c, tile, 1, columns), sums, origins)
-    finish.emit(rows)
-
-
-class _Finish:
-    """The epilogue of a tile: its operands and outputs start at `origins`."""
-
-    def __init__(
-        self, f: Function, epilogue: Epilogue, micro: Micro, sums: Value, origins: list[Value]
-    ) -> None:
-        self.f, self.epilogue, self.micro, self.sums = f, epilogue, micro, sums
-        count = len(epilogue.operands)
-        self.operands, self.outputs = origins[:count], origins[count:]
-
-    def emit(self, rows: Value) -> None:
-        vectors = range(self.micro.vectors)
-        # What no row changes is read once.
-        fixed = [
-            {i: self._operand(i, v, 0) for i, s in enumerate(self.epilogue.operands) if not s[-2]}
-            for v in vectors
-        ]
-
-        def row(index: Value, _: list[Value]) -> list[Value]:
-            for v in vectors:
-                self._vector(index, v, fixed[v])
-            return []
-
-        self.f.loop(0, rows, row)
-
-    def _vector(self, row: Value, v: int, fixed: dict[int, Value]) -> None:
-        f, lanes = self.f, self.micro.lanes
-        at = row * (self.micro.vectors * lanes.count) + v * lanes.count
-        inputs = [lanes.load(f, f.at(self.sums, at, lanes.element))]
-        for i in range(len(self.operands)):
-            inputs.append(fixed[i] if i in fixed else self._operand(i, v, row))
-        values = evaluate(f, lanes, self.epilogue, inputs)
-        for (value, strides), origin in zip(self.epilogue.stores, self.outputs, strict=True):
-            here = f.at(origin, row * strides[-2] + v * lanes.count, lanes.element)
-            lanes.store(f, values[value], here, self.micro.active(v))
-
-    def _operand(self, i: int, v: int, row: Index) -> Value:
-        f, lanes, strides = self.f, self.micro.lanes, self.epilogue.operands[i]
-        at = row * strides[-2] + v * lanes.count * strides[-1]
-        here = f.at(self.operands[i], at, lanes.element)
-        return (
-            lanes.load(f, here, self.micro.active(v)) if strides[-1] else lanes.broadcast(f, here)
-        )
+        origin = f.at(pointer, where, tile.lanes.element)
+        places.append(Place(origin, strides[-2], strides[-1]))
+    micro = _micro(c, tile, 1, columns)
+    active = [micro.active(v) for v in range(micro.vectors)]
+    Finish(f, tile.lanes, c.epilogue, sums, places, active).emit(rows)

@@ -1,0 +1,82 @@
+"""The end of a tile: the epilogue of its sums, row by row, stored where outputs lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .epilogue import Epilogue, evaluate
+from .ir import Function, Index, Value
+from .lanes import Lanes
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tile's part of an operand or output starts, the elements from one row to the next,
+    and from one column to the next: 0 or 1."""
+
+    origin: Value
+    row: Index
+    column: int
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Applies `epilogue` to sums [rows, vectors, lanes] and stores the results.
+
+    active: for each vector the lanes that are columns: a number, or a mask.
+    """
+
+    f: Function
+    lanes: Lanes
+    epilogue: Epilogue
+    sums: Value
+    places: Sequence[Place]  # of operands, then of stores
+    active: Sequence[int | Value]
+
+    def emit(self, rows: Value) -> None:
+        """Rows are a loop rather than unrolled: the sums pass through the first-level cache, which
+        costs less than the code of a long epilogue for each height would."""
+        count = len(self.epilogue.operands)
+        # What no row changes is read once.
+        fixed = [
+            {i: self._operand(i, v, 0) for i in range(count) if self.places[i].row == 0}
+            for v in range(len(self.active))
+        ]
+
+        def row(index: Value, _: list[Value]) -> list[Value]:
+            for v in range(len(self.active)):
+                self._vector(index, v, fixed[v])
+            return []
+
+        self.f.loop(0, rows, row)
+
+    def _vector(self, row: Value, v: int, fixed: dict[int, Value]) -> None:
+        f, lanes = self.f, self.lanes
+        count = len(self.epilogue.operands)
+        at = row * (len(self.active) * lanes.count) + v * lanes.count
+        inputs = [lanes.load(f, f.at(self.sums, at, lanes.element))]
+        for i in range(count):
+            inputs.append(fixed[i] if i in fixed else self._operand(i, v, row))
+        values = evaluate(f, lanes, self.epilogue, inputs)
+        for (value, _), place in zip(self.epilogue.stores, self.places[count:], strict=True):
+            self._store(values[value], self._at(place, v, row), self.active[v])
+
+    def _operand(self, i: int, v: int, row: Index) -> Value:
+        f, lanes, place, active = self.f, self.lanes, self.places[i], self.active[v]
+        here = self._at(place, v, row)
+        if not place.column:
+            return lanes.broadcast(f, here)
+        if isinstance(active, int):
+            return lanes.load(f, here, active)
+        return lanes.load_where(f, here, active)
+
+    def _store(self, value: Value, here: Value, active: int | Value) -> None:
+        if isinstance(active, int):
+            self.lanes.store(self.f, value, here, active)
+        else:
+            self.lanes.store_where(self.f, value, here, active)
+
+    def _at(self, place: Place, v: int, row: Index) -> Value:
+        at = place.row * row + v * self.lanes.count * place.column
+        return self.f.at(place.origin, at, self.lanes.element)

@@ -1,0 +1,298 @@
+"""Convolutions: C[g, n, z, y, x, column] = epilogue(Σ X[g, n, window of z, y, x] · B[g, window]).
+
+Three spatial axes z, y, x, of which any may have extent 1. Channels lie side by side in X. One item
+of work is some rows of one image by some panels of columns: its part of X is first copied into a
+patch on the stack, which adds the zeros of the padding and stays in the cache while all panels of
+the item pass over it; so no padded copy of X is ever made. B is read from the panels of
+`packing_b`. Extents, padding and strides in memory are arguments: what is compiled in is what the
+innermost loops are made of. `windows.emit` writes the code.
+
+In a diagonal convolution (depthwise) each column has one channel of its own: a group is then a
+panel of columns, and its channels are as many.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..machine import Host, host
+from .contraction import Pointers
+from .epilogue import Epilogue
+from .lanes import Lanes
+from .packing import Packing
+
+Triple = tuple[int, int, int]
+P = TypeVar("P")
+# Axes of outputs and operands before the row x and the column: group, image, z, y.
+BATCH = 4
+# A patch stays in the second-level cache beside a panel of B.
+_PATCH_BYTES = 160 * 1024
+# Stack that a thread gives to a patch at most.
+MOST_PATCH_BYTES = 512 * 1024
+# Panels of B that items walk before the next panels are begun: the rest waits in memory.
+_CHUNK_BYTES = 2560 * 1024
+# Positions that repay the reading of B's panels.
+_POSITIONS = 200
+# Longest row of outputs whose tiles have just the heights that it needs.
+_EXACT = 64
+# Multiply-adds that a core has in flight, and that it begins at once; loads likewise.
+_IN_FLIGHT = 8
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is compiled in.
+
+    channels: of a group, side by side in a patch (diagonal: not given, as many as columns).
+    taps, strides, dilations: of the window, along z, y, x.
+    heights: numbers of positions along x that have code, the most first.
+    vectors, tail: of columns, in a panel and in the last one of a group if it is narrower, else 0;
+        in a diagonal convolution all panels have as many.
+    rows, tiles: an item covers so many rows y by so many tiles of heights[0] positions.
+    dense: neighbours along x are neighbours in X's memory, as with one group.
+    epilogue: strides are those of group, image, z, y, x, column; None stands for an argument.
+    """
+
+    dtype: str
+    channels: int
+    taps: Triple
+    strides: Triple
+    dilations: Triple
+    heights: tuple[int, ...]
+    vectors: int
+    tail: int
+    rows: int
+    tiles: int
+    dense: bool
+    epilogue: Epilogue
+    diagonal: bool = False
+
+    def lanes(self, target: Host) -> Lanes:
+        return Lanes.filling(self.dtype, target.vector_bytes)
+
+    def width(self, target: Host) -> int:
+        """The columns of a panel."""
+        return self.vectors * self.lanes(target).count
+
+    def patch(self, target: Host) -> Patch:
+        pitch = self.width(target) if self.diagonal else self.channels
+        return Patch.of(self.taps, self.strides, self.dilations, self.rows, self.positions, pitch)
+
+    @property
+    def positions(self) -> int:
+        """Positions along x of an item."""
+        return self.tiles * self.heights[0]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A copy [planes, rows, segments, positions, pitch] of what an item reads of X.
+
+    Rows that dilation keeps apart lie together: then an item has one row of outputs. Along x each
+    tap has a segment of its own where they would not overlap, else all share one.
+    steps: elements from one tap to the next, along z, y, x.
+    """
+
+    planes: int
+    rows: int
+    segments: int
+    positions: int
+    pitch: int
+    steps: Triple
+
+    @staticmethod
+    def of(
+        taps: Triple, strides: Triple, dilations: Triple, rows: int, width: int, pitch: int
+    ) -> Patch:
+        span = (width - 1) * strides[2] + 1
+        reach = (taps[2] - 1) * dilations[2]
+        apart = reach >= span
+        segments, positions = (taps[2], span) if apart else (1, span + reach)
+        row = segments * positions * pitch
+        height = taps[1] + (rows - 1) * strides[1]
+        along = span if apart else dilations[2]
+        return Patch(taps[0], height, segments, positions, pitch, (height * row, row, along * pitch))
+
+    @property
+    def elements(self) -> int:
+        return self.planes * self.steps[0]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is known at run time. X has [groups, images, *size, channels]; the windows begin
+    `padding` before it; `out` and `columns` are the extents of the output, `columns` of one group
+    (diagonal: of all)."""
+
+    groups: int
+    images: int
+    size: Triple
+    padding: Triple
+    out: Triple
+    columns: int
+    source: tuple[int, ...]  # element strides of X: group, image, z, y, x
+
+
+# The argument block: these words, then for each operand and store its address and the strides that
+# are arguments.
+ARGUMENTS = (
+    *("x", "panels", "images", "columns", "chunk"),
+    *("size_z", "size_y", "size_x", "pad_z", "pad_y", "pad_x", "out_z", "out_y", "out_x"),
+    *("by_group", "by_image", "by_z", "by_y", "by_x", "groups"),
+)
+
+
+def symbolic(epilogue: Epilogue) -> Epilogue:
+    """`epilogue` with each stride that may be an argument left open."""
+
+    def open_(strides: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        *_, row, column = strides
+        return (*(None,) * BATCH, None if row else 0, column)
+
+    return Epilogue(
+        tuple((value, open_(strides)) for value, strides in epilogue.stores),
+        tuple(open_(strides) for strides in epilogue.operands),
+        epilogue.instructions,
+    )
+
+
+def plan(
+    dtype: str,
+    geometry: tuple[Triple, Triple, Triple],
+    channels: int,
+    shape: Shape,
+    epilogue: Epilogue,
+    *,
+    diagonal: bool = False,
+    target: Host | None = None,
+) -> Window | None:
+    """The code for a convolution with (taps, strides, dilations); None if a patch takes more
+    stack than there is."""
+    taps, strides, dilations = geometry
+    lanes = Lanes.filling(dtype, (target or host()).vector_bytes)
+    vectors, heights = _tile(lanes, shape, target or host())
+    rest = math.ceil(shape.columns % (vectors * lanes.count) / lanes.count)
+    pitch = vectors * lanes.count if diagonal else channels
+    rows, tiles = _block(lanes, geometry, shape, heights[0], pitch)
+    window = Window(
+        dtype,
+        0 if diagonal else channels,
+        taps,
+        strides,
+        dilations,
+        heights,
+        vectors,
+        vectors if diagonal and rest else rest,
+        rows,
+        tiles,
+        not diagonal and shape.source[-1] == channels,
+        symbolic(epilogue),
+        diagonal,
+    )
+    stack = window.patch(target or host()).elements * lanes.itemsize
+    return window if stack <= MOST_PATCH_BYTES else None
+
+
+def _tile(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...]]:
+    """Vectors of a panel, and the heights of tiles, that take least time for a row of outputs."""
+    length, columns = max(1, shape.out[2]), max(1, shape.columns)
+
+    def heights(vectors: int) -> tuple[int, ...]:
+        most = min(14, (target.registers - vectors - 1) // vectors)
+        if length > _EXACT:
+            return tuple(range(most, 0, -3))
+        even = math.ceil(length / math.ceil(length / most))
+        last = length % even
+        return (even, last) if last else (even,)
+
+    def time(vectors: int) -> float:
+        """In cycles for a step: two multiply-adds or loads begin in each, a line of B takes two."""
+        rows = heights(vectors)[0]
+        panels = math.ceil(columns / (vectors * lanes.count))
+        step = max(rows * vectors / 2, (rows + vectors) / 2, 2 * vectors, _IN_FLIGHT / 2)
+        return panels * math.ceil(length / rows) * (step + 0.5)
+
+    most = min(4, math.ceil(columns / lanes.count))
+    vectors = min(range(most, 0, -1), key=lambda v: (time(v), abs(v - 2)))
+    return vectors, heights(vectors)
+
+
+def _block(
+    lanes: Lanes, geometry: tuple[Triple, Triple, Triple], shape: Shape, height: int, pitch: int
+) -> tuple[int, int]:
+    """Rows of outputs and tiles of each that an item covers, so that its patch stays cached."""
+    taps, strides, dilations = geometry
+
+    def fits(rows: int, tiles: int) -> bool:
+        patch = Patch.of(taps, strides, dilations, rows, tiles * height, pitch)
+        return patch.elements * lanes.itemsize <= _PATCH_BYTES
+
+    tiles = max(1, math.ceil(shape.out[2] / height))
+    while tiles > 1 and not (fits(1, tiles) and tiles * height <= _POSITIONS):
+        tiles = math.ceil(tiles / 2)
+    rows = 1
+    if dilations[1] == 1 or taps[1] == 1:
+        while (
+            rows < shape.out[1] and fits(rows + 1, tiles) and rows * tiles * height < _POSITIONS
+        ):
+            rows += 1
+    return max(1, math.ceil(shape.out[1] / math.ceil(max(1, shape.out[1]) / rows))), tiles
+
+
+def packing_b(window: Window, strides: tuple[int, ...], target: Host | None = None) -> Packing:
+    """How B becomes panels; `strides` are those of group, z, y, x, channel, column (diagonal: of
+    z, y, x, column)."""
+    width = window.width(target or host())
+    return Packing(window.dtype, strides, 3 if window.diagonal else 4, width, width)
+
+
+def items(window: Window, shape: Shape, target: Host | None = None) -> int:
+    """The number of independent work items."""
+    across = math.ceil(shape.out[1] / window.rows) * math.ceil(shape.out[2] / window.positions)
+    columns = 1 if window.diagonal else _panels(window, shape, target or host())
+    chunks = math.ceil(columns / _chunk(window, shape, target or host()))
+    return chunks * _groups(window, shape, target or host()) * shape.images * shape.out[0] * across
+
+
+def arguments(
+    window: Window,
+    shape: Shape,
+    epilogue: Epilogue,
+    pointers: Pointers[P],
+    target: Host | None = None,
+) -> list[P | int]:
+    """The argument block, all i64; `epilogue` has the strides that `window` leaves open."""
+    target = target or host()
+    block: list[P | int] = [
+        *(pointers.a, pointers.b, shape.images, shape.columns, _chunk(window, shape, target)),
+        *shape.size,
+        *shape.padding,
+        *shape.out,
+        *shape.source,
+        _groups(window, shape, target),
+    ]
+    layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
+    for pointer, strides in zip((*pointers.operands, *pointers.stores), layouts, strict=True):
+        block.append(pointer)
+        block.extend(s for s in strides[: BATCH + bool(strides[BATCH])] if s is not None)
+    return block
+
+
+def _panels(window: Window, shape: Shape, target: Host) -> int:
+    return max(1, math.ceil(shape.columns / window.width(target)))
+
+
+def _groups(window: Window, shape: Shape, target: Host) -> int:
+    return _panels(window, shape, target) if window.diagonal else shape.groups
+
+
+def _chunk(window: Window, shape: Shape, target: Host) -> int:
+    """Panels that an item walks."""
+    if window.diagonal:
+        return 1
+    steps = math.prod(window.taps) * window.channels
+    panel = max(1, steps * window.width(target) * window.lanes(target).itemsize)
+    panels = _panels(window, shape, target)
+    return math.ceil(panels / math.ceil(panels / max(1, _CHUNK_BYTES // panel)))

@@ -1,0 +1,248 @@
+"""The code of a convolution: items to patches, patches to tiles, the epilogue on each row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..machine import Host, host
+from .finish import Finish, Place
+from .ir import Function, Index, Module, Value
+from .lanes import Lanes
+from .micro import Micro, Walk, emit_micro
+from .patch import Filler, ceiling, taps
+from .window import ARGUMENTS, BATCH, Window
+
+
+def emit(window: Window, name: str, target: Host | None = None) -> str:
+    """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `window.arguments`."""
+    target = target or host()
+    module = Module()
+    lanes, patch = window.lanes(target), window.patch(target)
+    steps = (window.dilations[0], window.dilations[1] if window.rows == 1 else 1)
+    Filler(module, lanes, patch, (*steps, window.dilations[2]), window.dense).emit()
+    for vectors in sorted({window.vectors, window.tail} - {0}):
+        for height in window.heights:
+            micro = _micro(window, vectors, height, target)
+            emit_micro(module, micro, f"sums_{vectors}_{height}")
+    _emit_finish(module, window, lanes, "finish_whole", window.vectors)
+    if window.tail:
+        _emit_finish(module, window, lanes, "finish_part", window.tail)
+    _Items(module, window, target, name).emit()
+    return module.text()
+
+
+def _is_merged(window: Window, target: Host) -> bool:
+    """Whether the taps along x and the channels are one loop: they lie side by side."""
+    return not window.diagonal and window.patch(target).steps[2] == window.channels
+
+
+def _micro(window: Window, vectors: int, height: int, target: Host) -> Micro:
+    patch, width = window.patch(target), window.width(target)
+    extents = _loops(window, target)
+    a = patch.steps if window.diagonal else (*patch.steps, 1)
+    a = (*patch.steps[:2], 1) if _is_merged(window, target) else a
+    b = tuple(width * math.prod(extents[i + 1 :]) for i in range(len(extents)))
+    columns = vectors * window.lanes(target).count
+    row = window.strides[2] * patch.pitch
+    walks = Walk(a), Walk(b)
+    return Micro(window.lanes(target), height, height, columns, row, *walks, window.diagonal)
+
+
+def _loops(window: Window, target: Host) -> list[int]:
+    """The extents of the reduction loops where nothing lies outside X."""
+    z, y, x = window.taps
+    if window.diagonal:
+        return [z, y, x]
+    return [z, y, x * window.channels] if _is_merged(window, target) else [z, y, x, window.channels]
+
+
+def _emit_finish(module: Module, window: Window, lanes: Lanes, name: str, vectors: int) -> None:
+    """Write `void name(ptr sums, ptr args, i64 rows, i64 left, i64 indices…)`: `left` columns from
+    the first on exist; the indices are those of group, image, z, y, x, column."""
+    f = module.internal(name, ["ptr", "ptr"] + ["i64"] * (4 + BATCH))
+    sums, args, rows, left, *indices = f.parameters
+    layouts = [*window.epilogue.operands, *(strides for _, strides in window.epilogue.stores)]
+    word = len(ARGUMENTS)
+    places = []
+    for strides in layouts:
+        pointer = f.load("ptr", f.at(args, word, "i64"), 8)
+        word += 1
+        where: Index = indices[-1] if strides[-1] else 0
+        row: Index = 0
+        for stride, index in zip(strides[:-1], indices, strict=False):
+            if stride is None:
+                row = f.load("i64", f.at(args, word, "i64"), 8)
+                word += 1
+                where = index * row + where
+        row = row if strides[BATCH] is None else 0
+        places.append(Place(f.at(pointer, where, lanes.element), row, strides[-1] or 0))
+    if name == "finish_whole":
+        active: list[int | Value] = [lanes.count] * vectors
+    else:
+        active = [lanes.first(f, left - v * lanes.count) for v in range(vectors)]
+    Finish(f, lanes, window.epilogue, sums, places, active).emit(rows)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """Where an item is: its group, image, z, first y and x, and its range of panels."""
+
+    group: Value
+    image: Value
+    z: Value
+    y: Value
+    x: Value
+    panels: tuple[Value, Value]
+
+
+class _Items:
+    """The function that walks the items."""
+
+    def __init__(self, module: Module, window: Window, target: Host, name: str) -> None:
+        self.window, self.target = window, target
+        self.lanes, self.patch = window.lanes(target), window.patch(target)
+        self.width = window.width(target)
+        self.f = f = module.kernel(name)
+        self.start, self.stop, self.args = f.parameters
+        words = {
+            word: f.load("ptr" if i < 2 else "i64", f.at(self.args, i, "i64"), 8)
+            for i, word in enumerate(ARGUMENTS)
+        }
+        self.word = words
+        self.size, self.pad, self.out, self.by = (
+            [words[f"{kind}_{axis}"] for axis in "zyx"] for kind in ("size", "pad", "out", "by")
+        )
+        rows, positions = window.rows, window.positions
+        self.across = [ceiling(self.out[1], rows), ceiling(self.out[2], positions)]
+        self.panels = (
+            f.larger(1, 1) if window.diagonal else ceiling(words["columns"], self.width)
+        )
+        height = max(window.heights) * window.vectors * self.lanes.count
+        self.sums = f.value("ptr", f"alloca [{height} x {self.lanes.element}], align 64")
+        size = self.patch.elements + self.lanes.count
+        self.room = f.value("ptr", f"alloca [{size} x {self.lanes.element}], align 64")
+
+    def emit(self) -> None:
+        self.f.loop(self.start, self.stop, self._item)
+
+    def _item(self, index: Value, _: list[Value]) -> list[Value]:
+        item = self._decode(index)
+        first = self._fill(item)
+        z = taps(self.f, first[0], self.window.taps[0], self.window.dilations[0], self.size[0])
+
+        def panel(index: Value, _: list[Value]) -> list[Value]:
+            self._panel(item, index, z)
+            return []
+
+        self.f.loop(*item.panels, panel)
+        return []
+
+    def _decode(self, index: Value) -> _Item:
+        f, parts = self.f, []
+        for extent in (*self.across[::-1], self.out[0], self.word["images"], self.word["groups"]):
+            parts.append(index % extent)
+            index = index // extent
+        x, y, z, image, group = parts
+        start = index * self.word["chunk"]
+        stop = f.smaller(start + self.word["chunk"], self.panels)
+        window = self.window
+        return _Item(group, image, z, y * window.rows, x * window.positions, (start, stop))
+
+    def _fill(self, item: _Item) -> list[Value]:
+        """Fill the patch; gives where in X it starts."""
+        f, strides = self.f, self.window.strides
+        first = [
+            index * stride - pad
+            for index, stride, pad in zip((item.z, item.y, item.x), strides, self.pad, strict=True)
+        ]
+        offset = item.group * self.word["by_group"] + item.image * self.word["by_image"]
+        x = f.at(self.word["x"], offset, self.lanes.element)
+        limit = (
+            self.word["columns"] - item.group * self.width
+            if self.window.diagonal
+            else f.constant("i64", str(self.window.channels))
+        )
+        f.call("fill", [self.room, x, limit, *first, *self.size, *self.by])
+        return first
+
+    def _panel(self, item: _Item, panel: Value, z: tuple[Value, Value]) -> None:
+        f, window = self.f, self.window
+        column = panel * self.width
+        index = item.group if window.diagonal else item.group * self.panels + panel
+        steps = math.prod(_loops(window, self.target))
+        b = f.at(self.word["panels"], index * (steps * self.width), self.lanes.element)
+        passed = item.group * self.width if window.diagonal else column
+        left = self.word["columns"] - passed
+
+        def tiles(finish: str, vectors: int) -> Callable[[], None]:
+            return lambda: self._rows(item, z, b, (column, left), (finish, vectors))
+
+        whole = tiles("finish_whole", window.vectors)
+        if window.tail:
+            f.when(f.less(left, self.width), tiles("finish_part", window.tail), whole)
+        else:
+            whole()
+
+    def _rows(
+        self,
+        item: _Item,
+        z: tuple[Value, Value],
+        b: Value,
+        columns: tuple[Value, Value],
+        code: tuple[str, int],
+    ) -> None:
+        """All tiles of one panel."""
+        f, window, kind = self.f, self.window, self.lanes.element
+        loops = _loops(window, self.target)
+        row_of_b = math.prod(loops[2:]) * self.width
+
+        def row(index: Value, _: list[Value]) -> list[Value]:
+            y = item.y + index
+            first = y * window.strides[1] - self.pad[1]
+            low, high = taps(f, first, window.taps[1], window.dilations[1], self.size[1])
+            at = z[0] * self.patch.steps[0]
+            at = at + (index * window.strides[1] + low) * self.patch.steps[1]
+            b_at = (z[0] * window.taps[1] + low) * row_of_b
+            extents: list[Index] = [z[1] - z[0], high - low, *loops[2:]]
+            operands = [f.at(self.room, at, kind), f.at(b, b_at, kind), extents]
+            f.loop(0, tiles, lambda t, _: self._tile(item, y, t, columns, code, *operands))
+            return []
+
+        rest = self.out[2] - item.x
+        tiles = f.smaller(ceiling(rest, window.heights[0]), window.tiles)
+        f.loop(0, f.smaller(self.out[1] - item.y, window.rows), row)
+
+    def _tile(
+        self,
+        item: _Item,
+        y: Value,
+        tile: Value,
+        columns: tuple[Value, Value],
+        code: tuple[str, int],
+        a: Value,
+        b: Value,
+        extents: list[Index],
+    ) -> list[Value]:
+        f, window = self.f, self.window
+        highest = window.heights[0]
+        x = item.x + tile * highest
+        rows = f.smaller(self.out[2] - x, highest)
+        along = tile * (highest * window.strides[2] * self.patch.pitch)
+        operands = [f.at(a, along, self.lanes.element), b, self.sums, rows, *extents]
+
+        def sums(heights: tuple[int, ...]) -> None:
+            """Call the micro-kernel of the least height that has this many rows."""
+            call = f"sums_{code[1]}_{heights[0]}"
+            if len(heights) == 1:
+                f.call(call, operands)
+            else:
+                lower = f.less(rows, heights[1] + 1)
+                f.when(lower, lambda: sums(heights[1:]), lambda: f.call(call, operands))
+
+        sums(window.heights)
+        column, left = columns
+        where = [item.group, item.image, item.z, y, x, column]
+        f.call(code[0], [self.sums, self.args, rows, left, *where])
+        return []
