@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .epilogue import Epilogue, evaluate
-from .ir import Function, Index, Value
+from .ir import Function, Index, Module, Value
 from .lanes import Lanes
 
 
@@ -18,6 +18,47 @@ class Place:
     origin: Value
     row: Index
     column: int
+
+
+def read_places(
+    f: Function, lanes: Lanes, epilogue: Epilogue, args: Value, indices: Sequence[Index]
+) -> list[Place]:
+    """The places of operands and stores from the words at `args`: of each its address, then the
+    strides that the epilogue leaves open. The indices are those of all axes, the row's the last but
+    one."""
+    layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
+    places, word = [], 0
+    for strides in layouts:
+        pointer = f.load("ptr", f.at(args, word, "i64"), 8)
+        word += 1
+        where: Index = indices[-1] * (strides[-1] or 0)
+        row: Index = 0
+        for axis, stride in enumerate(strides[:-1]):
+            if stride is None:
+                step = f.load("i64", f.at(args, word, "i64"), 8)
+                word += 1
+                where = indices[axis] * step + where
+                row = step if axis == len(strides) - 2 else 0
+        places.append(Place(f.at(pointer, where, lanes.element), row, strides[-1] or 0))
+    return places
+
+
+def emit_finish(
+    module: Module, lanes: Lanes, epilogue: Epilogue, name: str, vectors: int, first: int, axes: int
+) -> None:
+    """Write `void {name}(ptr sums, ptr args, i64 rows, i64 left, i64 indices…)` for as many axes, and
+    `{name}_part` where only `left` columns from the first on exist; `first` is the word of `args`
+    where places begin."""
+    for whole in (True, False):
+        kinds = ["ptr", "ptr"] + ["i64"] * (2 + axes)
+        f = module.internal(name if whole else f"{name}_part", kinds)
+        sums, args, rows, left, *indices = f.parameters
+        places = read_places(f, lanes, epilogue, f.at(args, first, "i64"), indices)
+        active: list[int | Value] = [
+            lanes.count if whole else lanes.first(f, left - v * lanes.count)
+            for v in range(vectors)
+        ]
+        Finish(f, lanes, epilogue, sums, places, active).emit(rows)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Filler:
                 f.call("fill_row", operands)
                 return []
 
-            f.loop(0, f.constant("i64", str(shape.segments)), segment)
+            f.loop(0, shape.segments, segment)
 
         f.loop(*taps(f, start[0], shape.planes, self.steps[0], source.size[0]), plane)
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..machine import Host, host
-from .finish import Finish, Place
-from .ir import Function, Index, Module, Value
-from .lanes import Lanes
+from .finish import emit_finish
+from .ir import Index, Module, Value
 from .micro import Micro, Walk, emit_micro
 from .patch import Filler, ceiling, taps
 from .window import ARGUMENTS, BATCH, Window
@@ -26,9 +25,9 @@ def emit(window: Window, name: str, target: Host | None = None) -> str:
         for height in window.heights:
             micro = _micro(window, vectors, height, target)
             emit_micro(module, micro, f"sums_{vectors}_{height}")
-    _emit_finish(module, window, lanes, "finish_whole", window.vectors)
-    if window.tail:
-        _emit_finish(module, window, lanes, "finish_part", window.tail)
+        emit_finish(
+            module, lanes, window.epilogue, f"finish_{vectors}", vectors, len(ARGUMENTS), BATCH + 2
+        )
     _Items(module, window, target, name).emit()
     return module.text()
 
@@ -56,33 +55,6 @@ def _loops(window: Window, target: Host) -> list[int]:
     if window.diagonal:
         return [z, y, x]
     return [z, y, x * window.channels] if _is_merged(window, target) else [z, y, x, window.channels]
-
-
-def _emit_finish(module: Module, window: Window, lanes: Lanes, name: str, vectors: int) -> None:
-    """Write `void name(ptr sums, ptr args, i64 rows, i64 left, i64 indices…)`: `left` columns from
-    the first on exist; the indices are those of group, image, z, y, x, column."""
-    f = module.internal(name, ["ptr", "ptr"] + ["i64"] * (4 + BATCH))
-    sums, args, rows, left, *indices = f.parameters
-    layouts = [*window.epilogue.operands, *(strides for _, strides in window.epilogue.stores)]
-    word = len(ARGUMENTS)
-    places = []
-    for strides in layouts:
-        pointer = f.load("ptr", f.at(args, word, "i64"), 8)
-        word += 1
-        where: Index = indices[-1] if strides[-1] else 0
-        row: Index = 0
-        for stride, index in zip(strides[:-1], indices, strict=False):
-            if stride is None:
-                row = f.load("i64", f.at(args, word, "i64"), 8)
-                word += 1
-                where = index * row + where
-        row = row if strides[BATCH] is None else 0
-        places.append(Place(f.at(pointer, where, lanes.element), row, strides[-1] or 0))
-    if name == "finish_whole":
-        active: list[int | Value] = [lanes.count] * vectors
-    else:
-        active = [lanes.first(f, left - v * lanes.count) for v in range(vectors)]
-    Finish(f, lanes, window.epilogue, sums, places, active).emit(rows)
 
 
 @dataclass(frozen=True)
@@ -176,12 +148,13 @@ class _Items:
         passed = item.group * self.width if window.diagonal else column
         left = self.word["columns"] - passed
 
-        def tiles(finish: str, vectors: int) -> Callable[[], None]:
+        def tiles(vectors: int, part: str = "") -> Callable[[], None]:
+            finish = f"finish_{vectors}{part}"
             return lambda: self._rows(item, z, b, (column, left), (finish, vectors))
 
-        whole = tiles("finish_whole", window.vectors)
+        whole = tiles(window.vectors)
         if window.tail:
-            f.when(f.less(left, self.width), tiles("finish_part", window.tail), whole)
+            f.when(f.less(left, self.width), tiles(window.tail, "_part"), whole)
         else:
             whole()
 

@@ -1,0 +1,247 @@
+"""Gradients of convolutions' filters: C[g, tap, row, column] = epilogue(Σ X[place, tap, row] · Y[place, column]).
+
+The sum runs over all images and places z, y, x of the output; a row is a channel of X, and where
+taps along x lie side by side in a patch, one row for each of these and each channel. The work is
+cut into blocks of some images by some rows of outputs. An item takes a fixed part of the blocks, a
+slice of the channels and some panels of columns: it copies its block of X into a patch and that of
+Y into a panel, both on the stack, and adds to sums in scratch memory. How it is cut does not
+depend on the number of threads, so neither do the sums. A second kernel adds up the parts.
+`filters.emit_sums` and `filters.emit_finish` write the code.
+
+In a diagonal convolution rows are taps along x, and each column has its own channel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ..machine import Host, host
+from .contraction import Pointers
+from .epilogue import Epilogue
+from .lanes import Lanes
+from .window import Patch, Shape, Triple, symbolic
+
+P = TypeVar("P")
+# Places that a block covers, so that reading and writing sums is a small part of the work.
+_PLACES = 400
+_PATCH_BYTES = 256 * 1024
+MOST_STACK_BYTES = 768 * 1024
+# Items that are made at least, where parts of so many bytes of sums allow it.
+_ITEMS = 16
+_SUMS_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What is compiled in; see `window.Window`.
+
+    channels: of a slice. count: rows of a tap along x, heights: of tiles of them, at most two.
+    rows, width, images: the block. is_merged: the rows go through the taps along x as well.
+    """
+
+    dtype: str
+    channels: int
+    taps: Triple
+    strides: Triple
+    dilations: Triple
+    count: int
+    heights: tuple[int, ...]
+    vectors: int
+    tail: int
+    rows: int
+    width: int
+    images: int
+    is_merged: bool
+    dense: bool
+    epilogue: Epilogue
+    diagonal: bool = False
+
+    def lanes(self, target: Host) -> Lanes:
+        return Lanes.filling(self.dtype, target.vector_bytes)
+
+    def columns(self, target: Host) -> int:
+        """The columns of a panel."""
+        return self.vectors * self.lanes(target).count
+
+    def patch(self, target: Host) -> Patch:
+        """Of one image."""
+        pitch = self.columns(target) if self.diagonal else self.channels
+        return Patch.of(self.taps, self.strides, self.dilations, self.rows, self.width, pitch)
+
+    def panel_elements(self, target: Host) -> int:
+        """A block of Y: [images, rows, places, columns]."""
+        return self.images * self.rows * self.width * self.columns(target)
+
+    def tile_elements(self, target: Host) -> int:
+        return self.heights[0] * self.columns(target)
+
+    @property
+    def row_tiles(self) -> int:
+        """Tiles of the rows of one tap."""
+        return math.ceil(self.count / self.heights[0])
+
+    @property
+    def loops(self) -> Triple:
+        """Taps that are not rows."""
+        z, y, x = self.taps
+        return (z, y, 1 if self.is_merged or self.diagonal else x)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a panel."""
+        return math.prod(self.loops) * self.row_tiles
+
+
+# The argument block of the first kernel: these words. `shape` is that of the convolution.
+ARGUMENTS = (
+    *("x", "y", "sums", "images", "columns", "channels"),
+    *("size_z", "size_y", "size_x", "pad_z", "pad_y", "pad_x", "out_z", "out_y", "out_x"),
+    *("by_group", "by_image", "by_z", "by_y", "by_x"),
+    *("to_group", "to_image", "to_z", "to_y", "to_x"),
+    *("groups", "slices", "panels", "chunk", "parts", "blocks"),
+)
+# That of the second: these, then for each operand and store its address and open strides.
+FINISH = ("sums", "columns", "channels", "groups", "slices", "panels", "parts")
+# Axes of outputs before the row: group, z, y, x.
+BATCH = 4
+
+
+def plan(
+    dtype: str,
+    geometry: tuple[Triple, Triple, Triple],
+    channels: int,
+    shape: Shape,
+    epilogue: Epilogue,
+    *,
+    diagonal: bool = False,
+    target: Host | None = None,
+) -> Filter | None:
+    """The code for the filter gradient of a convolution with (taps, strides, dilations); None if
+    a patch takes more stack than there is."""
+    taps, strides, dilations = geometry
+    target = target or host()
+    lanes = Lanes.filling(dtype, target.vector_bytes)
+    vectors = min(2 if not diagonal else 4, math.ceil(max(1, shape.columns) / lanes.count))
+    panel = vectors * lanes.count
+    rows, width, images = _block(geometry, shape)
+    draft = Filter(
+        *(dtype, channels, taps, strides, dilations, 1, (1,), vectors, 0),
+        *(rows, width, images, False, False, symbolic(epilogue), diagonal),
+    )
+    room = draft.patch(target).elements // draft.patch(target).pitch * images * lanes.itemsize
+    most = (target.registers - vectors - 1) // vectors
+    part = 1 if diagonal else math.ceil(channels / max(most, _PATCH_BYTES // room))
+    channels = math.ceil(channels / part)
+    beside = dilations[2] == 1 and draft.patch(target).segments == 1
+    is_merged = not diagonal and part == 1 and beside and _joins_rows(epilogue, channels)
+    count = taps[2] if diagonal else channels * (taps[2] if is_merged else 1)
+    even = math.ceil(count / math.ceil(count / min(14, most)))
+    rest = math.ceil(shape.columns % panel / lanes.count)
+    found = replace(
+        draft,
+        channels=0 if diagonal else channels,
+        count=count,
+        heights=(even, count % even) if count % even else (even,),
+        tail=vectors if diagonal and rest else rest,
+        is_merged=is_merged,
+        dense=not diagonal and part == 1 and shape.source[-1] == channels,
+    )
+    elements = images * found.patch(target).elements + found.panel_elements(target)
+    return found if elements * lanes.itemsize <= MOST_STACK_BYTES else None
+
+
+def _joins_rows(epilogue: Epilogue, channels: int) -> bool:
+    """Whether the step from one tap along x to the next is that over all its channels."""
+    layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
+    return all(strides[3] == channels * (strides[4] or 0) for strides in layouts)
+
+
+def _block(geometry: tuple[Triple, Triple, Triple], shape: Shape) -> Triple:
+    """Rows of outputs, places along x of each, and images of a block."""
+    taps, _, dilations = geometry
+    height, length = max(1, shape.out[1]), max(1, shape.out[2])
+    width = math.ceil(length / math.ceil(length / _PLACES))
+    rows = 1
+    if dilations[1] == 1 or taps[1] == 1:
+        rows = min(height, math.ceil(_PLACES / width))
+        rows = math.ceil(height / math.ceil(height / rows))
+    whole = rows == height and width == length
+    images = min(8, math.ceil(_PLACES / (rows * width))) if whole else 1
+    return rows, width, images
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the work is cut, known at run time."""
+
+    groups: int
+    slices: int
+    panels: int
+    chunk: int
+    parts: int
+    blocks: int  # of a part
+
+    @property
+    def items(self) -> int:
+        return self.parts * self.groups * self.slices * math.ceil(self.panels / self.chunk)
+
+
+def divide(c: Filter, shape: Shape, channels: int, target: Host | None = None) -> Division:
+    """Parts and chunks for a convolution of so many channels in a group."""
+    target = target or host()
+    across = math.ceil(shape.columns / c.columns(target))
+    groups, panels = (across, 1) if c.diagonal else (shape.groups, across)
+    slices = 1 if c.diagonal else math.ceil(channels / c.channels)
+    blocks = math.ceil(shape.images / c.images) * shape.out[0]
+    blocks *= math.ceil(shape.out[1] / c.rows) * math.ceil(shape.out[2] / c.width)
+    tiles = groups * slices * panels * c.tiles
+    sums = tiles * c.tile_elements(target) * c.lanes(target).itemsize
+    wanted = math.ceil(_ITEMS / (groups * slices))
+    parts = max(1, min(wanted, blocks, _SUMS_BYTES // sums))
+    of_part = math.ceil(blocks / parts)
+    parts = math.ceil(blocks / of_part) if blocks else 1
+    chunk = math.ceil(panels / min(panels, math.ceil(wanted / parts)))
+    return Division(groups, slices, panels, chunk, parts, of_part)
+
+
+def scratch_bytes(c: Filter, d: Division, target: Host | None = None) -> int:
+    """The size of the sums of all parts."""
+    target = target or host()
+    tiles = d.parts * d.groups * d.slices * d.panels * c.tiles
+    return tiles * c.tile_elements(target) * c.lanes(target).itemsize
+
+
+def finish_items(c: Filter, d: Division) -> int:
+    """The number of work items of the second kernel: tiles."""
+    return d.groups * d.slices * d.panels * c.tiles
+
+
+def arguments(
+    shape: Shape, d: Division, channels: int, y: tuple[int, ...], pointers: tuple[P, P, P]
+) -> list[P | int]:
+    """The first kernel's block: X, Y and the sums; `y` has Y's strides: group, image, z, y, x."""
+    return [
+        *(*pointers, shape.images, shape.columns, channels),
+        *shape.size,
+        *shape.padding,
+        *shape.out,
+        *shape.source,
+        *y,
+        *(d.groups, d.slices, d.panels, d.chunk, d.parts, d.blocks),
+    ]
+
+
+def finish_arguments(
+    shape: Shape, d: Division, rows: int, epilogue: Epilogue, pointers: Pointers[P]
+) -> list[P | int]:
+    """The second kernel's block; `rows`: channels of a group; `pointers.a` is that of the sums."""
+    block: list[P | int] = [
+        *(pointers.a, shape.columns, rows, d.groups, d.slices, d.panels, d.parts)
+    ]
+    layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
+    for pointer, strides in zip((*pointers.operands, *pointers.stores), layouts, strict=True):
+        block.append(pointer)
+        block.extend(s for s in strides[: BATCH + bool(strides[BATCH])] if s is not None)
+    return block

@@ -1,0 +1,317 @@
+"""The code of filter gradients: items to blocks, blocks to patches and panels, these to tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..machine import Host, host
+from .filter import ARGUMENTS, BATCH, FINISH, Filter
+from .finish import emit_finish
+from .ir import Function, Index, Module, Value
+from .lanes import Lanes
+from .micro import Micro, Walk, emit_micro
+from .patch import Filler, ceiling, taps
+
+
+def emit_sums(c: Filter, name: str, target: Host | None = None) -> str:
+    """The LLVM IR of the kernel that sums up parts, see `filter.arguments`."""
+    target = target or host()
+    module = Module()
+    lanes, patch = c.lanes(target), c.patch(target)
+    steps = (c.dilations[0], c.dilations[1] if c.rows == 1 else 1, c.dilations[2])
+    Filler(module, lanes, patch, steps, c.dense).emit()
+    for vectors in sorted({c.vectors, c.tail} - {0}):
+        for height in c.heights:
+            emit_micro(module, _micro(c, vectors, height, target), f"sums_{vectors}_{height}")
+    _emit_panel(module, c, lanes)
+    _Sums(module, c, target, name).emit()
+    return module.text()
+
+
+def emit_finish_of_sums(c: Filter, name: str, target: Host | None = None) -> str:
+    """The LLVM IR of the kernel that adds up the parts and finishes, see `finish_arguments`."""
+    target = target or host()
+    module = Module()
+    for vectors in sorted({c.vectors, c.tail} - {0}):
+        finish = f"finish_{vectors}"
+        emit_finish(module, c.lanes(target), c.epilogue, finish, vectors, len(FINISH), BATCH + 2)
+    _Finishing(module, c, target, name).emit()
+    return module.text()
+
+
+def _micro(c: Filter, vectors: int, height: int, target: Host) -> Micro:
+    patch, columns = c.patch(target), c.columns(target)
+    row = patch.steps[2] if c.diagonal else 1
+    a = (patch.elements, c.strides[1] * patch.steps[1], c.strides[2] * patch.pitch)
+    b = (c.rows * c.width * columns, c.width * columns, columns)
+    lanes = c.lanes(target)
+    present = vectors * lanes.count
+    return Micro(lanes, height, height, present, row, Walk(a), Walk(b), c.diagonal, True)
+
+
+def _emit_panel(module: Module, c: Filter, lanes: Lanes) -> None:
+    """`void panel(ptr to, ptr y, i64 left, i64 images, i64 rows, i64 places, i64 by image, y, x)`: a
+    block of Y side by side, zero where there are no columns."""
+    f = module.internal("panel", ["ptr", "ptr"] + ["i64"] * 7)
+    to, y, left, *rest = f.parameters
+    extents, strides = rest[:3], rest[3:]
+    columns = c.vectors * lanes.count
+    steps = (c.rows * c.width * columns, c.width * columns, columns)
+    masks = [lanes.first(f, left - v * lanes.count) for v in range(c.vectors)]
+
+    def level(axis: int, to: Value, y: Value) -> None:
+        if axis == 3:
+            for v, mask in enumerate(masks):
+                at = v * lanes.count
+                row = lanes.load_where(f, f.at(y, at, lanes.element), mask)
+                lanes.store(f, row, f.at(to, at, lanes.element))
+            return
+
+        def step(index: Value, _: list[Value]) -> list[Value]:
+            into = f.at(to, index * steps[axis], lanes.element)
+            level(axis + 1, into, f.at(y, index * strides[axis], lanes.element))
+            return []
+
+        f.loop(0, extents[axis], step)
+
+    level(0, to, y)
+
+
+class _Kernel:
+    """A function with its argument block in `word`."""
+
+    def __init__(
+        self, module: Module, c: Filter, target: Host, name: str, words: tuple[str, ...], pointers: int
+    ) -> None:
+        self.c, self.target, self.lanes = c, target, c.lanes(target)
+        self.f = f = module.kernel(name)
+        self.start, self.stop, self.args = f.parameters
+        self.word = {
+            word: f.load("ptr" if i < pointers else "i64", f.at(self.args, i, "i64"), 8)
+            for i, word in enumerate(words)
+        }
+        self.tile = c.tile_elements(target)
+
+    def emit(self) -> None:
+        self.f.loop(self.start, self.stop, self._item)
+
+    def _item(self, index: Value, _: list[Value]) -> list[Value]:
+        raise NotImplementedError
+
+    def _left(self, group: Value, panel: Value) -> Value:
+        """Columns from the first of a panel on."""
+        passed = group if self.c.diagonal else panel
+        return self.word["columns"] - passed * self.c.columns(self.target)
+
+    def _by_width(self, left: Value, body: Callable[[int, str], None]) -> None:
+        """`body` with the vectors of a panel, and what the names of its code end in."""
+        c = self.c
+        if not c.tail:
+            body(c.vectors, "")
+            return
+        is_part = self.f.less(left, c.columns(self.target))
+        self.f.when(is_part, lambda: body(c.tail, "_part"), lambda: body(c.vectors, ""))
+
+
+class _Sums(_Kernel):
+    """The first kernel: sums of parts."""
+
+    def __init__(self, module: Module, c: Filter, target: Host, name: str) -> None:
+        super().__init__(module, c, target, name, ARGUMENTS, 3)
+        f = self.f
+        self.size, self.pad, self.out, self.by, self.to = (
+            [self.word[f"{kind}_{axis}"] for axis in "zyx"]
+            for kind in ("size", "pad", "out", "by", "to")
+        )
+        self.patch = c.patch(target)
+        self.across = [ceiling(self.out[1], c.rows), ceiling(self.out[2], c.width)]
+        self.chunks = ceiling(self.word["panels"], self.word["chunk"])
+        element = self.lanes.element
+        room = c.images * self.patch.elements + self.lanes.count
+        self.room = f.value("ptr", f"alloca [{room} x {element}], align 64")
+        self.panel = f.value("ptr", f"alloca [{c.panel_elements(target)} x {element}], align 64")
+
+    def _item(self, index: Value, _: list[Value]) -> list[Value]:
+        f, word = self.f, self.word
+        chunk, index = index % self.chunks, index // self.chunks
+        part = index // word["slices"] // word["groups"]
+        first = chunk * word["chunk"]
+        last = f.smaller(first + word["chunk"], word["panels"])
+        tiles = (index * word["panels"] + first) * self.c.tiles
+        sums = f.at(word["sums"], tiles * self.tile, self.lanes.element)
+        self._clear(sums, (last - first) * (self.c.tiles * self.tile))
+        slice_, group = index % word["slices"], index // word["slices"] % word["groups"]
+        count = ceiling(word["images"], self.c.images) * self.out[0]
+        count = count * self.across[0] * self.across[1]
+        start = part * word["blocks"]
+
+        def block(place: Value, _: list[Value]) -> list[Value]:
+            self._block(place, group, slice_, first, last, sums)
+            return []
+
+        f.loop(start, f.smaller(start + word["blocks"], count), block)
+        return []
+
+    def _clear(self, sums: Value, elements: Value) -> None:
+        f, lanes = self.f, self.lanes
+        zero = f.constant(lanes.vector, "zeroinitializer")
+
+        def clear(at: Value, _: list[Value]) -> list[Value]:
+            lanes.store(f, zero, f.at(sums, at, lanes.element))
+            return []
+
+        f.loop(0, elements, clear, step=lanes.count)
+
+    def _block(
+        self, place: Value, group: Value, slice_: Value, first: Value, last: Value, sums: Value
+    ) -> None:
+        f, c, word = self.f, self.c, self.word
+        parts = []
+        for extent in (*self.across[::-1], self.out[0]):
+            parts.append(place % extent)
+            place = place // extent
+        x, y, z = parts[0] * c.width, parts[1] * c.rows, parts[2]
+        image = place * c.images
+        extents = [
+            f.smaller(word["images"] - image, c.images),
+            f.smaller(self.out[1] - y, c.rows),
+            f.smaller(self.out[2] - x, c.width),
+        ]
+        start = [
+            index * stride - pad
+            for index, stride, pad in zip((z, y, x), c.strides, self.pad, strict=True)
+        ]
+        self._fill(group, slice_, image, extents[0], start)
+        planes = taps(f, start[0], c.taps[0], c.dilations[0], self.size[0])
+        offset = group * word["to_group"] + image * word["to_image"]
+        for index, stride in zip((z, y, x), self.to, strict=True):
+            offset = offset + index * stride
+        out = f.at(word["y"], offset, self.lanes.element)
+
+        def panel(index: Value, _: list[Value]) -> list[Value]:
+            left = self._left(group, index)
+            source = f.at(out, index * c.columns(self.target), self.lanes.element)
+            strides = [word["to_image"], *self.to[1:]]
+            f.call("panel", [self.panel, source, left, *extents, *strides])
+            here = f.at(sums, (index - first) * (c.tiles * self.tile), self.lanes.element)
+            self._by_width(left, lambda v, _: self._taps(planes, start[1], extents, here, v))
+            return []
+
+        f.loop(first, last, panel)
+
+    def _fill(
+        self, group: Value, slice_: Value, image: Value, images: Value, start: list[Value]
+    ) -> None:
+        f, c, word, kind = self.f, self.c, self.word, self.lanes.element
+        passed = slice_ * c.channels
+        x = f.at(word["x"], group * word["by_group"] + passed, kind)
+        limit = self._left(group, group) if c.diagonal else word["channels"] - passed
+
+        def fill(index: Value, _: list[Value]) -> list[Value]:
+            to = f.at(self.room, index * self.patch.elements, kind)
+            source = f.at(x, (image + index) * word["by_image"], kind)
+            f.call("fill", [to, source, limit, *start, *self.size, *self.by])
+            return []
+
+        f.loop(0, images, fill)
+
+    def _taps(
+        self,
+        planes: tuple[Value, Value],
+        y: Value,
+        extents: list[Value],
+        sums: Value,
+        vectors: int,
+    ) -> None:
+        """All taps and tiles of rows of one panel."""
+        f, c, patch, kind = self.f, self.c, self.patch, self.lanes.element
+
+        def plane(z: Value, _: list[Value]) -> list[Value]:
+            f.loop(0, c.loops[1], lambda row, _: tap_y(z, row))
+            return []
+
+        def tap_y(z: Value, tap: Value) -> list[Value]:
+            low, high = taps(f, y + tap * c.dilations[1], extents[1], c.strides[1], self.size[1])
+            at = z * patch.steps[0] + (low * c.strides[1] + tap) * patch.steps[1]
+            a = f.at(self.room, at, kind)
+            b = f.at(self.panel, low * (c.width * c.columns(self.target)), kind)
+            index = (z * c.loops[1] + tap) * c.loops[2]
+            sizes: list[Index] = [extents[0], high - low, extents[2]]
+
+            def tap_x(x: Value, _: list[Value]) -> list[Value]:
+                tiles = (index + x) * c.row_tiles
+                self._tiles(f.at(a, x * patch.steps[2], kind), b, sizes, sums, tiles, vectors)
+                return []
+
+            f.loop(0, c.loops[2], tap_x)
+            return []
+
+        f.loop(*planes, plane)
+
+    def _tiles(
+        self, a: Value, b: Value, sizes: list[Index], sums: Value, tiles: Value, vectors: int
+    ) -> None:
+        f, c, kind = self.f, self.c, self.lanes.element
+        step = self.patch.steps[2] if c.diagonal else 1
+        whole = c.row_tiles - (len(c.heights) > 1)
+
+        def tile(index: Index, height: int) -> list[Value]:
+            here = f.at(sums, (tiles + index) * self.tile, kind)
+            at = f.at(a, index * (c.heights[0] * step), kind)
+            f.call(f"sums_{vectors}_{height}", [at, b, here, height, *sizes])
+            return []
+
+        f.loop(0, whole, lambda i, _: tile(i, c.heights[0]))
+        if len(c.heights) > 1:
+            tile(whole, c.heights[1])
+
+
+class _Finishing(_Kernel):
+    """The second kernel: the parts of each tile added up, then the epilogue."""
+
+    def __init__(self, module: Module, c: Filter, target: Host, name: str) -> None:
+        super().__init__(module, c, target, name, FINISH, 1)
+        room = f"[{self.tile} x {self.lanes.element}]"
+        self.total = self.f.value("ptr", f"alloca {room}, align 64")
+
+    def _item(self, index: Value, _: list[Value]) -> list[Value]:
+        f, c, word = self.f, self.c, self.word
+        self._add_parts(index)
+        tile, index = index % c.row_tiles, index // c.row_tiles
+        found = []
+        for extent in (*c.loops[::-1], word["panels"], word["slices"]):
+            found.append(index % extent)
+            index = index // extent
+        x, y, z, panel, slice_ = found
+        row = tile * c.heights[0]
+        passed = slice_ * c.channels
+        count = f.larger(c.count, c.count)
+        if not (c.diagonal or c.is_merged):
+            count = f.smaller(word["channels"] - passed, c.count)
+        rows = f.smaller(count - row, c.heights[0])
+        left = self._left(index, panel)
+        column = panel * c.columns(self.target)
+        where = [index, z, y, x, row + passed, column]
+
+        def finish(vectors: int, part: str) -> None:
+            f.call(f"finish_{vectors}{part}", [self.total, self.args, rows, left, *where])
+
+        self._by_width(left, finish)
+        return []
+
+    def _add_parts(self, index: Value) -> None:
+        f, c, word, lanes = self.f, self.c, self.word, self.lanes
+        tiles = word["groups"] * word["slices"] * word["panels"] * c.tiles
+        zero = f.constant(lanes.vector, "zeroinitializer")
+
+        def vector(at: Value, _: list[Value]) -> list[Value]:
+            def part(p: Value, sums: list[Value]) -> list[Value]:
+                here = (p * tiles + index) * self.tile + at
+                held = lanes.load(f, f.at(word["sums"], here, lanes.element))
+                return [lanes.add(f, sums[0], held)]
+
+            (total,) = f.loop(0, word["parts"], part, [zero])
+            lanes.store(f, total, f.at(self.total, at, lanes.element))
+            return []
+
+        f.loop(0, self.tile, vector, step=lanes.count)
