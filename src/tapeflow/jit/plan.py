@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.jit import contract
+from tapeflow.jit import contract, convolve, product
 from tapeflow.jit.codegen import loops
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.memory import Lifetime, arrange
@@ -114,9 +114,10 @@ class _Planner:
         if isinstance(node.prim, Fused):
             self._write_in_place(i, node)
             launches = loops.lower(node, self.layouts, self.updated)
-        elif contract.fits(node):
+        elif product.fits(node):
             self._write_in_place(i, node)
-            launches = contract.lower(node, self.layouts, self.updated)
+            self._product(node)
+            return
         elif isinstance(lowering, Copies):
             zero = self.layouts[self._zero(node.outputs[0].dtype)]
             launches = loops.lower_copies(node, self.layouts, zero)
@@ -124,6 +125,20 @@ class _Planner:
             self.steps.append(HostStep(node))
             return
         self.steps.append(Kernels(node, tuple(launches)))
+
+    def _product(self, node: Node[Var]) -> None:
+        """The steps of a contraction, after copies of inputs that do not lie as it needs them."""
+        if not convolve.is_convolution(node):
+            launches = contract.lower(node, self.layouts, self.updated)
+            self.steps.append(Kernels(node, tuple(launches)))
+            return
+        inputs = [
+            self._copy(v) if convolve.needs_copy(node, i, self.layouts[v]) else v
+            for i, v in enumerate(node.inputs)
+        ]
+        node = replace(node, inputs=tuple(inputs))
+        found = convolve.lower(node, self.layouts, self.updated)
+        self.steps.append(HostStep(node) if found is None else Kernels(node, tuple(found)))
 
     def _view(self, node: Node[Var], view: View) -> None:
         (x,), (y,) = node.inputs, node.outputs

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 
 from tapeflow.dtypes import DType, bool_
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.jit.contract import Instruction, Product, fits
+from tapeflow.jit.product import Instruction, Product, fits
 from tapeflow.jit.passes.fused import is_literal
 from tapeflow.primitive import View
 
@@ -245,7 +245,7 @@ class _Absorber:
         outputs = tuple(v for v in results if not self.readers[v] <= inside)
         body = self._body((acc, *operands), members, outputs)
         stores = tuple(int(values[v]) for v in outputs)
-        prim = Product(matmul.prim, body, tuple(instructions), stores)
+        prim = Product(matmul, body, tuple(instructions), stores)
         last = members[-1]
         return Node(prim, (*matmul.inputs, *operands), {}, outputs, last.scope, last.line)
 

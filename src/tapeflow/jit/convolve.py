@@ -1,0 +1,392 @@
+"""Convolutions, their two adjoints, and what follows them element by element, as kernels.
+
+All have three spatial axes here; those that an op has not have extent 1 and stride 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tapeflow.graph import Node, Var
+from tapeflow.jit import contract, product
+from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
+from tapeflow.jit.product import Parts
+from tapeflow.ops.shape import contiguous
+from tapeflow.primitive import Kernel
+from tapeflow_kernels.cpu import filter as gradient
+from tapeflow_kernels.cpu import filters, window, windows
+from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
+from tapeflow_kernels.cpu.epilogue import Epilogue
+from tapeflow_kernels.cpu.window import Shape, Triple
+from tapeflow_kernels.machine import host
+
+Ints = tuple[int, ...]
+_ONES, _ZEROS = (1, 1, 1), (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """A convolution of f[images, *size, groups * channels] into f[images, *out, groups * columns].
+
+    before: cells of padding in front of each axis; below 0 where windows begin inside.
+    """
+
+    images: int
+    size: Triple
+    out: Triple
+    taps: Triple
+    strides: Triple
+    dilations: Triple
+    before: Triple
+    groups: int
+    channels: int
+    columns: int
+
+    @staticmethod
+    def of(node: Node[Var]) -> _Geometry:
+        """That of a conv, or of the conv whose adjoint `node` is."""
+        name, (a, b), (y,) = node.prim.name, (v.shape for v in node.inputs), (node.outputs[0].shape,)
+        x, w, out = {"conv": (a, b, y), "conv_input": (y, b, a), "conv_filter": (a, y, b)}[name]
+        attrs = node.attrs
+        groups = attrs["groups"]
+        return _Geometry(
+            x[0],
+            *(_triple(x[1:-1], 1), _triple(out[1:-1], 1), _triple(w[:-2], 1)),
+            *(_triple(attrs["strides"], 1), _triple(attrs["dilations"], 1)),
+            _triple([before for before, _ in attrs["padding"]], 0),
+            *(groups, w[-2], w[-1] // groups),
+        )
+
+    @property
+    def is_diagonal(self) -> bool:
+        return self.groups > 1 and self.channels == self.columns == 1
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each place is multiplied with the same matrix."""
+        return (self.taps, self.strides, self.before) == (_ONES, _ONES, _ZEROS) and self.groups == 1
+
+    @property
+    def flops(self) -> int:
+        sums = self.groups * self.columns * math.prod(self.out) * self.images
+        return 2 * sums * self.channels * math.prod(self.taps)
+
+    def shape(self, source: _Memory, group: int) -> Shape:
+        """What kernels know of it; a group of the source is `group` elements."""
+        columns = self.groups if self.is_diagonal else self.columns
+        extents = (self.groups, self.images, self.size, self.before, self.out)
+        return Shape(*extents, columns, (group, *source.strides[:4]))
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """Where a value starts, and its element strides: (image, z, y, x, channel) or those of filters,
+    (z, y, x, channel, column)."""
+
+    start: Pointer
+    strides: Ints
+    itemsize: int
+
+    @staticmethod
+    def of(start: Pointer, strides: Ints, itemsize: int, *, is_filter: bool) -> _Memory:
+        front = 0 if is_filter else 1
+        missing = (0,) * (5 - len(strides))
+        return _Memory(start, (*strides[:front], *missing, *strides[front:]), itemsize)
+
+    def moved(self, elements: int) -> Pointer:
+        return replace(self.start, offset=self.start.offset + elements * self.itemsize)
+
+    @property
+    def column(self) -> int:
+        return self.strides[-1]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A node taken apart, with the memory of all that it reads and writes."""
+
+    parts: Parts
+    geometry: _Geometry
+    a: _Memory
+    b: _Memory
+    operands: tuple[_Memory, ...]
+    stores: tuple[_Memory, ...]
+
+    @property
+    def dtype(self) -> str:
+        return self.parts.of.inputs[0].dtype.name
+
+    def epilogue(self, strides: Any) -> Epilogue:
+        """The epilogue with `strides(memory)` for each operand and store."""
+        return Epilogue(
+            tuple(
+                (value, strides(m)) for value, m in zip(self.parts.stores, self.stores, strict=True)
+            ),
+            tuple(strides(m) for m in self.operands),
+            self.parts.instructions,
+        )
+
+    def pointers(self, a: Pointer, b: Pointer, move: Any = lambda m: m.start) -> Pointers[Pointer]:
+        return Pointers(a, b, tuple(map(move, self.operands)), tuple(map(move, self.stores)))
+
+
+def is_convolution(node: Node[Var]) -> bool:
+    """Whether `node` is a convolution or an adjoint of one, with or without what follows."""
+    lowering = node.prim.lowering
+    return isinstance(lowering, Kernel) and lowering.name == "convolution"
+
+
+def needs_copy(node: Node[Var], index: int, layout: Layout) -> bool:
+    """Whether the kernels cannot read this input where it lies: images' channels not side by side."""
+    images = 2 if Parts.of_node(node).of.prim.name == "conv_filter" else 1
+    return index < images and layout.strides[-1] != 1 and node.inputs[index].shape[-1] > 1
+
+
+def lower(
+    node: Node[Var], layouts: Mapping[Var, Layout], updated: Mapping[Var, Var]
+) -> list[Launch] | None:
+    """The launches of a convolution; None if its patches take more stack than a thread has."""
+    parts = Parts.of_node(node)
+    name = parts.of.prim.name
+    itemsize = node.inputs[0].dtype.itemsize
+
+    def read(v: Var, *, is_filter: bool) -> _Memory:
+        layout = layouts[v]
+        return _Memory.of(product.at(layout), layout.strides, itemsize, is_filter=is_filter)
+
+    whole = contiguous(node.outputs[0].shape)
+    is_filter = name == "conv_filter"
+    problem = _Problem(
+        parts,
+        _Geometry.of(parts.of),
+        read(node.inputs[0], is_filter=False),
+        read(node.inputs[1], is_filter=not is_filter),
+        tuple(read(v, is_filter=is_filter) for v in parts.operands),
+        tuple(
+            _Memory.of(to, whole, itemsize, is_filter=is_filter)
+            for to in product.outputs(node, updated)
+        ),
+    )
+    if problem.geometry.is_pointwise and (found := _as_matrices(name, problem)):
+        return found
+    return {"conv": _convolve, "conv_input": _by_phases, "conv_filter": _filter}[name](problem)
+
+
+# ---- forward
+
+
+def _convolve(problem: _Problem) -> list[Launch] | None:
+    g = problem.geometry
+    z, y, x, c, o = problem.b.strides
+    b = (z, y, x, o) if g.is_diagonal else (g.columns * o, z, y, x, c, o)
+    return _windows(problem, g, problem.b.start, b, 0)
+
+
+def _windows(
+    problem: _Problem, g: _Geometry, b: Pointer, b_strides: Ints, index: int,
+    steps: Triple = _ONES, phase: Triple = _ZEROS,
+) -> list[Launch] | None:  # fmt: skip
+    """The launches of a convolution of `problem.a` with the filters at `b`, whose output fills the
+    places `phase`, `phase + steps`, … along z, y, x."""
+
+    def axes(group: int) -> Any:
+        def strides(m: _Memory) -> Ints:
+            image, *along, column = m.strides
+            spread = (s * step for s, step in zip(along, steps, strict=True))
+            return (group * column, image, *spread, column)
+
+        return strides
+
+    def first(m: _Memory) -> Pointer:
+        return m.moved(sum(s * p for s, p in zip(m.strides[1:4], phase, strict=True)))
+
+    diagonal = g.is_diagonal
+    geometry = (g.taps, g.strides, g.dilations)
+    plan = window.plan(
+        *(problem.dtype, geometry, g.channels, g.shape(problem.a, g.channels)),
+        problem.epilogue(axes(g.columns)),
+        diagonal=diagonal,
+    )
+    if plan is None:
+        return None
+    width = plan.width(host())
+    shape = g.shape(problem.a, width if diagonal else g.channels)
+    extents = (g.taps, ()) if diagonal else ((*g.taps, g.channels), (g.groups,))
+    panels, pack = product.pack(
+        window.packing_b(plan, b_strides), b, shape.columns, extents, index
+    )
+    arguments = window.arguments(
+        *(plan, shape, problem.epilogue(axes(width if diagonal else g.columns))),
+        problem.pointers(problem.a.start, panels, first),
+    )
+    items = window.items(plan, shape)
+    code = product.code("windows", plan, windows.emit)
+    return [pack, Launch(code, tuple(arguments), items, product.grain(items, g.flops))]
+
+
+# ---- adjoint in the images: a convolution for each phase of the strides
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """The places first, first + stride, … of an axis: `count` of them, each a sum over the taps
+    last, last - step, … of the filter, and over places of the output, `dilation` apart."""
+
+    first: int
+    count: int
+    taps: int
+    last: int
+    step: int
+    dilation: int
+    before: int
+
+    @staticmethod
+    def all_of(size: int, taps: int, stride: int, dilation: int, before: int) -> list[_Phase]:
+        """A place i gets output o by tap k where i = o · stride + k · dilation - before."""
+        found = []
+        for first in range(min(stride, size)):
+            meeting = [k for k in range(taps) if (first + before - k * dilation) % stride == 0]
+            count = math.ceil((size - first) / stride)
+            if not meeting:
+                found.append(_Phase(first, count, 0, 0, 1, 1, 0))
+                continue
+            step = meeting[1] - meeting[0] if len(meeting) > 1 else stride
+            apart = step * dilation // stride if len(meeting) > 1 else 1
+            nearest = (first + before - meeting[-1] * dilation) // stride
+            start = (first, count, len(meeting), meeting[-1], step)
+            found.append(_Phase(*start, apart, -nearest))
+        return found
+
+
+def _by_phases(problem: _Problem) -> list[Launch] | None:
+    g = problem.geometry
+    axes = zip(g.size, g.taps, g.strides, g.dilations, g.before, strict=True)
+    launches: list[Launch] = []
+    for index, phases in enumerate(itertools.product(*(_Phase.all_of(*axis) for axis in axes))):
+        made = _phase(problem, phases, index)
+        if made is None:
+            return None
+        launches += made
+    return launches
+
+
+def _phase(problem: _Problem, phases: Sequence[_Phase], index: int) -> list[Launch] | None:
+    g = problem.geometry
+    *along, c, o = problem.b.strides
+    last = sum(p.last * stride for p, stride in zip(phases, along, strict=True))
+    back = [-p.step * stride for p, stride in zip(phases, along, strict=True)]
+    before = _triple([p.before for p in phases], 0)
+    if not all(p.taps for p in phases):  # no output meets these places: one tap, outside
+        before = (g.out[0] + g.size[0], *before[1:])
+    here = _Geometry(
+        g.images,
+        g.out,
+        _triple([p.count for p in phases], 1),
+        _triple([max(1, p.taps) for p in phases], 1),
+        _ONES,
+        _triple([p.dilation for p in phases], 1),
+        before,
+        *(g.groups, g.columns, g.channels),
+    )
+    b = (*back, o) if g.is_diagonal else (g.columns * o, *back, o, c)
+    first = _triple([p.first for p in phases], 0)
+    return _windows(problem, here, problem.b.moved(last), b, index, g.strides, first)
+
+
+# ---- adjoint in the filters
+
+
+def _filter(problem: _Problem) -> list[Launch] | None:
+    g, diagonal = problem.geometry, problem.geometry.is_diagonal
+
+    def axes(group: int) -> Any:
+        def strides(m: _Memory) -> Ints:
+            z, y, x, c, o = m.strides
+            return (group * o, z, y, 0, x, o) if diagonal else (group * o, z, y, x, c, o)
+
+        return strides
+
+    geometry = (g.taps, g.strides, g.dilations)
+    shape = g.shape(problem.a, g.channels)
+    epilogue = problem.epilogue(axes(g.columns))
+    plan = gradient.plan(
+        problem.dtype, geometry, g.channels, shape, epilogue, diagonal=diagonal
+    )
+    if plan is None:
+        return None
+    width = plan.columns(host())
+    group = width if diagonal else g.columns
+    shape = g.shape(problem.a, width if diagonal else g.channels)
+    division = gradient.divide(plan, shape, g.channels)
+    sums = Pointer(Scratch(0, gradient.scratch_bytes(plan, division)))
+    of_sums = gradient.arguments(
+        *(shape, division, g.channels, (group, *problem.b.strides[:4])),
+        (problem.a.start, problem.b.start, sums),
+    )
+    of_finish = gradient.finish_arguments(
+        *(shape, division, g.channels, problem.epilogue(axes(group))),
+        problem.pointers(sums, sums),
+    )
+    plain = replace(plan, epilogue=Epilogue(()))
+    first = product.code("sums", plain, filters.emit_sums)
+    second = product.code("finish", plan, filters.emit_finish_of_sums)
+    count = gradient.finish_items(plan, division)
+    return [
+        Launch(first, tuple(of_sums), division.items, product.grain(division.items, g.flops)),
+        Launch(second, tuple(of_finish), count, max(1, count // 64)),
+    ]
+
+
+# ---- windows of one cell: matrix products
+
+
+def _as_matrices(name: str, problem: _Problem) -> list[Launch] | None:
+    """The launches of one matrix product; None unless the places of all images are evenly apart."""
+    g = problem.geometry
+    extents = (g.images, *g.out)
+    images = [problem.a]
+    if name == "conv_filter":
+        images.append(problem.b)
+    else:
+        images += [*problem.operands, *problem.stores]
+    apart = [_evenly(m.strides[:4], extents) for m in images]
+    if None in apart:
+        return None
+    count = math.prod(extents)
+    rows = dict(zip(images, apart, strict=True))
+    c, o = problem.b.strides[3:]
+    if name == "conv":
+        a, b = (rows[problem.a], problem.a.column), (c, o)
+        sizes = count, g.channels, g.columns
+    elif name == "conv_input":
+        a, b = (rows[problem.a], problem.a.column), (o, c)
+        sizes = count, g.columns, g.channels
+    else:
+        a, b = (problem.a.column, rows[problem.a]), (rows[problem.b], problem.b.column)
+        sizes = g.channels, count, g.columns
+
+    def strides(m: _Memory) -> Ints:
+        return (rows[m], m.column) if name != "conv_filter" else m.strides[3:]
+
+    m, k, n = sizes
+    contraction = Contraction(problem.dtype, n, a, b, problem.epilogue(strides))  # type: ignore[arg-type]
+    places = problem.pointers(problem.a.start, problem.b.start)
+    return contract.launches(contraction, Extents(m, (k,)), places)
+
+
+def _evenly(strides: Ints, extents: Ints) -> int | None:
+    """The stride of all axes as one, where they are evenly apart."""
+    axes = [(s, n) for s, n in zip(strides, extents, strict=True) if n != 1]
+    for (outer, _), (inner, n) in itertools.pairwise(axes):
+        if outer != inner * n:
+            return None
+    return axes[-1][0] if axes else 0
+
+
+def _triple(values: Sequence[int], missing: int) -> Triple:
+    z, y, x = (missing,) * (3 - len(values)) + tuple(values)
+    return z, y, x
