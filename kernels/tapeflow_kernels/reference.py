@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,45 @@ def contraction(
     finished = [(values[value].copy(), strides) for value, strides in c.epilogue.stores]
     for memory, (value, strides) in zip(stores, finished, strict=True):
         _view(memory, shape, strides)[...] = value
+
+
+def convolution(
+    x: Array, b: Array, out: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
+    before: Sequence[int],
+) -> Array:  # fmt: skip
+    """Y[n, z, y, x, column] of X[n, z, y, x, channel] and B[taps, channel, column] of a group."""
+    y = np.zeros((len(x), *out, b.shape[-1]), x.dtype)
+    for tap, met in _meeting(x, b.shape[:3], out, strides, dilations, before):
+        y += np.tensordot(met, b[tap], 1)
+    return y
+
+
+def filter_gradient(
+    x: Array, y: Array, taps: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
+    before: Sequence[int],
+) -> Array:  # fmt: skip
+    """The sum over images and places of what a tap meets, times Y: [taps, channel, column]."""
+    sums = np.zeros((*taps, x.shape[-1], y.shape[-1]), x.dtype)
+    for tap, met in _meeting(x, taps, y.shape[1:4], strides, dilations, before):
+        sums[tap] = np.tensordot(met, y, ((0, 1, 2, 3), (0, 1, 2, 3)))
+    return sums
+
+
+def _meeting(
+    x: Array, taps: Sequence[int], out: Sequence[int], strides: Sequence[int],
+    dilations: Sequence[int], before: Sequence[int],
+) -> Iterator[tuple[tuple[int, ...], Array]]:  # fmt: skip
+    """Each tap, and what it meets at all places [n, *out, channel]: zero outside X."""
+    for tap in np.ndindex(*taps):
+        met = x
+        for axis, (o, s, t, d, p) in enumerate(
+            zip(out, strides, tap, dilations, before, strict=True), 1
+        ):
+            at = np.arange(o) * s + t * d - p
+            inside = (at >= 0) & (at < x.shape[axis])
+            shape = [-1 if i == axis else 1 for i in range(x.ndim)]
+            met = np.where(inside.reshape(shape), np.take(met, at, axis, mode="clip"), 0)
+        yield tap, met
 
 
 def packing(

@@ -9,7 +9,9 @@ from .ir import Function, Index, Value
 from .lanes import Lanes
 
 Instruction = tuple[str, tuple[int | float, ...]]
-Strides = tuple[int | None, ...]
+Strides = tuple[int, ...]
+# A stride that the kernel reads from its argument block.
+OPEN = 1 << 62
 
 _BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _UNARY = {"sqrt": "llvm.sqrt", "abs": "llvm.fabs"}
@@ -31,7 +33,7 @@ class Epilogue:
     stores: (value, strides) of each output; its stride of n is 1. An output may be the memory of
         an operand with the same strides: each element is read before it is written.
 
-    A stride may be None where the kernel reads it from its argument block.
+    Where a stride is OPEN the kernel reads it from its argument block.
     """
 
     stores: tuple[tuple[int, Strides], ...]

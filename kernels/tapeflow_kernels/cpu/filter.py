@@ -1,4 +1,4 @@
-"""Gradients of convolutions' filters: C[g, tap, row, column] = epilogue(Σ X[place, tap, row] · Y[place, column]).
+"""Gradients of filters: C[g, tap, row, column] = epilogue(Σ X[place, tap, row] · Y[place, column]).
 
 The sum runs over all images and places z, y, x of the output; a row is a channel of X, and where
 taps along x lie side by side in a patch, one row for each of these and each channel. The work is
@@ -125,13 +125,14 @@ def plan(
     lanes = Lanes.filling(dtype, target.vector_bytes)
     vectors = min(2 if not diagonal else 4, math.ceil(max(1, shape.columns) / lanes.count))
     panel = vectors * lanes.count
-    rows, width, images = _block(geometry, shape)
+    most = (target.registers - vectors - 1) // vectors
+    few = panel if diagonal else min(channels, most)
+    rows, width, images = _block(geometry, shape, _PATCH_BYTES // lanes.itemsize // few)
     draft = Filter(
         *(dtype, channels, taps, strides, dilations, 1, (1,), vectors, 0),
         *(rows, width, images, False, False, symbolic(epilogue), diagonal),
     )
-    room = draft.patch(target).elements // draft.patch(target).pitch * images * lanes.itemsize
-    most = (target.registers - vectors - 1) // vectors
+    room = images * Patch.of(*geometry, rows, width, 1).elements * lanes.itemsize
     part = 1 if diagonal else math.ceil(channels / max(most, _PATCH_BYTES // room))
     channels = math.ceil(channels / part)
     beside = dilations[2] == 1 and draft.patch(target).segments == 1
@@ -155,20 +156,31 @@ def plan(
 def _joins_rows(epilogue: Epilogue, channels: int) -> bool:
     """Whether the step from one tap along x to the next is that over all its channels."""
     layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
-    return all(strides[3] == channels * (strides[4] or 0) for strides in layouts)
+    return all(strides[3] == channels * strides[4] for strides in layouts)
 
 
-def _block(geometry: tuple[Triple, Triple, Triple], shape: Shape) -> Triple:
-    """Rows of outputs, places along x of each, and images of a block."""
+def _block(geometry: tuple[Triple, Triple, Triple], shape: Shape, most: int) -> Triple:
+    """Rows of outputs, places along x of each, and images of a block: about as many places as
+    repay it, as long as the patch of one channel has at most `most` elements."""
     taps, _, dilations = geometry
     height, length = max(1, shape.out[1]), max(1, shape.out[2])
+
+    def elements(rows: int, width: int, images: int) -> int:
+        return images * Patch.of(*geometry, rows, width, 1).elements
+
     width = math.ceil(length / math.ceil(length / _PLACES))
+    while width > 1 and elements(1, width, 1) > most:
+        width = math.ceil(width / 2)
     rows = 1
     if dilations[1] == 1 or taps[1] == 1:
         rows = min(height, math.ceil(_PLACES / width))
+        while rows > 1 and elements(rows, width, 1) > most:
+            rows = math.ceil(rows / 2)
         rows = math.ceil(height / math.ceil(height / rows))
-    whole = rows == height and width == length
-    images = min(8, math.ceil(_PLACES / (rows * width))) if whole else 1
+    images = 1
+    if rows == height and width == length:
+        images = min(8, math.ceil(_PLACES / (rows * width)))
+        images = max(1, min(images, most // elements(rows, width, 1)))
     return rows, width, images
 
 
@@ -243,5 +255,5 @@ def finish_arguments(
     layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
     for pointer, strides in zip((*pointers.operands, *pointers.stores), layouts, strict=True):
         block.append(pointer)
-        block.extend(s for s in strides[: BATCH + bool(strides[BATCH])] if s is not None)
+        block.extend(strides[: BATCH + bool(strides[BATCH])])
     return block

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..machine import Host, host
 from .filter import ARGUMENTS, BATCH, FINISH, Filter
 from .finish import emit_finish
-from .ir import Function, Index, Module, Value
+from .ir import Index, Module, Value
 from .lanes import Lanes
 from .micro import Micro, Walk, emit_micro
 from .patch import Filler, ceiling, taps
@@ -50,8 +50,8 @@ def _micro(c: Filter, vectors: int, height: int, target: Host) -> Micro:
 
 
 def _emit_panel(module: Module, c: Filter, lanes: Lanes) -> None:
-    """`void panel(ptr to, ptr y, i64 left, i64 images, i64 rows, i64 places, i64 by image, y, x)`: a
-    block of Y side by side, zero where there are no columns."""
+    """`void panel(ptr to, ptr y, i64 left, i64 images, rows, places, i64 by image, y, x)`: a block
+    of Y side by side, zero where there are no columns."""
     f = module.internal("panel", ["ptr", "ptr"] + ["i64"] * 7)
     to, y, left, *rest = f.parameters
     extents, strides = rest[:3], rest[3:]
@@ -81,8 +81,15 @@ class _Kernel:
     """A function with its argument block in `word`."""
 
     def __init__(
-        self, module: Module, c: Filter, target: Host, name: str, words: tuple[str, ...], pointers: int
+        self,
+        module: Module,
+        c: Filter,
+        target: Host,
+        name: str,
+        words: Sequence[str],
+        pointers: int,
     ) -> None:
+        """The first `pointers` words are addresses."""
         self.c, self.target, self.lanes = c, target, c.lanes(target)
         self.f = f = module.kernel(name)
         self.start, self.stop, self.args = f.parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .epilogue import Epilogue, evaluate
+from .epilogue import OPEN, Epilogue, evaluate
 from .ir import Function, Index, Module, Value
 from .lanes import Lanes
 
@@ -31,24 +31,24 @@ def read_places(
     for strides in layouts:
         pointer = f.load("ptr", f.at(args, word, "i64"), 8)
         word += 1
-        where: Index = indices[-1] * (strides[-1] or 0)
+        where: Index = indices[-1] * strides[-1]
         row: Index = 0
         for axis, stride in enumerate(strides[:-1]):
-            if stride is None:
+            if stride == OPEN:
                 step = f.load("i64", f.at(args, word, "i64"), 8)
                 word += 1
                 where = indices[axis] * step + where
                 row = step if axis == len(strides) - 2 else 0
-        places.append(Place(f.at(pointer, where, lanes.element), row, strides[-1] or 0))
+        places.append(Place(f.at(pointer, where, lanes.element), row, strides[-1]))
     return places
 
 
 def emit_finish(
     module: Module, lanes: Lanes, epilogue: Epilogue, name: str, vectors: int, first: int, axes: int
 ) -> None:
-    """Write `void {name}(ptr sums, ptr args, i64 rows, i64 left, i64 indices…)` for as many axes, and
-    `{name}_part` where only `left` columns from the first on exist; `first` is the word of `args`
-    where places begin."""
+    """Write `void {name}(ptr sums, ptr args, i64 rows, i64 left, i64 indices…)` for as many axes,
+    and `{name}_part` where only `left` columns from the first on exist; `first` is the word of
+    `args` where places begin."""
     for whole in (True, False):
         kinds = ["ptr", "ptr"] + ["i64"] * (2 + axes)
         f = module.internal(name if whole else f"{name}_part", kinds)

@@ -9,7 +9,7 @@ from ..machine import Host, host
 from .contraction import FIRST_EXTENT, Contraction
 from .epilogue import offset
 from .finish import Finish, Place
-from .ir import Function, Index, Module, Value
+from .ir import Index, Module, Value
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
 from .tile import HEIGHT_STEP, Tile, tile_for
@@ -179,7 +179,7 @@ class _Nest:
 
 
 def _emit_finish(module: Module, c: Contraction, tile: Tile, columns: int) -> None:
-    """Write `void finish_{columns}(ptr sums, ptr args, i64 row, i64 rows, i64 column, i64 batch…)`."""
+    """Write `void finish_{columns}(ptr sums, ptr args, i64 row, rows, column, batch…)`."""
     f = module.internal(f"finish_{columns}", ["ptr", "ptr"] + ["i64"] * (3 + c.batch))
     sums, args, row, rows, column, *batch = f.parameters
     layouts = [*c.epilogue.operands, *(strides for _, strides in c.epilogue.stores)]

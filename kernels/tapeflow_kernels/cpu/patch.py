@@ -20,7 +20,9 @@ class Source:
     limit: Value | None = None
 
 
-def taps(f: Function, first: Value, count: int, dilation: int, extent: Value) -> tuple[Value, Value]:
+def taps(
+    f: Function, first: Value, count: Index, dilation: int, extent: Value
+) -> tuple[Value, Value]:
     """Of the places first, first + dilation, … the range that is at least 0 and below `extent`."""
     below = f.larger(first * -1, 0)
     above = f.larger(extent - first, 0)

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from ..machine import Host, host
 from .contraction import Pointers
-from .epilogue import Epilogue
+from .epilogue import OPEN, Epilogue, Strides
 from .lanes import Lanes
 from .packing import Packing
 
@@ -52,7 +52,7 @@ class Window:
         in a diagonal convolution all panels have as many.
     rows, tiles: an item covers so many rows y by so many tiles of heights[0] positions.
     dense: neighbours along x are neighbours in X's memory, as with one group.
-    epilogue: strides are those of group, image, z, y, x, column; None stands for an argument.
+    epilogue: strides are those of group, image, z, y, x, column; most are OPEN.
     """
 
     dtype: str
@@ -113,7 +113,8 @@ class Patch:
         row = segments * positions * pitch
         height = taps[1] + (rows - 1) * strides[1]
         along = span if apart else dilations[2]
-        return Patch(taps[0], height, segments, positions, pitch, (height * row, row, along * pitch))
+        steps = (height * row, row, along * pitch)
+        return Patch(taps[0], height, segments, positions, pitch, steps)
 
     @property
     def elements(self) -> int:
@@ -147,9 +148,9 @@ ARGUMENTS = (
 def symbolic(epilogue: Epilogue) -> Epilogue:
     """`epilogue` with each stride that may be an argument left open."""
 
-    def open_(strides: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def open_(strides: Strides) -> Strides:
         *_, row, column = strides
-        return (*(None,) * BATCH, None if row else 0, column)
+        return (*(OPEN,) * BATCH, OPEN if row else 0, column)
 
     return Epilogue(
         tuple((value, open_(strides)) for value, strides in epilogue.stores),
@@ -276,7 +277,7 @@ def arguments(
     layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
     for pointer, strides in zip((*pointers.operands, *pointers.stores), layouts, strict=True):
         block.append(pointer)
-        block.extend(s for s in strides[: BATCH + bool(strides[BATCH])] if s is not None)
+        block.extend(strides[: BATCH + bool(strides[BATCH])])
     return block
 
 

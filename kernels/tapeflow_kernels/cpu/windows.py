@@ -179,8 +179,8 @@ class _Items:
             at = at + (index * window.strides[1] + low) * self.patch.steps[1]
             b_at = (z[0] * window.taps[1] + low) * row_of_b
             extents: list[Index] = [z[1] - z[0], high - low, *loops[2:]]
-            operands = [f.at(self.room, at, kind), f.at(b, b_at, kind), extents]
-            f.loop(0, tiles, lambda t, _: self._tile(item, y, t, columns, code, *operands))
+            operands = [f.at(self.room, at, kind), f.at(b, b_at, kind)]
+            f.loop(0, tiles, lambda t, _: self._tile(item, y, t, columns, code, operands, extents))
             return []
 
         rest = self.out[2] - item.x
@@ -194,8 +194,7 @@ class _Items:
         tile: Value,
         columns: tuple[Value, Value],
         code: tuple[str, int],
-        a: Value,
-        b: Value,
+        operands: list[Value],
         extents: list[Index],
     ) -> list[Value]:
         f, window = self.f, self.window
@@ -203,16 +202,17 @@ class _Items:
         x = item.x + tile * highest
         rows = f.smaller(self.out[2] - x, highest)
         along = tile * (highest * window.strides[2] * self.patch.pitch)
-        operands = [f.at(a, along, self.lanes.element), b, self.sums, rows, *extents]
+        a, b = operands
+        inputs = [f.at(a, along, self.lanes.element), b, self.sums, rows, *extents]
 
         def sums(heights: tuple[int, ...]) -> None:
             """Call the micro-kernel of the least height that has this many rows."""
             call = f"sums_{code[1]}_{heights[0]}"
             if len(heights) == 1:
-                f.call(call, operands)
+                f.call(call, inputs)
             else:
                 lower = f.less(rows, heights[1] + 1)
-                f.when(lower, lambda: sums(heights[1:]), lambda: f.call(call, operands))
+                f.when(lower, lambda: sums(heights[1:]), lambda: f.call(call, inputs))
 
         sums(window.heights)
         column, left = columns

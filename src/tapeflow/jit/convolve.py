@@ -49,7 +49,8 @@ class _Geometry:
     @staticmethod
     def of(node: Node[Var]) -> _Geometry:
         """That of a conv, or of the conv whose adjoint `node` is."""
-        name, (a, b), (y,) = node.prim.name, (v.shape for v in node.inputs), (node.outputs[0].shape,)
+        name, y = node.prim.name, node.outputs[0].shape
+        a, b = (v.shape for v in node.inputs)
         x, w, out = {"conv": (a, b, y), "conv_input": (y, b, a), "conv_filter": (a, y, b)}[name]
         attrs = node.attrs
         groups = attrs["groups"]
@@ -68,7 +69,8 @@ class _Geometry:
     @property
     def is_pointwise(self) -> bool:
         """Whether each place is multiplied with the same matrix."""
-        return (self.taps, self.strides, self.before) == (_ONES, _ONES, _ZEROS) and self.groups == 1
+        alone = (self.taps, self.strides, self.before) == (_ONES, _ONES, _ZEROS)
+        return alone and self.size == self.out and self.groups == 1
 
     @property
     def flops(self) -> int:
@@ -141,7 +143,7 @@ def is_convolution(node: Node[Var]) -> bool:
 
 
 def needs_copy(node: Node[Var], index: int, layout: Layout) -> bool:
-    """Whether the kernels cannot read this input where it lies: images' channels not side by side."""
+    """Whether kernels cannot read this input where it lies: channels that are not side by side."""
     images = 2 if Parts.of_node(node).of.prim.name == "conv_filter" else 1
     return index < images and layout.strides[-1] != 1 and node.inputs[index].shape[-1] > 1
 
@@ -171,7 +173,7 @@ def lower(
             for to in product.outputs(node, updated)
         ),
     )
-    if problem.geometry.is_pointwise and (found := _as_matrices(name, problem)):
+    if problem.geometry.is_pointwise and not is_filter and (found := _as_matrices(name, problem)):
         return found
     return {"conv": _convolve, "conv_input": _by_phases, "conv_filter": _filter}[name](problem)
 
@@ -280,8 +282,9 @@ def _phase(problem: _Problem, phases: Sequence[_Phase], index: int) -> list[Laun
     last = sum(p.last * stride for p, stride in zip(phases, along, strict=True))
     back = [-p.step * stride for p, stride in zip(phases, along, strict=True)]
     before = _triple([p.before for p in phases], 0)
-    if not all(p.taps for p in phases):  # no output meets these places: one tap, outside
-        before = (g.out[0] + g.size[0], *before[1:])
+    if not all(p.taps for p in phases):  # no output meets these places: all taps lie in front
+        reach = phases[0].taps * phases[0].dilation
+        before = (phases[0].count + max(1, reach), *before[1:])
     here = _Geometry(
         g.images,
         g.out,
@@ -348,34 +351,19 @@ def _as_matrices(name: str, problem: _Problem) -> list[Launch] | None:
     """The launches of one matrix product; None unless the places of all images are evenly apart."""
     g = problem.geometry
     extents = (g.images, *g.out)
-    images = [problem.a]
-    if name == "conv_filter":
-        images.append(problem.b)
-    else:
-        images += [*problem.operands, *problem.stores]
-    apart = [_evenly(m.strides[:4], extents) for m in images]
-    if None in apart:
+    images = (problem.a, *problem.operands, *problem.stores)
+    apart = {m: _evenly(m.strides[:4], extents) for m in images}
+    if None in apart.values():
         return None
-    count = math.prod(extents)
-    rows = dict(zip(images, apart, strict=True))
     c, o = problem.b.strides[3:]
-    if name == "conv":
-        a, b = (rows[problem.a], problem.a.column), (c, o)
-        sizes = count, g.channels, g.columns
-    elif name == "conv_input":
-        a, b = (rows[problem.a], problem.a.column), (o, c)
-        sizes = count, g.columns, g.channels
-    else:
-        a, b = (problem.a.column, rows[problem.a]), (rows[problem.b], problem.b.column)
-        sizes = g.channels, count, g.columns
+    b, k, n = ((c, o), g.channels, g.columns) if name == "conv" else ((o, c), g.columns, g.channels)
 
-    def strides(m: _Memory) -> Ints:
-        return (rows[m], m.column) if name != "conv_filter" else m.strides[3:]
+    def rows(m: _Memory) -> Ints:
+        return (apart[m] or 0, m.column)
 
-    m, k, n = sizes
-    contraction = Contraction(problem.dtype, n, a, b, problem.epilogue(strides))  # type: ignore[arg-type]
+    contraction = Contraction(problem.dtype, n, rows(problem.a), b, problem.epilogue(rows))
     places = problem.pointers(problem.a.start, problem.b.start)
-    return contract.launches(contraction, Extents(m, (k,)), places)
+    return contract.launches(contraction, Extents(math.prod(extents), (k,)), places)
 
 
 def _evenly(strides: Ints, extents: Ints) -> int | None:

@@ -99,7 +99,7 @@ def pack(
     extents: tuple[tuple[int, ...], tuple[int, ...]],
     scratch: int,
 ) -> tuple[Pointer, Launch]:
-    """The panels of an operand with extents (reductions, batch), and the launch that copies them."""
+    """The panels of an operand with `extents` of reductions and batch, and the launch for them."""
     reduce, batch = extents
     itemsize = 8 if p.dtype == "float64" else 4
     panels = Pointer(Scratch(scratch, packing.elements(p, n, reduce, batch) * itemsize))

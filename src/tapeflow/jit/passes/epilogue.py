@@ -12,8 +12,8 @@ from heapq import heappop, heappush
 
 from tapeflow.dtypes import DType, bool_
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.jit.product import Instruction, Product, fits
 from tapeflow.jit.passes.fused import is_literal
+from tapeflow.jit.product import Instruction, Product, fits
 from tapeflow.primitive import View
 
 Value = int | float
