@@ -14,7 +14,7 @@ In a diagonal convolution rows are taps along x, and each column has its own cha
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ..machine import Host, host
@@ -128,29 +128,30 @@ def plan(
     most = (target.registers - vectors - 1) // vectors
     few = panel if diagonal else min(channels, most)
     rows, width, images = _block(geometry, shape, _PATCH_BYTES // lanes.itemsize // few)
-    draft = Filter(
-        *(dtype, channels, taps, strides, dilations, 1, (1,), vectors, 0),
-        *(rows, width, images, False, False, symbolic(epilogue), diagonal),
-    )
-    room = images * Patch.of(*geometry, rows, width, 1).elements * lanes.itemsize
-    part = 1 if diagonal else math.ceil(channels / max(most, _PATCH_BYTES // room))
-    channels = math.ceil(channels / part)
-    beside = dilations[2] == 1 and draft.patch(target).segments == 1
-    is_merged = not diagonal and part == 1 and beside and _joins_rows(epilogue, channels)
+    one = Patch.of(*geometry, rows, width, 1)
+    room = max(most, _PATCH_BYTES // (images * one.elements * lanes.itemsize))
+    slices = 1 if diagonal else math.ceil(channels / room)
+    channels = math.ceil(channels / slices)
+    is_whole = not diagonal and slices == 1
+    beside = dilations[2] == 1 and one.segments == 1
+    is_merged = is_whole and beside and _joins_rows(epilogue, channels)
     count = taps[2] if diagonal else channels * (taps[2] if is_merged else 1)
-    even = math.ceil(count / math.ceil(count / min(14, most)))
     rest = math.ceil(shape.columns % panel / lanes.count)
-    found = replace(
-        draft,
-        channels=0 if diagonal else channels,
-        count=count,
-        heights=(even, count % even) if count % even else (even,),
-        tail=vectors if diagonal and rest else rest,
-        is_merged=is_merged,
-        dense=not diagonal and part == 1 and shape.source[-1] == channels,
+    found = Filter(
+        *(dtype, 0 if diagonal else channels, taps, strides, dilations),
+        *(count, _heights(count, min(14, most)), vectors, vectors if diagonal and rest else rest),
+        *(rows, width, images, is_merged),
+        is_whole and shape.source[-1] == channels,
+        *(symbolic(epilogue), diagonal),
     )
     elements = images * found.patch(target).elements + found.panel_elements(target)
     return found if elements * lanes.itemsize <= MOST_STACK_BYTES else None
+
+
+def _heights(count: int, most: int) -> tuple[int, ...]:
+    """The heights of tiles that divide so many rows evenly."""
+    even = math.ceil(count / math.ceil(count / most))
+    return (even, count % even) if count % even else (even,)
 
 
 def _joins_rows(epilogue: Epilogue, channels: int) -> bool:
