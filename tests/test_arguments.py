@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapeflow as tf
+from op_cases import CASES, Case, sample
 from tapeflow import arguments
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError, TapeflowError
 
@@ -163,6 +166,25 @@ def test_a_wrong_argument_is_named(case: tuple[Call, type[TapeflowError], str]) 
     with pytest.raises(error, match=text) as caught:
         call()
     assert type(caught.value) is error and "test_arguments.py" in caught.value.at
+
+
+PUBLIC = {id(getattr(room, name)) for room in (tf, tf.nn, tf.linalg) for name in room.__all__}
+OPS = {id(case.fn): case for case in CASES if id(case.fn) in PUBLIC}
+
+
+@pytest.mark.parametrize("case", OPS.values(), ids=str)
+@pytest.mark.parametrize("wrong", [object, "wrong", None, [[1], [1, 2]]], ids=str)
+def test_an_op_takes_a_wrong_argument_or_says_what_is_wrong(case: Case, wrong: Any) -> None:
+    """Whatever argument is of a wrong type, no error of Python's or NumPy's own comes of it."""
+    random = np.random.default_rng(0)
+    right = [sample(x, np.dtype("f4"), random) for x in case.inputs]
+    parameters = inspect.signature(case.fn).parameters.values()
+    optional = [p.name for p in list(parameters)[len(right) :] if p.default is not p.empty]
+    calls = [((*right[:i], wrong, *right[i + 1 :]), case.kwargs) for i in range(len(right))]
+    calls += [(tuple(right), {**case.kwargs, name: wrong}) for name in [*case.kwargs, *optional]]
+    for inputs, kwargs in calls:
+        with suppress(TapeflowError):
+            case.fn(*inputs, **kwargs)
 
 
 whole = st.integers(-(2**63), 2**63 - 1)
