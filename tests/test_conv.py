@@ -119,6 +119,11 @@ def test_a_transposed_convolution_has_the_size_that_its_convolution_takes_back(
     )
 
 
+def test_a_transposed_convolution_covers_the_strides_beyond_small_windows() -> None:
+    x, w = normal(1, 3, 3, 1), normal(2, 2, 1, 1)
+    assert tf.nn.conv2d_transpose(x, w, None, 4, "VALID").shape[1:-1] == (12, 12)
+
+
 @pytest.mark.parametrize(("padding", "size"), [("SAME", 6), ("VALID", 9), (((1, 1), (1, 2)), None)])
 def test_a_transposed_convolution_is_as_large_as_in_keras(padding: Any, size: int | None) -> None:
     y = tf.nn.conv2d_transpose(normal(1, 3, 3, 1), normal(5, 5, 1, 1), None, 2, padding)
@@ -153,16 +158,19 @@ def test_views_and_read_only_arrays_are_taken() -> None:
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16], ids=["f16", "bf16"])
-def test_sums_in_half_precision_are_made_in_single(dtype: Any) -> None:
+def test_sums_in_half_precision_are_made_in_single(
+    dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """4096 ones: a sum in float16 would stop growing at 2048, in bfloat16 at 256."""
-    x = tf.ones((1, 64, 64, 1), dtype=dtype)
-    w = tf.ones((64, 64, 1, 1), dtype=dtype)
-    y, pull = tf.vjp(lambda x, w: tf.nn.conv2d(x, w, padding="VALID"), x, w)
+    x, w = tf.ones((1, 64, 64, 1), dtype=dtype), tf.ones((64, 64, 1, 1), dtype=dtype)
+    y = tf.nn.conv2d(x, w, padding="VALID")
     assert (y.dtype, y.item()) == (dtype, 4096.0)
-    dx, dw = pull(tf.ones(y.shape, dtype=dtype))
-    assert (dx.dtype, dw.dtype) == (dtype, dtype)
-    total = tf.grad(lambda w: tf.sum(tf.nn.conv2d(x, w)))(tf.ones((1, 1, 1, 1), dtype=dtype))
-    assert total.item() == 4096.0
+    dx = tf.grad(lambda x: tf.sum(tf.nn.conv2d(x, w)))(x)  # all windows have the middle cell
+    assert (dx.dtype, dx[0, 32, 32, 0].item()) == (dtype, 4096.0)
+    monkeypatch.setattr(conv, "_PART", 1)  # one example at a time
+    many, one = tf.ones((4096, 1, 1), dtype=dtype), tf.ones((1, 1, 1), dtype=dtype)
+    dw = tf.grad(lambda w: tf.sum(tf.nn.conv1d(many, w)))(one)
+    assert (dw.dtype, dw.item()) == (dtype, 4096.0)
 
 
 @pytest.mark.parametrize("part", [1, 40, 300])

@@ -274,6 +274,25 @@ def test_prelu_learns_a_slope_for_each_feature_that_is_not_shared() -> None:
     close(gradient[0, 0], np.minimum(IMAGES, 0).sum((0, 1, 2)))
 
 
+TABLES: dict[str, Callable[[Any, Any], nn.Module]] = {
+    "embedding": lambda l2, limit: nn.Embedding(
+        6, 3, "ones", embeddings_regularizer=l2, embeddings_constraint=limit
+    ),
+    "prelu": lambda l2, limit: nn.PReLU("ones", alpha_regularizer=l2, alpha_constraint=limit),
+}
+
+
+@pytest.mark.parametrize("make", TABLES.values(), ids=TABLES.keys())
+def test_a_table_has_a_penalty_and_keeps_its_limit(make: Any) -> None:
+    layer = make("l2", tf.constraints.max_norm(0.1, axis=(0, 1)))
+    x = np.array([[0, 1], [2, 3]]) if isinstance(layer, nn.Embedding) else IMAGES[:, 0]
+    layer(x)
+    (table,) = layer.variables
+    assert layer.losses[0].item() == pytest.approx(0.01 * table.size)
+    tf.optim.SGD(0.1).minimize(lambda: tf.sum(layer(x)), [table])
+    assert (np.sqrt(np.square(table.numpy()).sum((0, 1))) <= 0.1001).all()
+
+
 def test_rrelu_draws_slopes_while_training_and_takes_their_mean_else() -> None:
     x = -np.ones((100, 100), np.float32)
     layer = nn.RReLU(0.2, 0.4)
