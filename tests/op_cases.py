@@ -928,6 +928,7 @@ NETWORKS += [
             Bad(DTypeError, ["i32[3]"]),
             Bad(ShapeError, ["f[]"]),
             Bad(ArgumentError, ["f[3]"], {"depth_radius": -1}),
+            Bad(ArgumentError, ["f[3]"], {"beta": "half"}),
         ],
     ),
     Case(tf.nn.local_response_normalization, _responses, ["f[2,3]"]),
@@ -972,6 +973,8 @@ _ARGUMENTS = [
         {"padding": ((1, 1),)},
         {"padding": ((1,), (1,))},
         {"padding": ((-1, 0), (0, 0))},
+        {"padding": np.array([1, 1])},
+        {"padding": np.array([[1, 0], [0, 2]])},
     ]
 ]
 _CONV_BAD = [
@@ -1004,6 +1007,8 @@ CONVOLUTIONS = [
         {"strides": (2, 1), "padding": ((1, 0), (0, 2)), "dilations": (1, 3), "groups": 2},
     ),
     Case(tf.nn.conv2d, windows.conv, ["f[0,5,6,3]", _FILTERS]),
+    Case(tf.nn.conv2d, windows.conv, ["f[2,5,6,0]", "f[3,2,0,4]"]),
+    Case(tf.nn.conv2d, windows.conv, [_IMAGES, "f[3,2,3,0]"]),
     Case(
         tf.nn.conv1d,
         windows.conv,
@@ -1064,6 +1069,10 @@ CONVOLUTIONS = [
         lambda x, w, output_shape, **attrs: windows.conv_transpose(x, w, (5, 4), **attrs),
         ["f[1,2,2,1]", "f[2,2,2,1]"],
         {"output_shape": (1, 5, 4, 2), "strides": 2, "padding": "VALID"},
+        bad=[
+            Bad(ShapeError, ["f[1,2,2,1]", "f[2,2,2,1]"], {"padding": ((2, 2), (0, 0))}),
+            Bad(ArgumentError, ["f[1,2,2,1]", "f[2,2,2,1]"], {"output_shape": "SAME"}),
+        ],
     ),
     Case(
         lambda x, g: conv_filter(x, g, window=(2, 3), **_UNEVEN, groups=1),

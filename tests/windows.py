@@ -12,10 +12,10 @@ Array = Any
 
 def pairs(padding: Any, sizes: Sequence[int], window: Any, strides: Any, gaps: Any) -> Any:
     """Cells before and after each axis; "SAME" as TensorFlow's documentation states it."""
+    if not isinstance(padding, str):
+        return padding
     if padding == "VALID":
         return [(0, 0)] * len(sizes)
-    if padding != "SAME":
-        return padding
     found = []
     for n, k, s, d in zip(sizes, window, strides, gaps, strict=True):
         span = (k - 1) * d + 1

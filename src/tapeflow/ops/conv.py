@@ -132,7 +132,7 @@ def _columns(x: Array, found: Sequence[tuple[Slices, Slices]], outputs: Ints,
     to = np.moveaxis(columns, 0, -2)
     for k, (places, cells) in enumerate(found):
         to[each_example(*places, k)] = by_group[each_example(*cells)]
-    return columns.reshape(groups, -1, len(found) * c)
+    return columns.reshape(groups, n * math.prod(outputs), len(found) * c)
 
 
 def _add_columns(x: Array, columns: Array, found: Sequence[tuple[Slices, Slices]], outputs: Ints,
@@ -155,6 +155,11 @@ def _matrices(w: Array, groups: int) -> Array:
     """w[*window, c/groups, o] -> [groups, cells, c/groups, o/groups]."""
     *window, c, o = w.shape
     return w.reshape(math.prod(window), c, groups, o // groups).transpose(2, 0, 1, 3)
+
+
+def _stacked(m: Array) -> Array:
+    """[groups, cells, c, o] -> [groups, cells * c, o]."""
+    return m.reshape(len(m), m.shape[1] * m.shape[2], m.shape[3])
 
 
 def _conv_x(g: Tensor, x: Tensor, w: Tensor, **attrs: Any) -> Tensor:
@@ -193,9 +198,8 @@ def conv(x: Array, w: Array, *, strides: Ints, padding: Pairs, dilations: Ints,
     y = np.zeros((len(x), *outputs, w.shape[-1]), wide)
     for examples, cells in _parts(len(x), windows, x.shape[-1]):
         columns = _columns(x[examples].astype(wide, copy=False), found[cells], outputs, groups)
-        m = matrices[:, cells]
         rows = _rows(y[examples], groups)
-        rows += columns @ m.reshape(groups, -1, m.shape[-1])
+        rows += columns @ _stacked(matrices[:, cells])
     return y.astype(x.dtype, copy=False)
 
 
@@ -210,8 +214,7 @@ def conv_input(g: Array, w: Array, *, size: Ints, strides: Ints, padding: Pairs,
     x = np.zeros((len(g), *size, w.shape[-2] * groups), wide)
     for examples, cells in _parts(len(g), windows, x.shape[-1]):
         rows = _rows(g[examples].astype(wide, copy=False), groups)
-        m = matrices[:, cells]
-        columns = rows @ m.reshape(groups, -1, m.shape[-1]).swapaxes(1, 2)
+        columns = rows @ _stacked(matrices[:, cells]).swapaxes(1, 2)
         _add_columns(x[examples], columns, found[cells], outputs, groups)
     return x.astype(g.dtype, copy=False)
 
@@ -228,6 +231,6 @@ def conv_filter(x: Array, g: Array, *, window: Ints, strides: Ints, padding: Pai
     for examples, cells in _parts(len(x), windows, x.shape[-1]):
         columns = _columns(x[examples].astype(wide, copy=False), found[cells], outputs, groups)
         rows = _rows(g[examples].astype(wide, copy=False), groups)
-        product = columns.swapaxes(1, 2) @ rows
-        matrices[:, cells] += product.reshape(groups, -1, c, o // groups)
+        part = matrices[:, cells]
+        part += (columns.swapaxes(1, 2) @ rows).reshape(part.shape)
     return w.astype(x.dtype, copy=False)

@@ -77,6 +77,8 @@ def local_response_normalization(x: TensorLike, depth_radius: int = 5, bias: flo
     if not t.ndim:
         raise ShapeError(op, got=t.spec, why="there is no axis of channels",
                          fix="give f[..., channels]")
+    bias, alpha, beta = (arguments.number(op, name, given) for name, given in
+                         (("bias", bias), ("alpha", alpha), ("beta", beta)))
     last, channels = t.ndim - 1, t.shape[-1]
     radius = min(arguments.size(op, "depth_radius", depth_radius), max(channels - 1, 0))
     padded = pad(t * t, [(0, 0)] * last + [(radius, radius)])

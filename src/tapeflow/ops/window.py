@@ -48,21 +48,21 @@ class Windows:
 
 
 def check(op: str, w: Windows) -> None:
-    """Raise ShapeError unless the window has cells and fits at least once along each axis."""
+    """Raise ShapeError unless input and window have cells, and it fits once along each axis."""
     if 0 in w.window:
         raise ShapeError(op, got=f"window {_sizes(w.window)}", why="a window has at least one cell",
                          fix="give sizes of 1 or more")
-    if min(w.outputs) < 1:
+    if min(w.sizes) < 1 or min(w.outputs) < 1:
         padded = [n + before + after
                   for n, (before, after) in zip(w.sizes, w.padding, strict=True)]
-        empty = 0 in w.sizes
+        empty = min(w.sizes) < 1
         raise ShapeError(
             op, got=f"input {_sizes(w.sizes)}, window {_sizes(w.window)}, strides "
                     f"{_sizes(w.strides)}, padding {w.padding}, dilations {_sizes(w.dilations)}",
-            why="the input has no cells" if empty else
+            why=f"there are no cells in {_sizes(w.sizes)}" if empty else
             f"the window spans {_sizes(w.extents)}, the padded input is {_sizes(padded)}: "
             f"nothing would be left",
-            fix="check the sizes before this layer" if empty else
+            fix="check the sizes, and the padding" if empty else
             'use padding="SAME", a smaller window, or a larger input')
 
 
@@ -92,13 +92,12 @@ def pairs(op: str, padding: Padding, unpadded: Windows) -> Pairs:
     Of an odd number of cells the last goes after the axis, as in TensorFlow.
     Raises: ArgumentError for an unknown word, or unless there is a pair of sizes an axis.
     """
-    if padding == "VALID":
-        return unpadded.padding
-    if padding == "SAME":
-        return _same(unpadded)
     fix = 'use "SAME", "VALID", or (before, after) for each spatial axis'
     if isinstance(padding, str):
-        raise ArgumentError(op, got=f"padding {padding!r}", why="there is no such padding", fix=fix)
+        if padding not in ("SAME", "VALID"):
+            raise ArgumentError(op, got=f"padding {padding!r}", fix=fix,
+                                why="there is no such padding")
+        return unpadded.padding if padding == "VALID" else _same(unpadded)
     given = arguments.several(op, "padding", padding, "pairs")
     found = tuple(arguments.integers(op, "padding", pair) for pair in given)
     if len(found) != len(unpadded.sizes) or any(len(pair) != 2 for pair in found):
