@@ -1,8 +1,10 @@
 """The driver: one piece of code, the same for every program, that walks a table of kernel launches.
 
-A launch is a row `{kernel, argument block, extent, share}`. Shares of a row are claimed one by one
-from a ticket that the calling thread and the workers of a pool increment by atomic addition, so a
-worker that is late or absent costs nothing but its help, and no row waits for a thread to wake.
+A launch is a row `{kernel, argument block, extent, share}`. A loop or branch is a row too, of
+extent -1: its kernel is a function of the driver, which gets the pool and runs rows of its own.
+Shares of a row are claimed one by one from a ticket that the calling thread and the workers of a
+pool increment by atomic addition, so a worker that is late or absent costs nothing but its help,
+and no row waits for a thread to wake.
 
     ticket = generation << 40 | shares << 20 | next share to claim
 
@@ -114,7 +116,10 @@ single:
   %args.at = getelementptr i64, ptr %row, i64 1
   %args = load ptr, ptr %args.at
   %kernel = load ptr, ptr %row
-  call void %kernel(i64 0, i64 %extent, ptr %args)
+  %nested = icmp slt i64 %extent, 0
+  %word.pool = ptrtoint ptr %pool to i64
+  %start = select i1 %nested, i64 %word.pool, i64 0
+  call void %kernel(i64 %start, i64 %extent, ptr %args)
   br label %next
 several:
   %up = add i64 %extent, %share
@@ -225,11 +230,142 @@ end:
   ret i64 %unfit
 }}
 
+; Writes where values lie in this turn into the blocks of a body: patches first to last - 1, each
+; {{word to write, word of args in even turns, the same in odd ones, bytes to add, bytes a row}}.
+define internal void @place(ptr %args, i64 %where, i64 %first, i64 %last, i64 %k, i64 %row) {{
+  %patches.at = getelementptr i64, ptr %args, i64 %where
+  %patches = load ptr, ptr %patches.at
+  %odd = and i64 %k, 1
+  %which = add i64 %odd, 1
+  br label %loop
+loop:
+  %i = phi i64 [ %first, %0 ], [ %i.next, %write ]
+  %more = icmp slt i64 %i, %last
+  br i1 %more, label %write, label %end
+write:
+  %word = mul i64 %i, 5
+  %patch = getelementptr i64, ptr %patches, i64 %word
+  %to = load ptr, ptr %patch
+  %from.at = getelementptr i64, ptr %patch, i64 %which
+  %from = load i64, ptr %from.at
+  %add.at = getelementptr i64, ptr %patch, i64 3
+  %add = load i64, ptr %add.at
+  %stride.at = getelementptr i64, ptr %patch, i64 4
+  %stride = load i64, ptr %stride.at
+  %base.at = getelementptr i64, ptr %args, i64 %from
+  %base = load i64, ptr %base.at
+  %far = mul i64 %stride, %row
+  %near = add i64 %base, %add
+  %address = add i64 %near, %far
+  store i64 %address, ptr %to
+  %i.next = add i64 %i, 1
+  br label %loop
+end:
+  ret void
+}}
+
+define internal i64 @word(ptr %args, i64 %i) {{
+  %at = getelementptr i64, ptr %args, i64 %i
+  %word = load i64, ptr %at
+  ret i64 %word
+}}
+
+define internal i1 @flag(ptr %args) {{
+  %at = load ptr, ptr %args
+  %byte = load i8, ptr %at
+  %set = icmp ne i8 %byte, 0
+  ret i1 %set
+}}
+
+; Runs the rows of the body that is described from word `at` on: {{rows, number of rows}}.
+define internal void @body(ptr %args, i64 %at, i64 %pool) {{
+  %rows.word = call i64 @word(ptr %args, i64 %at)
+  %rows = inttoptr i64 %rows.word to ptr
+  %next = add i64 %at, 1
+  %last = call i64 @word(ptr %args, i64 %next)
+  %helpers = inttoptr i64 %pool to ptr
+  call void @tapeflow_run(ptr %rows, i64 0, i64 %last, ptr %helpers)
+  ret void
+}}
+
+; A row that is a loop: `args` is {{address of the test's result, rows of the body, their number,
+; rows of the test, their number, turns or -1, first row of data, step, patches, patches for the
+; first turn only, all patches, copies, their number, and the addresses of which patches speak}}.
+define void @tapeflow_loop(i64 %pool, i64 %extent, ptr %args) {{
+  %turns = call i64 @word(ptr %args, i64 5)
+  %first = call i64 @word(ptr %args, i64 6)
+  %step = call i64 @word(ptr %args, i64 7)
+  %fixed = call i64 @word(ptr %args, i64 9)
+  %all = call i64 @word(ptr %args, i64 10)
+  %endless = icmp slt i64 %turns, 0
+  call void @place(ptr %args, i64 8, i64 0, i64 %fixed, i64 0, i64 0)
+  br label %loop
+loop:
+  %k = phi i64 [ 0, %0 ], [ %k.next, %turn ]
+  %row = phi i64 [ %first, %0 ], [ %row.next, %turn ]
+  %more = icmp slt i64 %k, %turns
+  %enter = or i1 %more, %endless
+  br i1 %enter, label %look, label %end
+look:
+  call void @place(ptr %args, i64 8, i64 %fixed, i64 %all, i64 %k, i64 %row)
+  br i1 %endless, label %test, label %turn
+test:
+  call void @body(ptr %args, i64 3, i64 %pool)
+  %go = call i1 @flag(ptr %args)
+  br i1 %go, label %turn, label %end
+turn:
+  call void @body(ptr %args, i64 1, i64 %pool)
+  %k.next = add i64 %k, 1
+  %row.next = add i64 %row, %step
+  br label %loop
+end:
+  %odd = and i64 %k, 1
+  %copies.word = call i64 @word(ptr %args, i64 11)
+  %copies = inttoptr i64 %copies.word to ptr
+  %count = call i64 @word(ptr %args, i64 12)
+  %wanted = mul i64 %odd, %count
+  br label %copying
+copying:
+  %c = phi i64 [ 0, %end ], [ %c.next, %copy ]
+  %c.more = icmp slt i64 %c, %wanted
+  br i1 %c.more, label %copy, label %done
+copy:
+  %c.word = mul i64 %c, 3
+  %copy.at = getelementptr i64, ptr %copies, i64 %c.word
+  %to.word = call i64 @word(ptr %copy.at, i64 0)
+  %from.word = call i64 @word(ptr %copy.at, i64 1)
+  %bytes = call i64 @word(ptr %copy.at, i64 2)
+  %to.at = call i64 @word(ptr %args, i64 %to.word)
+  %from.at = call i64 @word(ptr %args, i64 %from.word)
+  %to = inttoptr i64 %to.at to ptr
+  %from = inttoptr i64 %from.at to ptr
+  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %bytes, i1 false)
+  %c.next = add i64 %c, 1
+  br label %copying
+done:
+  ret void
+}}
+
+; A row that is a branch: `args` is {{address of the condition, then for what happens if it is true,
+; and for the other: rows, their number, patches, their number; and the addresses}}.
+define void @tapeflow_branch(i64 %pool, i64 %extent, ptr %args) {{
+  %true = call i1 @flag(ptr %args)
+  %at = select i1 %true, i64 1, i64 5
+  %patches = add i64 %at, 2
+  %count.at = add i64 %at, 3
+  %count = call i64 @word(ptr %args, i64 %count.at)
+  call void @place(ptr %args, i64 %patches, i64 0, i64 %count, i64 0, i64 0)
+  call void @body(ptr %args, i64 %at, i64 %pool)
+  ret void
+}}
+
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare i64 @llvm.smin.i64(i64, i64)
 {declarations}
 """
 _PAUSES = {"x86_64": "llvm.x86.sse2.pause", "amd64": "llvm.x86.sse2.pause"}
-SYMBOLS = ("tapeflow_run", "tapeflow_work", "tapeflow_bind", "tapeflow_call")
+SYMBOLS = ("tapeflow_run", "tapeflow_work", "tapeflow_bind", "tapeflow_call", "tapeflow_loop",
+           "tapeflow_branch")
 
 
 def source() -> str:

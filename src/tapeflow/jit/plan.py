@@ -12,8 +12,10 @@ from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit import contract, convolve, product
 from tapeflow.jit.codegen import loops
+from tapeflow.jit.control.holder import Holder
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.memory import Lifetime, arrange
+from tapeflow.jit.nest import Builder, Nest
 from tapeflow.jit.passes.fused import Fused
 from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import Copies, View
@@ -35,7 +37,7 @@ class Kernels:
     launches: tuple[Launch, ...]
 
 
-Step = HostStep | Kernels
+Step = HostStep | Kernels | Nest
 Occupant = Var | tuple[int, Scratch]  # scratch memory belongs to the step that uses it
 
 
@@ -54,9 +56,19 @@ class Plan:
 
     @property
     def launches(self) -> list[Launch]:
-        return [
-            launch for step in self.steps if isinstance(step, Kernels) for launch in step.launches
-        ]
+        """All launches, those in bodies of loops and branches too."""
+        found: list[Launch] = []
+        for step in self.steps:
+            if isinstance(step, Kernels):
+                found += step.launches
+            elif isinstance(step, Nest):
+                found += [launch for part in step.parts for launch in part.plan.launches]
+        return found
+
+    @property
+    def has_host_steps(self) -> bool:
+        """Whether Python runs between kernels."""
+        return any(isinstance(step, HostStep) for step in self.steps)
 
 
 def plan(graph: Graph, updates: Mapping[Var, Var]) -> Plan:
@@ -64,10 +76,17 @@ def plan(graph: Graph, updates: Mapping[Var, Var]) -> Plan:
     return _Planner(graph, updates).run()
 
 
+def plan_body(graph: Graph, updates: Mapping[Var, Var]) -> Plan:
+    """The plan of a body, each of whose outputs has memory of its own: it is neither another output
+    nor an input, unless `updates` says that it is that very one."""
+    return _Planner(graph, updates, is_body=True).run()
+
+
 @dataclass
 class _Planner:
     graph: Graph
     updates: Mapping[Var, Var]
+    is_body: bool = False
     layouts: dict[Var, Layout] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     updated: dict[Var, Var] = field(default_factory=dict)
@@ -78,6 +97,7 @@ class _Planner:
         self._views: defaultdict[Var, list[Var]] = defaultdict(list)  # of values that own memory
         self._overwritten: set[Var] = set()  # inputs
         self._zeros: dict[DType, Var] = {}
+        self._returned_bases: set[Var] = set()
         self._copies = 0
         for v in (*self.graph.inputs, *self.graph.constants):
             self.layouts[v] = own(v)
@@ -121,6 +141,9 @@ class _Planner:
         elif isinstance(lowering, Copies):
             zero = self.layouts[self._zero(node.outputs[0].dtype)]
             launches = loops.lower_copies(node, self.layouts, zero)
+        elif isinstance(node.prim, Holder):
+            self._nest(node)
+            return
         else:
             self.steps.append(HostStep(node))
             return
@@ -140,6 +163,23 @@ class _Planner:
         found = convolve.lower(node, self.layouts, self.updated)
         self.steps.append(HostStep(node) if found is None else Kernels(node, tuple(found)))
 
+    def _nest(self, node: Node[Var]) -> None:
+        """A loop or branch; where its bodies need the host, so does all of it."""
+        before = len(self.steps)
+        nest = Builder(self._address, self._copy_to, plan_body).build(node)
+        if nest is None:
+            del self.steps[before:]
+        else:
+            self.layouts.update((v, own(v)) for v in nest.buffers)
+        self.steps.append(nest or HostStep(node))
+
+    def _address(self, v: Var) -> Pointer:
+        """Where `v` lies, or a copy of it with its elements side by side."""
+        layout = self.layouts[v]
+        if layout.strides != contiguous(v.shape):
+            layout = self.layouts[self._copy(v)]
+        return Pointer(layout.base, layout.offset * v.dtype.itemsize)
+
     def _view(self, node: Node[Var], view: View) -> None:
         (x,), (y,) = node.inputs, node.outputs
         source = self.layouts[x]
@@ -155,11 +195,15 @@ class _Planner:
         """A contiguous copy of `x`."""
         self._copies += 1
         made = Var(f"{x.name}_copy{self._copies}", x.shape, x.dtype)
+        self._copy_to(x, made)
+        return made
+
+    def _copy_to(self, x: Var, made: Var) -> None:
+        """Let a step copy `x` to the memory of `made`."""
         self.layouts[made] = own(made)
         node = Node(loops.COPY, (x,), {}, (made,))
         launches = loops.lower_copy(self.layouts[x], self.layouts[made], x.spec)
         self.steps.append(Kernels(node, tuple(launches)))
-        return made
 
     def _zero(self, dtype: DType) -> Var:
         """A constant without axes."""
@@ -176,7 +220,12 @@ class _Planner:
             and layout.strides == contiguous(v.shape)
             and Spec(v.shape, v.dtype).size == Spec(layout.base.shape, v.dtype).size
         )
-        return v if whole and layout.base not in self.graph.constants else self._copy(v)
+        fits = whole and layout.base not in self.graph.constants
+        if self.is_body:
+            own_input = layout.base in self.graph.inputs and self.updates.get(v) is not v
+            fits = fits and not own_input and layout.base not in self._returned_bases
+            self._returned_bases.add(layout.base)
+        return v if fits else self._copy(v)
 
     def _write_in_place(self, i: int, node: Node[Var]) -> None:
         """Let outputs of `node` take the memory of an input where nothing reads that later, and
@@ -201,7 +250,9 @@ class _Planner:
             lives[key] = Lifetime(first, step, nbytes)
 
         for i, step in enumerate(self.steps):
-            for v in (*step.node.inputs, *step.node.outputs):
+            pointers = step.pointers if isinstance(step, Nest) else ()
+            meant = (p.of for p in pointers if isinstance(p.of, Var))
+            for v in (*step.node.inputs, *step.node.outputs, *meant):
                 base = self.layouts[v].base
                 if base not in exclude:
                     touch(base, i, base.spec.size * base.dtype.itemsize)
@@ -228,5 +279,10 @@ def scratches(step: Step) -> Sequence[Scratch]:
     """The scratch memory that a step uses."""
     if isinstance(step, HostStep):
         return ()
-    pointers = (p for launch in step.launches for p in launch.arguments if isinstance(p, Pointer))
+    arguments = (
+        step.pointers
+        if isinstance(step, Nest)
+        else [a for launch in step.launches for a in launch.arguments]
+    )
+    pointers = (p for p in arguments if isinstance(p, Pointer))
     return tuple(dict.fromkeys(p.of for p in pointers if isinstance(p.of, Scratch)))

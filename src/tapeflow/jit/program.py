@@ -11,15 +11,13 @@ import numpy as np
 from tapeflow import config
 from tapeflow.errors import TapeflowError
 from tapeflow.graph import Var, run_node
-from tapeflow.jit import cache, workers
-from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
+from tapeflow.jit import workers
+from tapeflow.jit.kernel import Layout
 from tapeflow.jit.memory import Outputs
 from tapeflow.jit.plan import HostStep, Kernels, Plan
+from tapeflow.jit.table import Table
 from tapeflow.tensor import Array
 from tapeflow_kernels import memory
-from tapeflow_kernels.cpu import driver
-
-_SHARES_PER_THREAD = 4  # so that a thread that starts late finds less to do, not too little
 
 
 class Program:
@@ -35,10 +33,11 @@ class Program:
         self._roots = {v: i for i, v in enumerate((*plan.graph.inputs, *plan.fresh))}
         self._blank: list[Array | None] = [None] * len(self._roots)
         self._slots = list(self._blank)
-        self._constants = {v: memory.copy(a) for v, a in plan.graph.constants.items()}
         self._outputs = [Outputs(v.shape, v.dtype) for v in plan.fresh]
         self._returns = [self._return_of(v) for v in plan.graph.outputs]
-        self._build_table()
+        self._table = Table(plan, int(self._arena.ctypes.data))
+        triples = [(self._roots[of], word, add) for of, word, add in self._table.holes]
+        self._triples = np.array(triples or [(0, 0, 0)], np.int64)
         self._segments = self._split_at_host_steps()
         self._threads = 0
         self._state = np.zeros(8, np.int64)
@@ -53,51 +52,6 @@ class Program:
         slot = self._roots[self.plan.updated.get(base, base)]
         return slot, None if base.shape == v.shape else v.shape
 
-    def _build_table(self) -> None:
-        """Argument blocks of all launches one behind the other, and what each call must fill in."""
-        launches: list[Launch] = []
-        words: list[int] = []
-        triples: list[tuple[int, int, int]] = []
-        starts: list[int] = []
-        for i, step in enumerate(self.plan.steps):
-            for launch in step.launches if isinstance(step, Kernels) else ():
-                launches.append(launch)
-                starts.append(len(words))
-                for argument in launch.arguments:
-                    word, slot = self._argument(i, argument)
-                    if slot is not None:
-                        triples.append((slot, len(words), word))
-                    words.append(word)
-        self._launches = launches
-        self._block = np.array([*words, 0], np.int64)
-        self._triples = np.array(triples or [(0, 0, 0)], np.int64)
-        self._bound = len(triples)
-        self._rows = np.zeros((max(len(launches), 1), driver.ROW), np.int64)
-        for row, launch, first in zip(self._rows, launches, starts, strict=False):
-            row[:] = (
-                cache.address(launch.code),
-                self._block.ctypes.data + 8 * first,
-                launch.extent,
-                launch.extent,
-            )
-
-    def _argument(self, step: int, argument: Pointer | int) -> tuple[int, int | None]:
-        """A word of an argument block, and the slot of the array whose address is to be added."""
-        if not isinstance(argument, Pointer):
-            return argument, None
-        of = argument.of
-        if isinstance(of, Scratch):
-            return int(self._arena.ctypes.data) + self.plan.arena[step, of] + argument.offset, None
-        base = self.plan.updated.get(of, of)
-        if base in self._roots:
-            return argument.offset, self._roots[base]
-        return self._fixed_address(base) + argument.offset, None
-
-    def _fixed_address(self, base: Var) -> int:
-        if base in self._constants:
-            return int(self._constants[base].ctypes.data)
-        return int(self._arena.ctypes.data) + self.plan.arena[base]
-
     def _split_at_host_steps(self) -> list[tuple[int, int] | HostStep]:
         """Ranges of rows, and the host steps between them; empty if there are only rows."""
         segments: list[tuple[int, int] | HostStep] = []
@@ -107,7 +61,7 @@ class Program:
                 segments.append(step)
                 continue
             last = segments[-1] if segments else None
-            count = len(step.launches)
+            count = len(step.launches) if isinstance(step, Kernels) else 1
             if isinstance(last, tuple):
                 segments[-1] = (last[0], row + count)
             else:
@@ -118,20 +72,15 @@ class Program:
     def _share_out(self, threads: int) -> None:
         """Divide the rows over `threads`."""
         self._threads = threads
-        for row, launch in zip(self._rows, self._launches, strict=False):
-            even = -(-launch.extent // (threads * _SHARES_PER_THREAD))
-            share = launch.extent if threads == 1 else max(launch.grain, even, 1)
-            row[3] = max(share, -(-launch.extent // driver.MAX_SHARES))
-        is_shared = bool((self._rows[:, 3] < self._rows[:, 2]).any())
-        self._helpers = threads - 1 if is_shared else 0
+        self._helpers = threads - 1 if self._table.share_out(threads) else 0
         self._state[:] = (
             id(self._slots),
             len(self._slots),
             self._triples.ctypes.data,
-            self._bound,
-            self._block.ctypes.data,
-            self._rows.ctypes.data,
-            len(self._launches),
+            len(self._table.holes),
+            self._table.block.ctypes.data,
+            self._table.rows.ctypes.data,
+            len(self._table),
             0,
         )
 
@@ -183,7 +132,7 @@ class Program:
     def _run_segments(self, pool: int) -> None:
         while (unfit := self._driver.bind(*map(int, self._state[:5]))) >= 0:
             self._make_contiguous(unfit)
-        rows = int(self._rows.ctypes.data)
+        rows = int(self._table.rows.ctypes.data)
         for segment in self._segments:
             if isinstance(segment, HostStep):
                 self._run_on_host(segment)
@@ -211,8 +160,8 @@ class Program:
         base = self.plan.updated.get(layout.base, layout.base)
         if base in self._roots:
             held: Array = self._slots[self._roots[base]]  # type: ignore[assignment]
-        elif base in self._constants:
-            held = self._constants[base]
+        elif base in self._table.constants:
+            held = self._table.constants[base]
         else:
             held = self._arena[self.plan.arena[base] :]
         size = v.dtype.itemsize

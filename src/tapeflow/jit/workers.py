@@ -26,6 +26,7 @@ class Driver:
         self.run = _function(at["tapeflow_run"], 4)
         self.bind = _function(at["tapeflow_bind"], 5, _Word)
         self.work = _function(at["tapeflow_work"], 2)
+        self.loop, self.branch = at["tapeflow_loop"], at["tapeflow_branch"]  # for rows
 
 
 def _function(address: int, words: int, result: type[_Word] | None = None) -> Callable[..., int]:
