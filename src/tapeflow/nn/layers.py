@@ -12,7 +12,7 @@ from tapeflow.initializers import Initializer
 from tapeflow.nn.activations import Activation
 from tapeflow.nn.dropout import SHARE, dropout
 from tapeflow.nn.module import Module
-from tapeflow.nn.weighted import Weighted, at_least_one
+from tapeflow.nn.weighted import Weighted, at_least_one, times_matrix
 from tapeflow.primitive import require_floating
 from tapeflow.regularizers import Regularizer
 from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
@@ -55,15 +55,7 @@ class Dense(Weighted):
         self.bias = self.make_bias(self.units, x.dtype)
 
     def call(self, x: TensorLike) -> Tensor:
-        return self.finished(_times_matrix(as_tensor(x), self.kernel))
-
-
-def _times_matrix(x: Tensor, kernel: Variable) -> Tensor:
-    """x @ kernel as one product of two matrices, whatever the leading axes of x."""
-    if x.ndim <= 2:
-        return ops.matmul(x, kernel)
-    rows = ops.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
-    return ops.reshape(ops.matmul(rows, kernel), (*x.shape[:-1], kernel.shape[-1]))
+        return self.finished(times_matrix(as_tensor(x), self.kernel))
 
 
 class Dropout(Module):

@@ -1,6 +1,7 @@
 """What layers with a kernel share: its initializer, penalty and limit, a bias, an activation."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tapeflow import arguments, constraints, initializers, ops, regularizers
@@ -71,3 +72,11 @@ def at_least_one(op: str, name: str, given: int) -> int:
         raise ArgumentError(op, got=f"{name}={given}", why=f"{name} is at least 1",
                             fix="give a size of 1 or more")
     return found
+
+
+def times_matrix(x: Tensor, kernel: Variable) -> Tensor:
+    """x @ kernel as one product of two matrices, whatever the leading axes of x."""
+    if x.ndim <= 2:
+        return ops.matmul(x, kernel)
+    rows = ops.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    return ops.reshape(ops.matmul(rows, kernel), (*x.shape[:-1], kernel.shape[-1]))
