@@ -56,7 +56,7 @@ class _Recurrent(Weighted):
         self.bias = self.make_bias(width, x.dtype)
 
     def call(self, x: TensorLike, initial_state: Sequence[TensorLike] | None = None) -> Any:
-        from tapeflow.jit.control.api import scan   # half of what importing tapeflow.nn would cost
+        from tapeflow.jit.control.api import scan  # half of what importing tapeflow.nn would cost
 
         t = as_tensor(x)
         rows = times_matrix(t, self.kernel)
