@@ -525,6 +525,94 @@ def test_what_no_derivative_needs_is_not_kept() -> None:
     assert [str(v.spec) for v in second.outputs] == ["f64[2,3]", "f64[3,3]"]
 
 
+def test_compiled_loops_and_branches_run_no_python() -> None:
+    for f, args in PROGRAMS.values():
+        lowered = tf.jit(f).lower(*args)
+        assert lowered.host_steps == []
+        assert any(n.prim.graphs for n in lowered.graph.nodes)
+
+
+def test_a_loop_has_as_many_kernels_however_many_turns() -> None:
+    counts = [
+        len(tf.jit(rnn).lower(H, tf.zeros((n, 2, 3), "float64"), W).kernels) for n in (10, 10_000)
+    ]
+    assert counts[0] == counts[1] > 0
+
+
+def test_a_loop_that_needs_the_host_runs_turn_by_turn_and_says_so() -> None:
+    def inner(row: Any) -> Any:
+        turn = lambda c, x: (tf.sort(c * 0.5 + x), c)  # noqa: E731
+        return list(tf.scan(turn, row[0], row))
+
+    def f(xs: Any) -> Any:
+        return tf.map(inner, xs)
+
+    compiled = tf.jit(f)
+    for got, expected in zip(compiled(XS), f(XS), strict=True):
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-12)
+    (step,) = compiled.lower(XS).host_steps
+    assert step.startswith("scan, turn by turn, for its") and "sort" in step
+    assert step in str(compiled.explain(XS))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_results_do_not_depend_on_the_number_of_threads(threads: int) -> None:
+    """Rows of 40,000 elements are shared out; those of loops in loops too."""
+    xs, h = floats(3, 200, 200), floats(200, 200, seed=1)
+
+    def f(h: Any, xs: Any) -> Any:
+        def outer(c: Any, x: Any) -> Any:
+            c, _ = tf.scan(lambda c, y: (tf.sin(c) * y + x, None), c, xs)
+            return tf.cond(tf.sum(c) > 0.0, lambda c: c @ h, lambda c: c - x, c) * 0.01, tf.sum(c)
+
+        return tf.scan(outer, h, xs)
+
+    before = tf.config.num_threads()
+    try:
+        tf.config.set_num_threads(threads)
+        end, sums = tf.jit(f)(h, xs)
+    finally:
+        tf.config.set_num_threads(before)
+    expected = f(h, xs)
+    np.testing.assert_allclose(end.numpy(), expected[0].numpy(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(sums.numpy(), expected[1].numpy(), rtol=1e-9, atol=1e-9)
+
+
+def test_a_sum_over_turns_is_added_up_in_place() -> None:
+    f = tf.jit(lambda xs: tf.scan(lambda c, x: (c + x * x, None), tf.zeros(1000), xs)[0])
+    xs = tf.ones((64, 1000))
+    assert f(xs).numpy().tolist() == [64.0] * 1000
+    assert f.lower(xs).memory.arena < 1000  # no second buffer
+
+
+def test_earlier_results_of_a_compiled_loop_keep_their_values() -> None:
+    f = tf.jit(lambda h, xs: tf.scan(lambda c, x: (c + x, c), h, xs))
+    xs = floats(7, 30_000)
+    results = [f(tf.full(30_000, float(i), "float64"), xs) for i in range(4)]
+    rows = np.concatenate([np.zeros((1, 30_000)), np.cumsum(xs.numpy(), 0)])
+    for i, (end, ys) in enumerate(results):
+        np.testing.assert_allclose(end.numpy(), rows[-1] + i, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(ys.numpy(), rows[:-1] + i, rtol=1e-9, atol=1e-9)
+
+
+def test_a_training_step_with_a_loop_in_it_learns_as_eager_code_does() -> None:
+    def train(compile_it: bool) -> list[float]:
+        w = tf.Variable(floats(3, 3, seed=5))
+        optimizer = tf.optim.Adam(0.05)
+
+        def step(xs: Any) -> Any:
+            def loss() -> Any:
+                end, ys = tf.scan(lambda h, x: (tf.tanh(h @ w + x), h), H, xs)
+                return tf.sum(end * end) + tf.sum(ys)
+
+            return optimizer.minimize(loss, [w])
+
+        run = tf.jit(step) if compile_it else step
+        return [run(XS).item() for _ in range(4)]
+
+    np.testing.assert_allclose(train(True), train(False), rtol=1e-9)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
     tf.random.seed(0)

@@ -62,11 +62,8 @@ class Lowered:
     def host_steps(self) -> list[str]:
         """The ops that run as Python between kernels."""
         program = self._compiled.program
-        return (
-            [s.node.prim.name for s in program.plan.steps if isinstance(s, HostStep)]
-            if program
-            else []
-        )
+        steps = program.plan.steps if program else ()
+        return [_on_host(step) for step in steps if isinstance(step, HostStep)]
 
     @property
     def source(self) -> str:
@@ -90,6 +87,12 @@ class Lowered:
     def compile_seconds(self) -> float:
         """How long it took to compile the kernels, or to find them on disk."""
         return self._compiled.program.compile_seconds if self._compiled.program else 0.0
+
+
+def _on_host(step: HostStep) -> str:
+    """`sort`, or `scan, turn by turn, for its sort`."""
+    name = step.node.prim.name
+    return f"{name}, turn by turn, for its {', '.join(step.inside)}" if step.inside else name
 
 
 def _nbytes(v: Any) -> int:

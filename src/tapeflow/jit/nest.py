@@ -80,13 +80,15 @@ class Builder:
     plan: Callable[[Graph, Mapping[Var, Var]], Plan]
     pointers: list[Pointer] = field(default_factory=list)
     buffers: list[Var] = field(default_factory=list)
+    on_host: list[str] = field(default_factory=list)  # what keeps a node from being a nest
 
     def build(self, node: Node[Var]) -> Nest | None:
         """The nest of a node; None where a body has steps that run on the host."""
         prim = node.prim
         assert isinstance(prim, Holder), f"{prim} holds no graphs"
         plans = tuple(self.plan(g, self._updates(prim, g)) for g in prim.graphs)
-        if any(p.has_host_steps for p in plans):
+        self.on_host = [name for p in plans for name in p.on_host]
+        if self.on_host:
             return None
         if isinstance(prim, Scan):
             return self._scan(node, prim, plans[0])

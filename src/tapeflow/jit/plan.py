@@ -24,9 +24,11 @@ from tapeflow.tensor import Spec
 
 @dataclass(frozen=True, slots=True)
 class HostStep:
-    """A node that runs as its array function, between kernels."""
+    """A node that runs as its array function, between kernels; a loop or branch because of what is
+    `inside` of it."""
 
     node: Node[Var]
+    inside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,10 @@ class Plan:
         return found
 
     @property
-    def has_host_steps(self) -> bool:
-        """Whether Python runs between kernels."""
-        return any(isinstance(step, HostStep) for step in self.steps)
+    def on_host(self) -> list[str]:
+        """What Python runs between kernels, in bodies too."""
+        steps = (step for step in self.steps if isinstance(step, HostStep))
+        return [name for s in steps for name in s.inside or (s.node.prim.name,)]
 
 
 def plan(graph: Graph, updates: Mapping[Var, Var]) -> Plan:
@@ -166,12 +169,13 @@ class _Planner:
     def _nest(self, node: Node[Var]) -> None:
         """A loop or branch; where its bodies need the host, so does all of it."""
         before = len(self.steps)
-        nest = Builder(self._address, self._copy_to, plan_body).build(node)
+        builder = Builder(self._address, self._copy_to, plan_body)
+        nest = builder.build(node)
         if nest is None:
-            del self.steps[before:]
-        else:
-            self.layouts.update((v, own(v)) for v in nest.buffers)
-        self.steps.append(nest or HostStep(node))
+            self.steps[before:] = [HostStep(node, tuple(dict.fromkeys(builder.on_host)))]
+            return
+        self.layouts.update((v, own(v)) for v in nest.buffers)
+        self.steps.append(nest)
 
     def _address(self, v: Var) -> Pointer:
         """Where `v` lies, or a copy of it with its elements side by side."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -12,9 +14,11 @@ from tapeflow import config
 from tapeflow.errors import TapeflowError
 from tapeflow.graph import Var, run_node
 from tapeflow.jit import workers
+from tapeflow.jit.control.holder import Holder
 from tapeflow.jit.kernel import Layout
 from tapeflow.jit.memory import Outputs
 from tapeflow.jit.plan import HostStep, Kernels, Plan
+from tapeflow.jit.plan import plan as make_plan
 from tapeflow.jit.table import Table
 from tapeflow.tensor import Array
 from tapeflow_kernels import memory
@@ -58,7 +62,7 @@ class Program:
         row = 0
         for step in self.plan.steps:
             if isinstance(step, HostStep):
-                segments.append(step)
+                segments.append(_with_programs(step))
                 continue
             last = segments[-1] if segments else None
             count = len(step.launches) if isinstance(step, Kernels) else 1
@@ -168,3 +172,17 @@ class Program:
         strides = tuple(size * s for s in layout.strides)
         data = held.reshape(-1).view(np.uint8)
         return np.ndarray(v.shape, v.dtype, data, size * layout.offset, strides)
+
+
+def _with_programs(step: HostStep) -> HostStep:
+    """A step whose bodies, if it is a loop or branch, are programs of their own."""
+    prim = step.node.prim
+    if not isinstance(prim, Holder):
+        return step
+    programs = [Program(make_plan(graph, {})) for graph in prim.graphs]
+    bodies = [partial(_called, program) for program in programs]
+    return HostStep(replace(step.node, prim=prim.running(bodies)), step.inside)
+
+
+def _called(program: Program, *arrays: Array) -> list[Array]:
+    return program(arrays)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tapeflow import dispatch
 from tapeflow.dtypes import is_floating
-from tapeflow.graph import Graph, Node, Var, evaluate
+from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.body import Body, BodyTracer, Call, Derived
 from tapeflow.jit.control.derive import filled, pulled, pushed
 from tapeflow.jit.control.holder import Cleaned, Holder, picked, used, with_constants
@@ -20,16 +20,12 @@ class Cond(Holder):
     """The first graph where the first input is true, else the second, of the other inputs."""
 
     def __init__(self, graphs: tuple[Graph, ...], bodies: tuple[Body, ...] = ()) -> None:
-        super().__init__(
-            self._run,
-            lambda *specs: tuple(v.spec for v in graphs[0].outputs),
-            name="cond",
-            multiple=True,
-        )
-        self.graphs, self.bodies = graphs, bodies
+        super().__init__("cond", graphs, lambda *specs: tuple(v.spec for v in graphs[0].outputs))
+        self.bodies = bodies
 
-    def _run(self, pred: Array, *arrays: Array) -> tuple[Array, ...]:
-        return tuple(evaluate(self.graphs[0 if pred else 1], *arrays))
+    def _run(self, *arrays: Array) -> tuple[Array, ...]:
+        pred, *operands = arrays
+        return tuple(self.bodies_run[0 if pred else 1](*operands))
 
     def holding(self, graphs: tuple[Graph, ...]) -> Cond:
         return Cond(graphs)

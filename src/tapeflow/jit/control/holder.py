@@ -5,18 +5,38 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Self, TypeVar
 
-from tapeflow.graph import Graph, Node, Var
-from tapeflow.primitive import Primitive
+from tapeflow.graph import Graph, Node, Var, evaluate
+from tapeflow.primitive import Primitive, SpecRule
 from tapeflow.tensor import Array
 
 T = TypeVar("T")
 Cleaned = Callable[[Graph], Graph]
+Evaluator = Callable[..., Sequence[Array]]
 
 
 class Holder(Primitive):
-    """A loop or branch. Its derivatives are taken while tracing: passes give holders without."""
+    """A loop or branch. Its derivatives are taken while tracing: passes give holders without.
+
+    On arrays it runs `bodies_run`, one for each graph: node by node, unless `running` says how.
+    """
+
+    def __init__(self, name: str, graphs: tuple[Graph, ...], typed: SpecRule) -> None:
+        super().__init__(self._run, typed, name=name, multiple=True)
+        self.graphs = graphs
+        self.bodies_run: tuple[Evaluator, ...] = tuple(partial(evaluate, g) for g in graphs)
+
+    def running(self, bodies: Sequence[Evaluator]) -> Self:
+        """The same, whose bodies run so."""
+        other = self.holding(self.graphs)
+        other.bodies_run = tuple(bodies)
+        return other
+
+    @abstractmethod
+    def _run(self, *arrays: Array) -> tuple[Array, ...]:
+        """What it means on arrays."""
 
     @abstractmethod
     def holding(self, graphs: tuple[Graph, ...]) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 from tapeflow import dispatch
 from tapeflow.dtypes import is_floating
 from tapeflow.errors import ArgumentError
-from tapeflow.graph import Graph, Node, Var, evaluate
+from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.body import Body, BodyTracer, Call, Derived
 from tapeflow.jit.control.derive import filled, pushed
 from tapeflow.jit.control.holder import Cleaned, Holder, live_carries, picked, used, with_constants
@@ -27,8 +27,8 @@ class While(Holder):
     def __init__(
         self, graphs: tuple[Graph, ...], consts: tuple[int, int], bodies: tuple[Body, ...] = ()
     ) -> None:
-        super().__init__(self._run, self._typed, name="while_loop", multiple=True)
-        self.graphs, self.consts, self.bodies = graphs, consts, bodies
+        super().__init__("while_loop", graphs, self._typed)
+        self.consts, self.bodies = consts, bodies
 
     def _typed(self, *specs: Spec) -> tuple[Spec, ...]:
         return tuple(v.spec for v in self.graphs[1].outputs)
@@ -36,9 +36,9 @@ class While(Holder):
     def _run(self, *arrays: Array) -> tuple[Array, ...]:
         of_test, rest = arrays[: self.consts[0]], arrays[self.consts[0] :]
         of_turn, carry = rest[: self.consts[1]], list(rest[self.consts[1] :])
-        test, turn = self.graphs
-        while evaluate(test, *of_test, *carry)[0]:
-            carry = evaluate(turn, *of_turn, *carry)
+        test, turn = self.bodies_run
+        while test(*of_test, *carry)[0]:
+            carry = [*turn(*of_turn, *carry)]
         return tuple(carry)
 
     def holding(self, graphs: tuple[Graph, ...]) -> While:

@@ -19,7 +19,7 @@ import numpy as np
 
 from tapeflow import dispatch
 from tapeflow.dtypes import is_floating
-from tapeflow.graph import Graph, Node, Var, evaluate
+from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.body import Body, BodyTracer, Call, Derived
 from tapeflow.jit.control.derive import filled, pulled, pushed
 from tapeflow.jit.control.holder import Cleaned, Holder, live_carries, picked, used, with_constants
@@ -52,9 +52,8 @@ class Scan(Holder):
     """The loop over `graph`; `body` is what it was traced from, if somebody recorded."""
 
     def __init__(self, graph: Graph, layout: Layout, body: Body | None = None) -> None:
-        super().__init__(self._run, self._typed, name="scan", multiple=True)
+        super().__init__("scan", (graph,), self._typed)
         self.graph, self.layout, self.body = graph, layout, body
-        self.graphs = (graph,)
         self.saved: dict[Var, int] = {}  # the outputs that are there for derivatives
 
     def outputs(self) -> list[Tensor | None]:
@@ -86,8 +85,8 @@ class Scan(Holder):
         ys = [np.empty(s.shape, s.dtype) for s in self._typed()[layout.carries :]]
         turns = range(layout.length)
         for i in reversed(turns) if layout.is_reverse else turns:
-            outputs = evaluate(self.graph, *consts, *carry, *(np.asarray(x[i]) for x in xs))
-            carry = outputs[: layout.carries]
+            outputs = self.bodies_run[0](*consts, *carry, *(np.asarray(x[i]) for x in xs))
+            carry = [*outputs[: layout.carries]]
             for y, row in zip(ys, outputs[layout.carries :], strict=True):
                 y[i] = row
         return (*carry, *ys)
