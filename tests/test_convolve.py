@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 import tapeflow as tf
 from tapeflow import tree
-from tapeflow.jit import convolve
+from tapeflow.jit import convolve, eager
 from tapeflow.ops.conv import conv
+
+SAME = {"strides": (1, 1), "padding": ((1, 1), (1, 1)), "dilations": (1, 1), "groups": 1}
 
 
 def check_equal(found: Any, wanted: Any, tolerance: float = 1e-4) -> None:
@@ -149,3 +151,33 @@ def test_a_patch_too_large_for_the_stack_is_done_on_the_host(
     f = tf.jit(lambda x: tf.nn.conv2d(x, w))
     check_equal(f(x), tf.nn.conv2d(x, w))
     assert f.lower(x).host_steps == ["conv"]
+
+
+def test_eager_code_runs_large_convolutions_by_the_same_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, w = numbers(2, 30, 30, 16), numbers(3, 3, 16, 16)
+    with monkeypatch.context() as without:
+        without.setattr(conv, "array_fn", None)
+        found = tf.nn.conv2d(x, w)
+    compiled = tf.jit(tf.nn.conv2d)(x, w)
+    np.testing.assert_array_equal(found, compiled)
+    check_equal(found, conv.array_fn(x.numpy(), w.numpy(), **SAME))
+    with pytest.raises(tf.errors.ShapeError, match="channels"):
+        tf.nn.conv2d(x, w[:, :, :8])
+
+
+def test_eager_kernels_of_transposed_views_and_small_inputs_agree_with_numpy() -> None:
+    x, w = numbers(2, 30, 16, 30), numbers(3, 3, 30, 16)
+    view = tf.matrix_transpose(x)
+    w = tf.permute_dims(w, (0, 1, 3, 2))
+    check_equal(tf.nn.conv2d(view, w), conv.array_fn(view.numpy(), w.numpy(), **SAME))
+    check_equal(
+        tf.nn.conv2d(view[:, :4, :4], w), conv.array_fn(view[:, :4, :4].numpy(), w.numpy(), **SAME)
+    )
+
+
+def test_interpreted_code_runs_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEFLOW_JIT", "0")
+    monkeypatch.setattr(eager, "_compiled", None)
+    check_equal(tf.nn.conv2d(numbers(2, 31, 31, 16), numbers(3, 3, 16, 16)).shape, (2, 31, 31, 16))

@@ -37,8 +37,10 @@ from tapeflow.dtypes import (
 )
 from tapeflow.dtypes import bool_ as bool
 from tapeflow.jit.api import jit
+from tapeflow.jit.eager import by_program as _by_program
 from tapeflow.jit.signature import TensorSpec
 from tapeflow.ops import *  # noqa: F403   # ops.__all__ lists what that is
+from tapeflow.primitive import accelerate as _accelerate
 from tapeflow.scope import name_scope
 from tapeflow.tensor import Tensor
 from tapeflow.variable import Variable
@@ -78,6 +80,8 @@ __all__ = [
     "testing", "uint16", "uint32", "uint64", "uint8", "value_and_grad", "vjp",
     "while_loop",
 ]  # fmt: skip
+
+_accelerate(_by_program)
 
 
 def __getattr__(name: str) -> _Any:

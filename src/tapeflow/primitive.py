@@ -81,6 +81,7 @@ Lowering: TypeAlias = Scalar | View | Fold | Copies | Kernel
 Definition: TypeAlias = "Callable[[Callable[..., Any]], Primitive]"
 
 REGISTRY: dict[str, Primitive] = {}
+_accelerators: list[Callable[[Primitive], None]] = []
 
 
 class Primitive:
@@ -103,6 +104,7 @@ class Primitive:
     ):
         self.name = name or array_fn.__name__.rstrip("_")
         self.array_fn = array_fn
+        self.eager = array_fn  # what eager code runs: the same, or the same by a compiled program
         self.spec_rule = spec
         self.adjoints = adjoints
         self.jvp_rule = jvp
@@ -176,7 +178,16 @@ def _define(fn: Callable[..., Any], spec: SpecRule, **rules: Any) -> Primitive:
 def register(prim: Primitive) -> Primitive:
     assert prim.name not in REGISTRY, f"two primitives are called {prim.name}"
     REGISTRY[prim.name] = prim
+    for accelerate in _accelerators:
+        accelerate(prim)
     return prim
+
+
+def accelerate(choose: Callable[[Primitive], None]) -> None:
+    """Let `choose` set what eager code runs, for each primitive that there is or will be."""
+    _accelerators.append(choose)
+    for prim in REGISTRY.values():
+        choose(prim)
 
 
 def total(terms: Sequence[Tensor | None]) -> Tensor | None:
