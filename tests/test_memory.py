@@ -36,6 +36,28 @@ def test_values_that_live_at_once_do_not_overlap(lives: list[tuple[int, int, int
         block[...] = i
 
 
+@settings(deadline=None)
+@given(lifetimes)
+def test_each_value_lies_as_low_as_those_before_it_allow(lives: list[tuple[int, int, int]]) -> None:
+    """Against a plain search of every aligned offset, larger values first."""
+    given_lives = {
+        i: Lifetime(first, first + length, nbytes)
+        for i, (first, length, nbytes) in enumerate(lives)
+    }
+    offsets, _ = arrange(given_lives)
+    taken: list[tuple[Lifetime, range]] = []
+    for i in sorted(given_lives, key=lambda i: (-given_lives[i].nbytes, given_lives[i].first)):
+        life, bytes_ = given_lives[i], -(-given_lives[i].nbytes // 64) * 64
+        beside = [r for o, r in taken if o.first <= life.last and life.first <= o.last]
+        lowest = next(
+            at
+            for at in range(0, 64 * 1000, 64)
+            if all(at + bytes_ <= r.start or r.stop <= at for r in beside)
+        )
+        assert offsets[i] == lowest
+        taken.append((life, range(lowest, lowest + bytes_)))
+
+
 def test_values_that_never_meet_share_memory() -> None:
     offsets, total = arrange({"a": Lifetime(0, 1, 1000), "b": Lifetime(2, 3, 1000)})
     assert offsets == {"a": 0, "b": 0}
