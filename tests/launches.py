@@ -24,7 +24,7 @@ def own(v: Var) -> Layout:
 def function(code: Code) -> ctypes._FuncPointer:
     """The machine code of `code`."""
     if code not in _compiled:
-        assembled = cpu.compile_python(code)
+        assembled = cpu.begin(code).finish()
         _compiled[code] = _Kernel(machine.load(assembled, [code.symbol])[code.symbol])
     return _compiled[code]
 

@@ -567,6 +567,50 @@ def test_a_second_process_compiles_nothing_and_imports_no_numba(folder: Path) ->
     assert second == ["0", "False"]
 
 
+def test_compiling_on_several_threads_makes_the_program_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of eight different kernels, generated and products, in three folders."""
+
+    def step(x: tf.Tensor) -> tf.Tensor:
+        for n in (8, 5, 3):
+            x = (
+                tf.tanh(tf.exp(x) @ tf.ones((x.shape[-1], n)))
+                - tf.sum(x, axis=0, keepdims=True)[:, :n]
+            )
+        return x
+
+    made: list[tuple[set[str], bytes]] = []
+    for threads in (1, 2, 5):
+        monkeypatch.setenv("TAPEFLOW_CACHE_DIR", str(tmp_path / str(threads)))
+        monkeypatch.setattr(cache, "_addresses", {})
+        tf.config.set_num_threads(threads)
+        try:
+            result = tf.jit(step)(tf.ones((4, 9))).numpy()
+        finally:
+            tf.config.set_num_threads(None)
+        entries = {path.name for path in (tmp_path / str(threads)).rglob("*.o")}
+        made.append((entries, result.tobytes()))
+    assert len(made[0][0]) > 4 and made[0] == made[1] == made[2]
+
+
+def test_a_kernel_that_does_not_compile_leaves_no_thread(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(code: Any) -> Any:
+        raise RuntimeError("no code")
+
+    before = threading.enumerate()
+    monkeypatch.setattr(cache.cpu, "begin", fails)
+    tf.config.set_num_threads(4)
+    try:
+        with pytest.raises(RuntimeError, match="no code"):
+            tf.jit(lambda x: tf.exp(x @ x) - tf.sum(x, axis=0))(tf.ones((4, 4)))
+    finally:
+        tf.config.set_num_threads(None)
+    assert [t for t in threading.enumerate() if t not in before and "compiler" in t.name] == []
+
+
 def test_a_damaged_entry_is_compiled_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = tf.ones(3)
     assert compiled_by(lambda: tf.jit(lambda x: x * 3.0 + 2.0)(x)) == 1

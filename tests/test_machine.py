@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from tapeflow_kernels.machine import AVX2, AVX512, BASELINE, Host, assemble, assembly, host, load
+from tapeflow_kernels.machine import (
+    AVX2,
+    AVX512,
+    BASELINE,
+    Assembly,
+    Host,
+    assemble,
+    assembly,
+    host,
+    load,
+)
 
 ADD = """
 declare float @expf(float)
@@ -50,6 +61,18 @@ def test_a_loaded_object_adds_and_calls_the_process() -> None:
 def test_objects_may_define_the_same_name() -> None:
     code = assemble(ADD)
     assert load(code, ["add"])["add"] != load(code, ["add"])["add"]
+
+
+def test_threads_that_finish_modules_at_once_give_what_one_alone_gives() -> None:
+    """400 modules of two kinds by 8 threads, while the main thread parses more of them."""
+    texts = [ADD.replace("@add", f"@add{i % 7}") for i in range(400)]
+    alone = {
+        (text, way): assemble(text, optimise=way) for text in set(texts) for way in (False, True)
+    }
+    with ThreadPoolExecutor(8) as pool:
+        ways = [(text, i % 2 == 1) for i, text in enumerate(texts)]
+        jobs = [pool.submit(Assembly(text, optimise=way).finish) for text, way in ways]
+        assert [job.result() for job in jobs] == [alone[text, way] for text, way in ways]
 
 
 def test_a_missing_symbol_is_an_error() -> None:

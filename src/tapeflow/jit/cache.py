@@ -16,7 +16,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -51,29 +51,31 @@ statistics = Statistics()
 _addresses: dict[Code, int] = {}
 
 
-def address(code: Code) -> int:
-    """Where the machine code of `code` lies in this process; compiled unless it is known."""
-    if code not in _addresses:
-        compiled = _fetch(
-            _key(code.language, code.symbol, *code.parameters),
-            functools.partial(_compile, code),
-        )
+def addresses(codes: Iterable[Code]) -> dict[Code, int]:
+    """Where the machine code of each lies in this process. What is not known yet is compiled, on
+    several threads."""
+    wanted = dict.fromkeys(codes)
+    missing = [code for code in wanted if code not in _addresses]
+    # what Numba lowers comes last: that is done here, while other threads generate code
+    missing.sort(key=lambda code: code.language == "python")
+    keys = [_key(code.language, code.symbol, *code.parameters) for code in missing]
+    begins = [functools.partial(_begin, code) for code in missing]
+    for code, compiled in zip(missing, _fetch(dict(zip(keys, begins, strict=True))), strict=True):
         _addresses[code] = machine.load(compiled, [code.symbol])[code.symbol]
-    return _addresses[code]
+    return {code: _addresses[code] for code in wanted}
 
 
 def driver_addresses() -> dict[str, int]:
     """The functions of the driver."""
     text = driver.source()
-    return machine.load(
-        _fetch(_key("driver", text), lambda: machine.assemble(text)), driver.SYMBOLS
-    )
+    (compiled,) = _fetch({_key("driver", text): lambda: machine.Assembly(text)})
+    return machine.load(compiled, driver.SYMBOLS)
 
 
-def _compile(code: Code) -> bytes:
+def _begin(code: Code) -> machine.Assembly:
     if code.language == "python":
-        return cpu.compile_python(code)
-    return machine.assemble(code.text, optimise=False)
+        return cpu.begin(code)
+    return machine.Assembly(code.text, optimise=False)
 
 
 @functools.cache
@@ -99,18 +101,36 @@ def _key(*parts: str) -> str:
     return digest.hexdigest()
 
 
-def _fetch(key: str, compile_it: Callable[[], bytes]) -> bytes:
-    path = config.cache_dir() / key[:2] / f"{key}.o"
-    code = _read(path)
-    if code is not None:
-        statistics.found += 1
-        return code
-    start = time.perf_counter()
-    code = compile_it()
-    statistics.compiled += 1
-    statistics.seconds += time.perf_counter() - start
-    _write(path, code)
-    return code
+def _fetch(wanted: Mapping[str, Callable[[], machine.Assembly]]) -> list[bytes]:
+    """The code of each entry: from disk, or compiled from what its function begins."""
+    paths = {key: config.cache_dir() / key[:2] / f"{key}.o" for key in wanted}
+    codes = {key: _read(path) for key, path in paths.items()}
+    missing = {key: begin for key, begin in wanted.items() if codes[key] is None}
+    statistics.found += len(wanted) - len(missing)
+    if missing:
+        start = time.perf_counter()
+        for key, code in zip(missing, _compile([*missing.values()]), strict=True):
+            _write(paths[key], code)
+            codes[key] = code
+        statistics.compiled += len(missing)
+        statistics.seconds += time.perf_counter() - start
+    return [code for code in codes.values() if code is not None]
+
+
+def _compile(begins: Sequence[Callable[[], machine.Assembly]]) -> Iterator[bytes]:
+    """The code of each, in order: begun in this thread, finished in any of the threads allowed."""
+    threads = min(config.num_threads(), len(begins))
+    if threads == 1:
+        yield from (begin().finish() for begin in begins)
+        return
+    from concurrent.futures import ThreadPoolExecutor  # 10 ms that a warm start does without
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="tapeflow-compiler")
+    try:
+        jobs = [pool.submit(begin().finish) for begin in begins]
+        yield from (job.result() for job in jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _read(path: Path) -> bytes | None:

@@ -35,6 +35,7 @@ class Table:
     def __init__(self, plan: Plan, arena: int) -> None:
         self._plan, self._arena = plan, arena
         self.constants = {v: memory.copy(a) for v, a in plan.graph.constants.items()}
+        self._addresses = cache.addresses(launch.code for launch in plan.launches)
         self._launches: list[Launch | None] = []  # None for a nest
         self._words: list[int] = []
         self._inner: list[Table] = []
@@ -71,7 +72,7 @@ class Table:
         self._launches.append(launch)
         for argument in launch.arguments:
             self._append(step, argument)
-        return cache.address(launch.code), first
+        return self._addresses[launch.code], first
 
     def _append(self, step: int, argument: Pointer | int) -> None:
         word, of = self._argument(step, argument)

@@ -5,6 +5,7 @@ Numba is imported when the first kernel is compiled: a program found in the cach
 from __future__ import annotations
 
 import linecache
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,15 @@ from tapeflow.jit.interrupts import held_back
 from tapeflow.jit.kernel import Code
 from tapeflow_kernels import machine
 
+_lowering = threading.Lock()
 
-def compile_python(code: Code) -> bytes:
-    """The object that holds `code` as `void symbol(i64 start, i64 stop, i64* args)`."""
-    with held_back():   # Numba half imported, or with half its registries, fails ever after
+
+def begin(code: Code) -> machine.Assembly:
+    """The object that holds `code` as `void symbol(i64 start, i64 stop, i64* args)`, begun."""
+    # Numba half imported, or with half its registries, fails ever after
+    with _lowering, held_back():
         text = lower_to_ir(code)
-    return machine.assemble(text)
+    return machine.Assembly(text)
 
 
 def lower_to_ir(code: Code) -> str:
