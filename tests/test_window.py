@@ -280,7 +280,7 @@ def test_innermost_loops_keep_their_sums_in_registers(target: Host, width: int) 
     )
     assert c is not None
     text = assembly(windows.emit(c, "kernel", target), target, optimise=False)
-    name = f"sums_{c.vectors}_{c.heights[0]}"
+    name = f"tile_{c.vectors}_{c.heights[0]}"
     body = text[text.index(f"{name}:") :].split("vfmadd")
     assert len(body) - 1 >= c.vectors * c.heights[0]
     between = "".join(body[1 : c.vectors * c.heights[0]])

@@ -63,7 +63,7 @@ def emit_finish(
 
 @dataclass(frozen=True)
 class Finish:
-    """Applies `epilogue` to sums [rows, vectors, lanes] and stores the results.
+    """Applies `epilogue` to sums [rows, vectors, lanes], in memory or held, and stores the results.
 
     active: for each vector the lanes that are columns: a number, or a mask.
     """
@@ -71,32 +71,44 @@ class Finish:
     f: Function
     lanes: Lanes
     epilogue: Epilogue
-    sums: Value
+    sums: Value | None
     places: Sequence[Place]  # of operands, then of stores
     active: Sequence[int | Value]
 
     def emit(self, rows: Value) -> None:
         """Rows are a loop rather than unrolled: the sums pass through the first-level cache, which
         costs less than the code of a long epilogue for each height would."""
+        f, lanes, sums, vectors = self.f, self.lanes, self.sums, len(self.active)
+        assert sums is not None
+        fixed = self._fixed()
+
+        def row(index: Value, _: list[Value]) -> list[Value]:
+            for v in range(vectors):
+                at = index * (vectors * lanes.count) + v * lanes.count
+                held = lanes.load(f, f.at(sums, at, lanes.element))
+                self._vector(held, index, v, fixed[v])
+            return []
+
+        f.loop(0, rows, row)
+
+    def emit_held(self, sums: Sequence[Value]) -> None:
+        """The same for sums that are held in registers."""
+        fixed, vectors = self._fixed(), len(self.active)
+        for i, held in enumerate(sums):
+            self._vector(held, i // vectors, i % vectors, fixed[i % vectors])
+
+    def _fixed(self) -> list[dict[int, Value]]:
+        """For each vector the operands that no row changes: they are read once."""
         count = len(self.epilogue.operands)
-        # What no row changes is read once.
-        fixed = [
+        return [
             {i: self._operand(i, v, 0) for i in range(count) if self.places[i].row == 0}
             for v in range(len(self.active))
         ]
 
-        def row(index: Value, _: list[Value]) -> list[Value]:
-            for v in range(len(self.active)):
-                self._vector(index, v, fixed[v])
-            return []
-
-        self.f.loop(0, rows, row)
-
-    def _vector(self, row: Value, v: int, fixed: dict[int, Value]) -> None:
+    def _vector(self, held: Value, row: Index, v: int, fixed: dict[int, Value]) -> None:
         f, lanes = self.f, self.lanes
         count = len(self.epilogue.operands)
-        at = row * (len(self.active) * lanes.count) + v * lanes.count
-        inputs = [lanes.load(f, f.at(self.sums, at, lanes.element))]
+        inputs = [held]
         for i in range(count):
             inputs.append(fixed[i] if i in fixed else self._operand(i, v, row))
         values = evaluate(f, lanes, self.epilogue, inputs)

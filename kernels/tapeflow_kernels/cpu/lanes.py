@@ -43,6 +43,9 @@ class Lanes:
         """What overloaded intrinsics append to their names."""
         return f"v{self.count}{_ELEMENTS[self.dtype][1]}"
 
+    def zero(self, f: Function) -> Value:
+        return f.constant(self.vector, "zeroinitializer")
+
     def splat(self, f: Function, number: float) -> Value:
         """A constant vector with the same number in each lane."""
         rounded = number if self.itemsize == 8 else struct.unpack("f", struct.pack("f", number))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .ir import Function, Index, Module, Value
@@ -68,21 +69,33 @@ def emit_micro(module: Module, micro: Micro, name: str) -> None:
     a, b, sums, rows, *extents = f.parameters
     lanes = micro.lanes
     places = range(0, micro.rows * micro.vectors * lanes.count, lanes.count)
-    zero = f.constant(lanes.vector, "zeroinitializer")
-    first = [
-        lanes.load(f, f.at(sums, at, lanes.element)) if micro.accumulate else zero for at in places
-    ]
-    offsets = _row_offsets(f, micro, rows)
-    _, _, *totals = _nest(f, micro, offsets, extents, [a, b, *first])
+    held = [lanes.load(f, f.at(sums, at, lanes.element)) for at in places if micro.accumulate]
+    totals = summed(f, micro, (a, b), rows, extents, held)
     for total, at in zip(totals, places, strict=True):
         lanes.store(f, total, f.at(sums, at, lanes.element))
 
 
-def _row_offsets(f: Function, micro: Micro, rows: Value) -> list[Index]:
+def summed(
+    f: Function,
+    micro: Micro,
+    operands: tuple[Value, Value],
+    rows: Index,
+    extents: Sequence[Value],
+    first: Sequence[Value] = (),
+) -> list[Value]:
+    """The sums, row by row, each in a register; `first` is what they start from if not zero."""
+    zero = micro.lanes.zero(f)
+    start = first or [zero] * (micro.rows * micro.vectors)
+    offsets = _row_offsets(f, micro, rows)
+    return _nest(f, micro, offsets, list(extents), [*operands, *start])[2:]
+
+
+def _row_offsets(f: Function, micro: Micro, rows: Index) -> list[Index]:
     """Elements of A from the first row to each row."""
     exist = micro.rows if micro.a.pitch else micro.present
     certain: list[Index] = [row * micro.a_row for row in range(exist)]
-    clamped = [f.smaller(row, rows - 1) * micro.a_row for row in range(exist, micro.rows)]
+    last = rows - 1
+    clamped = [f.smaller(row, last) * micro.a_row for row in range(exist, micro.rows)]
     return certain + clamped
 
 

@@ -50,6 +50,7 @@ class Window:
     heights: numbers of positions along x that have code, the most first.
     vectors, tail: of columns, in a panel and in the last one of a group if it is narrower, else 0;
         in a diagonal convolution all panels have as many.
+    is_exact: every tile has one of these heights.
     rows, tiles: an item covers so many rows y by so many tiles of heights[0] positions.
     dense: neighbours along x are neighbours in X's memory, as with one group.
     epilogue: strides are those of group, image, z, y, x, column; most are OPEN.
@@ -63,6 +64,7 @@ class Window:
     heights: tuple[int, ...]
     vectors: int
     tail: int
+    is_exact: bool
     rows: int
     tiles: int
     dense: bool
@@ -186,6 +188,7 @@ def plan(
         heights,
         vectors,
         vectors if diagonal and rest else rest,
+        shape.out[2] <= _EXACT,
         rows,
         tiles,
         not diagonal and shape.source[-1] == channels,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..machine import Host, host
-from .finish import emit_finish
+from .finish import Finish, emit_finish, read_places
 from .ir import Index, Module, Value
-from .micro import Micro, Walk, emit_micro
+from .micro import Micro, Walk, emit_micro, summed
 from .patch import Filler, ceiling, taps
 from .window import ARGUMENTS, BATCH, Window
+
+# Vector instructions that may follow the sums of a tile, unrolled: more would take long to compile.
+_HELD = 200
 
 
 def emit(window: Window, name: str, target: Host | None = None) -> str:
@@ -21,15 +25,46 @@ def emit(window: Window, name: str, target: Host | None = None) -> str:
     lanes, patch = window.lanes(target), window.patch(target)
     steps = (window.dilations[0], window.dilations[1] if window.rows == 1 else 1)
     Filler(module, lanes, patch, (*steps, window.dilations[2]), window.dense).emit()
-    for vectors in sorted({window.vectors, window.tail} - {0}):
-        for height in window.heights:
-            micro = _micro(window, vectors, height, target)
+    held = _held(window)
+    for vectors, height in itertools.product({window.vectors, window.tail} - {0}, window.heights):
+        micro = _micro(window, vectors, height, target)
+        if height in held:
+            _emit_tile(module, window, micro, f"tile_{vectors}_{height}", "")
+            _emit_tile(module, window, micro, f"tile_{vectors}_{height}", "_part")
+        if height not in held or not window.is_exact:
             emit_micro(module, micro, f"sums_{vectors}_{height}")
-        emit_finish(
-            module, lanes, window.epilogue, f"finish_{vectors}", vectors, len(ARGUMENTS), BATCH + 2
-        )
+    if not (held and window.is_exact):
+        for vectors in {window.vectors, window.tail} - {0}:
+            finish = f"finish_{vectors}", vectors
+            emit_finish(module, lanes, window.epilogue, *finish, len(ARGUMENTS), BATCH + 2)
     _Items(module, window, target, name).emit()
     return module.text()
+
+
+def _held(window: Window) -> tuple[int, ...]:
+    """Heights of tiles that are finished from registers: of short epilogues, and only where all of
+    their rows exist."""
+    size = (1 + len(window.epilogue.instructions)) * window.heights[0] * window.vectors
+    if size > _HELD:
+        return ()
+    return window.heights if window.is_exact else window.heights[:1]
+
+
+def _emit_tile(module: Module, window: Window, micro: Micro, name: str, part: str) -> None:
+    """Write `void {name}{part}(ptr a, ptr b, ptr args, i64 left, i64 indices…, i64 extents…)`: the
+    sums of a tile with all its rows, finished in registers."""
+    kinds = ["ptr"] * 3 + ["i64"] * (1 + BATCH + 2 + len(micro.a.steps))
+    f = module.internal(name + part, kinds)
+    a, b, args, left, *rest = f.parameters
+    indices, extents = rest[: BATCH + 2], rest[BATCH + 2 :]
+    lanes = micro.lanes
+    sums = summed(f, micro, (a, b), micro.rows, extents)
+    places = read_places(f, lanes, window.epilogue, f.at(args, len(ARGUMENTS), "i64"), indices)
+    active: list[int | Value] = [
+        lanes.first(f, left - v * lanes.count) if part else lanes.count
+        for v in range(micro.vectors)
+    ]
+    Finish(f, lanes, window.epilogue, None, places, active).emit_held(sums)
 
 
 def _is_merged(window: Window, target: Host) -> bool:
@@ -149,8 +184,7 @@ class _Items:
         left = self.word["columns"] - passed
 
         def tiles(vectors: int, part: str = "") -> Callable[[], None]:
-            finish = f"finish_{vectors}{part}"
-            return lambda: self._rows(item, z, b, (column, left), (finish, vectors))
+            return lambda: self._rows(item, z, b, (column, left), (vectors, part))
 
         whole = tiles(window.vectors)
         if window.tail:
@@ -164,7 +198,7 @@ class _Items:
         z: tuple[Value, Value],
         b: Value,
         columns: tuple[Value, Value],
-        code: tuple[str, int],
+        code: tuple[int, str],
     ) -> None:
         """All tiles of one panel."""
         f, window, kind = self.f, self.window, self.lanes.element
@@ -193,7 +227,7 @@ class _Items:
         y: Value,
         tile: Value,
         columns: tuple[Value, Value],
-        code: tuple[str, int],
+        code: tuple[int, str],
         operands: list[Value],
         extents: list[Index],
     ) -> list[Value]:
@@ -203,19 +237,35 @@ class _Items:
         rows = f.smaller(self.out[2] - x, highest)
         along = tile * (highest * window.strides[2] * self.patch.pitch)
         a, b = operands
-        inputs = [f.at(a, along, self.lanes.element), b, self.sums, rows, *extents]
+        a = f.at(a, along, self.lanes.element)
+        column, left = columns
+        vectors, part = code
+        where = [item.group, item.image, item.z, y, x, column]
 
-        def sums(heights: tuple[int, ...]) -> None:
-            """Call the micro-kernel of the least height that has this many rows."""
-            call = f"sums_{code[1]}_{heights[0]}"
+        def height(heights: tuple[int, ...]) -> None:
+            """The code of the least height that has this many rows."""
+            name = f"{vectors}_{heights[0]}"
+
+            def through_memory() -> None:
+                f.call(f"sums_{name}", [a, b, self.sums, rows, *extents])
+                f.call(f"finish_{vectors}{part}", [self.sums, self.args, rows, left, *where])
+
+            def here() -> None:
+                f.call(f"tile_{name}{part}", [a, b, self.args, left, *where, *extents])
+
+            if heights[0] not in _held(window):
+                through_memory()
+            elif window.is_exact:
+                here()
+            else:
+                f.when(f.less(rows, heights[0]), through_memory, here)
+
+        def choose(heights: tuple[int, ...]) -> None:
             if len(heights) == 1:
-                f.call(call, inputs)
+                height(heights)
             else:
                 lower = f.less(rows, heights[1] + 1)
-                f.when(lower, lambda: sums(heights[1:]), lambda: f.call(call, inputs))
+                f.when(lower, lambda: choose(heights[1:]), lambda: height(heights))
 
-        sums(window.heights)
-        column, left = columns
-        where = [item.group, item.image, item.z, y, x, column]
-        f.call(code[0], [self.sums, self.args, rows, left, *where])
+        choose(window.heights)
         return []
