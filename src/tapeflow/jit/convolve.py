@@ -14,7 +14,7 @@ from typing import Any
 from tapeflow.graph import Node, Var
 from tapeflow.jit import contract, product
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
-from tapeflow.jit.product import Parts
+from tapeflow.jit.product import Parts, triple
 from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import Kernel
 from tapeflow_kernels.cpu import filter as gradient
@@ -56,9 +56,9 @@ class _Geometry:
         groups = attrs["groups"]
         return _Geometry(
             x[0],
-            *(_triple(x[1:-1], 1), _triple(out[1:-1], 1), _triple(w[:-2], 1)),
-            *(_triple(attrs["strides"], 1), _triple(attrs["dilations"], 1)),
-            _triple([before for before, _ in attrs["padding"]], 0),
+            *(triple(x[1:-1], 1), triple(out[1:-1], 1), triple(w[:-2], 1)),
+            *(triple(attrs["strides"], 1), triple(attrs["dilations"], 1)),
+            triple([before for before, _ in attrs["padding"]], 0),
             *(groups, w[-2], w[-1] // groups),
         )
 
@@ -281,22 +281,22 @@ def _phase(problem: _Problem, phases: Sequence[_Phase], index: int) -> list[Laun
     *along, c, o = problem.b.strides
     last = sum(p.last * stride for p, stride in zip(phases, along, strict=True))
     back = [-p.step * stride for p, stride in zip(phases, along, strict=True)]
-    before = _triple([p.before for p in phases], 0)
+    before = triple([p.before for p in phases], 0)
     if not all(p.taps for p in phases):  # no output meets these places: all taps lie in front
         reach = phases[0].taps * phases[0].dilation
         before = (phases[0].count + max(1, reach), *before[1:])
     here = _Geometry(
         g.images,
         g.out,
-        _triple([p.count for p in phases], 1),
-        _triple([max(1, p.taps) for p in phases], 1),
+        triple([p.count for p in phases], 1),
+        triple([max(1, p.taps) for p in phases], 1),
         _ONES,
-        _triple([p.dilation for p in phases], 1),
+        triple([p.dilation for p in phases], 1),
         before,
         *(g.groups, g.columns, g.channels),
     )
     b = (*back, o) if g.is_diagonal else (g.columns * o, *back, o, c)
-    first = _triple([p.first for p in phases], 0)
+    first = triple([p.first for p in phases], 0)
     return _windows(problem, here, problem.b.moved(last), b, index, g.strides, first)
 
 
@@ -373,8 +373,3 @@ def _evenly(strides: Ints, extents: Ints) -> int | None:
         if outer != inner * n:
             return None
     return axes[-1][0] if axes else 0
-
-
-def _triple(values: Sequence[int], missing: int) -> Triple:
-    z, y, x = (missing,) * (3 - len(values)) + tuple(values)
-    return z, y, x

@@ -10,7 +10,7 @@ import numpy as np
 
 from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.jit import contract, convolve, product
+from tapeflow.jit import contract, convolve, pool, product
 from tapeflow.jit.codegen import loops
 from tapeflow.jit.control.holder import Holder
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
@@ -141,6 +141,9 @@ class _Planner:
             self._write_in_place(i, node)
             self._product(node)
             return
+        elif pool.fits(node):
+            self._pool(node)
+            return
         elif isinstance(lowering, Copies):
             zero = self.layouts[self._zero(node.outputs[0].dtype)]
             launches = loops.lower_copies(node, self.layouts, zero)
@@ -183,6 +186,15 @@ class _Planner:
         if layout.strides != contiguous(v.shape):
             layout = self.layouts[self._copy(v)]
         return Pointer(layout.base, layout.offset * v.dtype.itemsize)
+
+    def _pool(self, node: Node[Var]) -> None:
+        """The step of a pooling, after copies of inputs that are not contiguous."""
+        inputs = tuple(
+            v if self.layouts[v].strides == contiguous(v.shape) else self._copy(v)
+            for v in node.inputs
+        )
+        node = replace(node, inputs=inputs)
+        self.steps.append(Kernels(node, tuple(pool.lower(node, self.layouts))))
 
     def _view(self, node: Node[Var], view: View) -> None:
         (x,), (y,) = node.inputs, node.outputs

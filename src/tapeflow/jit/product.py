@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.kernel import Code, Launch, Layout, Pointer, Scratch
 from tapeflow.primitive import Kernel, Primitive
 from tapeflow_kernels.cpu import packing
+from tapeflow_kernels.cpu.window import Triple
 
 T = TypeVar("T")
 Instruction = tuple[str, tuple[int | float, ...]]
@@ -79,6 +80,12 @@ def at(layout: Layout, elements: int = 0) -> Pointer:
 def outputs(node: Node[Var], updated: Mapping[Var, Var]) -> tuple[Pointer, ...]:
     """Where a node's outputs are written."""
     return tuple(Pointer(updated.get(v, v)) for v in node.outputs)
+
+
+def triple(values: Sequence[int], missing: int) -> Triple:
+    """What holds along z, y, x, where the spatial axes that an op has not are filled in."""
+    z, y, x = (missing,) * (3 - len(values)) + tuple(values)
+    return z, y, x
 
 
 def code(kind: str, what: T, emit: Callable[[T, str], str]) -> Code:
