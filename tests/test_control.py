@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import tapeflow as tf
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError, TapeflowError, TraceError
 from tapeflow.graph import check
+from tapeflow.ops.collective import all_reduce
 
 
 def floats(*shape: int, seed: int = 0) -> tf.Tensor:
@@ -331,6 +332,41 @@ def test_dropout_in_a_loop_has_the_gradient_of_what_it_dropped() -> None:
     assert np.count_nonzero(expected.numpy()) < H.size
 
 
+class Doubling:
+    """Stands for a group of two ranks that send the same."""
+
+    rank, size = 0, 2
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def check_reducible(self, op: str, x: Any) -> None:
+        """All dtypes are."""
+
+    def all_reduce(self, x: Any, op: str, name: str | None, out: Any = None) -> Any:
+        self.calls += 1
+        return x * 2.0
+
+
+def test_effects_happen_once_a_turn_and_have_gradients() -> None:
+    group = Doubling()
+
+    def f(x: Any) -> Any:
+        def turn(c: Any, nothing: None) -> Any:
+            return tf.sin(all_reduce(c, group=group, op="sum", name=None)), nothing
+
+        return tf.sum(tf.scan(turn, x, None, length=3)[0])
+
+    counts, results = [], []
+    for g in (f, tf.jit(f), tf.grad(f), tf.jit(tf.grad(f))):
+        group.calls = 0
+        results.append(g(H).numpy())
+        counts.append(group.calls)
+    assert counts == [3, 3, 6, 6]  # the adjoint is another
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-12)
+    np.testing.assert_allclose(results[3], results[2], rtol=1e-12)
+
+
 @pytest.mark.parametrize("where", ["carry", "closure"])
 @pytest.mark.parametrize("returned", ["itself", "a product"])
 def test_a_custom_gradient_in_a_body_is_used(where: str, returned: str) -> None:
@@ -522,7 +558,36 @@ def test_what_no_derivative_needs_is_not_kept() -> None:
     first, second = (n for n in graph.nodes if n.prim.graphs)
     # the states before and after each turn, whose last one the loss would not need as a row
     assert [str(v.spec) for v in first.outputs] == ["f64[2,3]", "f64[4,2,3]", "f64[4,2,3]"]
-    assert [str(v.spec) for v in second.outputs] == ["f64[2,3]", "f64[3,3]"]
+    assert [str(v.spec) for v in second.outputs] == ["f64[2,3]", "f64[4,2,3]"]
+
+
+def test_the_gradient_of_a_weight_is_one_product_behind_the_loop() -> None:
+    def loss(h: Any, xs: Any, w: Any) -> Any:
+        return tf.sum(rnn(h, xs, w)[0])
+
+    lowered = tf.jit(tf.grad(loss, 2)).lower(H, XS, W)
+    (*_, last) = (n for n in lowered.graph.nodes if n.prim.graphs)
+    inside = [n for g in last.prim.graphs for n in g.nodes if n.outputs[0].shape == (3, 3)]
+    assert [n.prim.name for n in inside] == ["transpose"]  # of the weight
+    (product,) = [n for n in lowered.graph.nodes if n.outputs == lowered.graph.outputs]
+    assert [v.shape for v in product.inputs[:2]] == [(3, 8), (8, 3)]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_sum_of_products_that_a_turn_looks_at_stays_in_the_loop(seen: bool) -> None:
+    def f(xs: Any, ys: Any) -> Any:
+        def turn(total: Any, row: Any) -> Any:
+            x, y = row
+            return total + x.T @ y, tf.sum(total) if seen else tf.sum(y)
+
+        return tf.scan(turn, tf.ones((3, 2), "float64"), (xs, ys))
+
+    xs, ys = floats(5, 4, 3), floats(5, 4, 2, seed=1)
+    compiled = tf.jit(f)
+    for got, expected in zip(compiled(xs, ys), f(xs, ys), strict=True):
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-12)
+    (loop,) = (n for n in compiled.lower(xs, ys).graph.nodes if n.prim.graphs)
+    assert (loop.outputs[0].shape == (3, 2)) == seen
 
 
 def test_compiled_loops_and_branches_run_no_python() -> None:
