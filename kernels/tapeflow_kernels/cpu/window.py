@@ -54,6 +54,7 @@ class Window:
     rows, tiles: an item covers so many rows y by so many tiles of heights[0] positions.
     dense: neighbours along x are neighbours in X's memory, as with one group.
     epilogue: strides are those of group, image, z, y, x, column; most are OPEN.
+    unrolled: a diagonal convolution whose filters of one row fit into registers.
     """
 
     dtype: str
@@ -70,6 +71,7 @@ class Window:
     dense: bool
     epilogue: Epilogue
     diagonal: bool = False
+    unrolled: bool = False
 
     def lanes(self, target: Host) -> Lanes:
         return Lanes.filling(self.dtype, target.vector_bytes)
@@ -174,8 +176,13 @@ def plan(
     """The code for a convolution with (taps, strides, dilations); None if a patch takes more
     stack than there is."""
     taps, strides, dilations = geometry
-    lanes = Lanes.filling(dtype, (target or host()).vector_bytes)
-    vectors, heights = _tile(lanes, shape, target or host())
+    target = target or host()
+    lanes = Lanes.filling(dtype, target.vector_bytes)
+    unrolled = diagonal and taps[2] <= target.registers - 6
+    if unrolled:
+        vectors, heights = _tall(lanes, shape, target.registers - taps[2] - 1)
+    else:
+        vectors, heights = _tile(lanes, shape, target)
     rest = math.ceil(shape.columns % (vectors * lanes.count) / lanes.count)
     pitch = vectors * lanes.count if diagonal else channels
     rows, tiles = _block(lanes, geometry, shape, heights[0], pitch)
@@ -188,15 +195,25 @@ def plan(
         heights,
         vectors,
         vectors if diagonal and rest else rest,
-        shape.out[2] <= _EXACT,
+        unrolled or shape.out[2] <= _EXACT,
         rows,
         tiles,
-        not diagonal and shape.source[-1] == channels,
+        shape.source[-1] == (pitch if pitch == shape.columns or not diagonal else 0),
         symbolic(epilogue),
         diagonal,
+        unrolled,
     )
-    stack = window.patch(target or host()).elements * lanes.itemsize
+    stack = window.patch(target).elements * lanes.itemsize
     return window if stack <= MOST_PATCH_BYTES else None
+
+
+def _tall(lanes: Lanes, shape: Shape, rows: int) -> tuple[int, tuple[int, ...]]:
+    """The tile of a diagonal convolution, whose vectors are summed one after the other."""
+    length = max(1, shape.out[2])
+    even = math.ceil(length / math.ceil(length / min(14, rows)))
+    heights = (even, length % even) if length % even else (even,)
+    wanted = max(1, math.ceil(shape.columns / lanes.count))
+    return min(range(4, 0, -1), key=lambda v: math.ceil(wanted / v) * v), heights
 
 
 def _tile(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..machine import Host, host
+from . import depthwise
 from .finish import Finish, emit_finish, read_places
 from .ir import Index, Module, Value
 from .micro import Micro, Walk, emit_micro, summed
@@ -45,7 +46,7 @@ def _held(window: Window) -> tuple[int, ...]:
     """Heights of tiles that are finished from registers: of short epilogues, and only where all of
     their rows exist."""
     size = (1 + len(window.epilogue.instructions)) * window.heights[0] * window.vectors
-    if size > _HELD:
+    if size > _HELD and not window.unrolled:
         return ()
     return window.heights if window.is_exact else window.heights[:1]
 
@@ -58,7 +59,10 @@ def _emit_tile(module: Module, window: Window, micro: Micro, name: str, part: st
     a, b, args, left, *rest = f.parameters
     indices, extents = rest[: BATCH + 2], rest[BATCH + 2 :]
     lanes = micro.lanes
-    sums = summed(f, micro, (a, b), micro.rows, extents)
+    if window.unrolled:
+        sums = depthwise.summed(f, micro, (a, b), extents, window.taps[2])
+    else:
+        sums = summed(f, micro, (a, b), micro.rows, extents)
     places = read_places(f, lanes, window.epilogue, f.at(args, len(ARGUMENTS), "i64"), indices)
     active: list[int | Value] = [
         lanes.first(f, left - v * lanes.count) if part else lanes.count
@@ -237,35 +241,47 @@ class _Items:
         rows = f.smaller(self.out[2] - x, highest)
         along = tile * (highest * window.strides[2] * self.patch.pitch)
         a, b = operands
-        a = f.at(a, along, self.lanes.element)
+        inputs = [f.at(a, along, self.lanes.element), b]
         column, left = columns
-        vectors, part = code
-        where = [item.group, item.image, item.z, y, x, column]
-
-        def height(heights: tuple[int, ...]) -> None:
-            """The code of the least height that has this many rows."""
-            name = f"{vectors}_{heights[0]}"
-
-            def through_memory() -> None:
-                f.call(f"sums_{name}", [a, b, self.sums, rows, *extents])
-                f.call(f"finish_{vectors}{part}", [self.sums, self.args, rows, left, *where])
-
-            def here() -> None:
-                f.call(f"tile_{name}{part}", [a, b, self.args, left, *where, *extents])
-
-            if heights[0] not in _held(window):
-                through_memory()
-            elif window.is_exact:
-                here()
-            else:
-                f.when(f.less(rows, heights[0]), through_memory, here)
+        where = [left, item.group, item.image, item.z, y, x, column]
 
         def choose(heights: tuple[int, ...]) -> None:
+            """The code of the least height that has this many rows."""
+
+            def call() -> None:
+                self._call(heights[0], code, rows, inputs, where, extents)
+
             if len(heights) == 1:
-                height(heights)
+                call()
             else:
-                lower = f.less(rows, heights[1] + 1)
-                f.when(lower, lambda: choose(heights[1:]), lambda: height(heights))
+                f.when(f.less(rows, heights[1] + 1), lambda: choose(heights[1:]), call)
 
         choose(window.heights)
         return []
+
+    def _call(
+        self,
+        height: int,
+        code: tuple[int, str],
+        rows: Value,
+        inputs: list[Value],
+        where: list[Value],
+        extents: list[Index],
+    ) -> None:
+        """Call the code of a tile: finished in registers, or through memory."""
+        f, (vectors, part) = self.f, code
+        name = f"{vectors}_{height}"
+
+        def through_memory() -> None:
+            f.call(f"sums_{name}", [*inputs, self.sums, rows, *extents])
+            f.call(f"finish_{vectors}{part}", [self.sums, self.args, rows, *where])
+
+        def held() -> None:
+            f.call(f"tile_{name}{part}", [*inputs, self.args, *where, *extents])
+
+        if height not in _held(self.window):
+            through_memory()
+        elif self.window.is_exact:
+            held()
+        else:
+            f.when(f.less(rows, height), through_memory, held)
