@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 import tapeflow as tf
 from tapeflow.jit import cache
 from tapeflow.jit.purity import TraceWarning
+from tapeflow.jit.reasons import RetraceWarning
 
 
 def floats(*shape: int, seed: int = 0) -> tf.Tensor:
@@ -369,9 +371,10 @@ def test_fifty_batch_sizes_compile_no_element_wise_kernel_twice() -> None:
     codes = set()
     for n in range(2, 52):
         x = floats(n, 17, seed=n)
-        np.testing.assert_allclose(
-            f(x, bias).numpy(), (np.exp(-(x.numpy() ** 2)) + bias.numpy()).mean(0), rtol=1e-4
-        )
+        with pytest.warns(RetraceWarning) if n == 18 else nullcontext():
+            result = f(x, bias).numpy()
+        expected = (np.exp(-(x.numpy() ** 2)) + bias.numpy()).mean(0)
+        np.testing.assert_allclose(result, expected, rtol=1e-4)
         codes |= {launch.code for launch in f.lower(x, bias).kernels}
     assert len(codes) <= len(f.lower(x, bias).kernels)
 
@@ -382,8 +385,8 @@ def test_explain_says_why_each_trace_happened() -> None:
     f(tf.ones(4), True)
     text = str(f.explain(tf.ones(4), False))
     assert "first call" in text
-    assert "argument 0: f32[3] became f32[4]" in text
-    assert "argument 1: the static True became the static False" in text
+    assert "argument x: f32[3] became f32[4]" in text
+    assert "argument flag: the static True became the static False" in text
 
 
 def test_explain_says_how_long_traces_and_kernels_took() -> None:
@@ -391,7 +394,7 @@ def test_explain_says_how_long_traces_and_kernels_took() -> None:
     f(tf.ones(3))
     entry = next(iter(f.programs.values()))
     entry.trace_seconds = 12.5
-    entry.compiled.program.compile_seconds = 0.25
+    entry.compiled.form.program.compile_seconds = 0.25
     text = str(f.explain(tf.ones(3)))
     assert "1. first call, traced in 12.500 s" in text
     assert "compiled or loaded in 0.250 s" in text

@@ -55,7 +55,8 @@ def paths(structure: Structure) -> list[str]:
     found = []
     for i, child in enumerate(children):
         key = keys[i] if keys else i
-        step = f"[{key!r}]" if issubclass(kind, dict | list | tuple) else f".{key}"
+        is_indexed = isinstance(kind, tuple) or issubclass(kind, dict | list | tuple)
+        step = f"[{key!r}]" if is_indexed else f".{key}"
         found += [step + rest for rest in paths(child)]
     return found
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 import numpy as np
 
 from tapeflow import arguments, dispatch
-from tapeflow.errors import ArgumentError
-from tapeflow.jit.arguments import Classified, Leaf, Parameters, Static
+from tapeflow.jit.arguments import Classified, Kind, Leaf, Parameters, Static
 from tapeflow.jit.signature import fitted
 from tapeflow.ops.elementwise import Weak
 from tapeflow.tensor import Array, Tensor, as_tensor
@@ -26,6 +25,7 @@ from tapeflow.tree import LEAF, Structure, flatten, unflatten
 if TYPE_CHECKING:  # the compiler is loaded by the first call: LLVM alone takes 60 ms
     from tapeflow.jit.call import Compiled, Recorded
     from tapeflow.jit.explain import Explanation, Lowered
+    from tapeflow.jit.reasons import Reason
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,9 +40,10 @@ class Jitted(Generic[P, R]):
         fn: Callable[P, R],
         static_argnames: str | Sequence[str] = (),
         input_signature: Sequence[Any] | None = None,
+        background: bool = False,
     ) -> None:
         functools.update_wrapper(self, fn)
-        self._signature = input_signature
+        self._signature, self._background = input_signature, background
         self.fn = fn
         self._parameters = Parameters(fn, static_argnames)
         self._lock = threading.RLock()
@@ -87,17 +88,20 @@ class Jitted(Generic[P, R]):
         return getattr(self.fn, "__name__", type(self.fn).__name__)
 
     def _entry(self, found: Classified) -> Entry:
-        from tapeflow.jit import explain
+        from tapeflow.jit import reasons
 
         with self._lock:
             entry = self.programs.get(found.key)
-            if entry is None:
-                entry = self._compile(found.structure, found.kinds)
-                entry.reason = explain.why(self.programs, found.key)
-                self.programs[found.key] = entry
-            return entry
+            if entry is not None:
+                return entry
+            reason = reasons.why(self._parameters, [*self.programs], found.key)
+            entry = self._compile(found.structure, found.kinds, reason)
+            self.programs[found.key] = entry
+            made = [entry.reason for entry in self.programs.values()]
+        reasons.report(self._name, made, quietly=self._signature is not None)
+        return entry
 
-    def _compile(self, structure: Structure, kinds: tuple[Any, ...]) -> Entry:
+    def _compile(self, structure: Structure, kinds: tuple[Kind, ...], reason: Reason) -> Entry:
         from tapeflow.jit.call import Compiled
         from tapeflow.jit.trace import trace_state
 
@@ -120,7 +124,8 @@ class Jitted(Generic[P, R]):
 
         traced = trace_state(call, [kind.spec for kind in passed], self._name, wrap)
         seconds = time.perf_counter() - start
-        return Entry(Compiled(traced), results["structure"], results["constants"], seconds)
+        compiled = Compiled(traced, self._background)
+        return Entry(compiled, results["structure"], results["constants"], seconds, reason)
 
     # ---- looking inside
 
@@ -130,7 +135,8 @@ class Jitted(Generic[P, R]):
 
         if self._signature is not None:
             args = fitted(self._name, self._signature, args)  # type: ignore[assignment]
-        return Lowered(self._entry(self._parameters.classify(args, kwargs)).compiled)
+        compiled = self._entry(self._parameters.classify(args, kwargs)).compiled
+        return Lowered(compiled.trace, compiled.settled())
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """The traces and why each happened, the program for these arguments before and after
@@ -164,7 +170,9 @@ class Jitted(Generic[P, R]):
         with suppress(TypeError, ValueError):  # of a built-in function, whose arguments stay
             signature = inspect.signature(types.MethodType(fn, instance))
             method.__signature__ = signature  # type: ignore[attr-defined]
-        function: Jitted[..., Any] = Jitted(method, tuple(self._parameters.static), self._signature)
+        function: Jitted[..., Any] = Jitted(
+            method, tuple(self._parameters.static), self._signature, self._background
+        )
         methods[key] = known, function
         return function
 
@@ -199,7 +207,7 @@ class Entry:
     structure: Structure
     constants: list[Any]  # _TENSOR where a tensor stands
     trace_seconds: float
-    reason: str = ""
+    reason: Reason
     _is_one: bool = field(init=False)
     _recorded: Recorded | None = None
 
@@ -261,6 +269,11 @@ def jit(
     another trace. Variables that are read and assigned, tapes, optimizers and random numbers all
     work inside. Numbers named in `static_argnames` are compiled in too, e.g. sizes. With an
     `input_signature`, a tf.TensorSpec for each argument, arguments of other types are refused.
+    With `background` the first calls do not wait for machine code: what was traced runs op by op
+    until a thread has compiled it. Where that fails, the next call says so.
+
+    A function that was traced 17 times warns once of the argument that keeps changing; the logger
+    `tapeflow.jit` tells of each trace.
 
     Raises: TraceError where a value is needed that only a run has; ShapeError or DTypeError where
         an argument does not fit the signature; what `fn` itself raises.
@@ -272,16 +285,10 @@ def jit(
     >>> f(tf.zeros(2), 3.0)
     Tensor([0., 0.], f32[2])
     """
-    if background:
-        raise ArgumentError(
-            "jit",
-            got="background=True",
-            why="a program is compiled before its first call runs",
-            fix="leave background out; it comes with a later version",
-        )
     if fn is None:
-        return lambda f: jit(f, static_argnames, input_signature)
-    return Jitted(arguments.function("jit", "fn", fn), static_argnames, input_signature)
+        return lambda f: jit(f, static_argnames, input_signature, background)
+    function = arguments.function("jit", "fn", fn)
+    return Jitted(function, static_argnames, input_signature, background)
 
 
 def _is_result(y: Any) -> bool:

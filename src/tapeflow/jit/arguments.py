@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ from tapeflow import arguments
 from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError
 from tapeflow.tensor import Spec, Tensor, as_tensor, of_number
-from tapeflow.tree import LEAF, Structure, flatten
+from tapeflow.tree import Structure, flatten, paths
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,19 @@ class Leaf:
     is_number: bool = False
 
 
+Kind = Static | Leaf
+
+
 @dataclass(frozen=True)
 class Classified:
     """Arguments as a program sees them: `key` says which program, `passed` are its inputs."""
 
     structure: Structure
-    kinds: tuple[Static | Leaf, ...]
+    kinds: tuple[Kind, ...]
     passed: list[Tensor]
 
     @property
-    def key(self) -> tuple[Structure, tuple[Static | Leaf, ...]]:
+    def key(self) -> tuple[Structure, tuple[Kind, ...]]:
         return self.structure, self.kinds
 
 
@@ -72,6 +77,9 @@ class Parameters:
             self._signature = inspect.signature(fn)
         except (TypeError, ValueError):  # a built-in function: its arguments stay as they come
             self._signature = inspect.Signature()
+        self._rest = next(  # of *args
+            (p.name for p in self._signature.parameters.values() if p.kind is p.VAR_POSITIONAL), ""
+        )
         names = set(self._signature.parameters)
         if self.static - names:
             raise ArgumentError(
@@ -92,7 +100,7 @@ class Parameters:
             args, kwargs = bound.args, bound.kwargs
         leaves, structure = flatten((tuple(args), dict(kwargs)))
         named = self._static_leaves(structure) if self.static else set()
-        kinds: list[Static | Leaf] = []
+        kinds: list[Kind] = []
         passed: list[Tensor] = []
         for i, leaf in enumerate(leaves):
             tensor = None if i in named else self._tensor(leaf)
@@ -103,18 +111,33 @@ class Parameters:
                 kinds.append(Leaf(tensor.spec, is_number=type(leaf) in (float, int)))
         return Classified(structure, tuple(kinds), passed)
 
+    def leaf_names(self, structure: Structure) -> list[str]:
+        """What to call each leaf: `x`, `state["w"][0]`."""
+        return [shown + path for _, shown, part in self._given(structure) for path in paths(part)]
+
     def _static_leaves(self, structure: Structure) -> set[int]:
         """The leaves that belong to static arguments."""
-        (_, _, args), (_, keys, kwargs) = structure[2]
-        names = [*list(self._signature.parameters)[: len(args)], *keys]
         found: set[int] = set()
         at = 0
-        for name, part in zip(names, (*args, *kwargs), strict=False):
-            count = _count(part)
+        for name, _, part in self._given(structure):
+            count = len(paths(part))
             if name in self.static:
                 found.update(range(at, at + count))
             at += count
         return found
+
+    def _given(self, structure: Structure) -> Iterator[tuple[str, str, Structure]]:
+        """The parameter, the name to show and the structure of each argument."""
+        (_, _, args), (_, keys, kwargs) = structure[2]
+        named = [p for p in self._signature.parameters.values() if p.kind in _POSITIONAL]
+        for i, part in enumerate(args):
+            if i < len(named):
+                yield named[i].name, named[i].name, part
+            else:
+                rest = self._rest or "arguments"
+                yield rest, f"{rest}[{i - len(named)}]", part
+        for key, part in zip(keys, kwargs, strict=True):
+            yield key, key, part
 
     def _tensor(self, leaf: Any) -> Tensor | None:
         """`leaf` as a tensor to pass; None for what is compiled in."""
@@ -138,7 +161,3 @@ class Parameters:
                 fix="pass a tensor, a NumPy array, a number, or something hashable",
             ) from None
         return Static(leaf)
-
-
-def _count(structure: Structure) -> int:
-    return 1 if structure == LEAF else sum(map(_count, structure[2]))

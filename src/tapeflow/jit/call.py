@@ -4,50 +4,118 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from tapeflow import claims, config, dispatch, ops
 from tapeflow.autodiff.forward import ForwardAccumulator
 from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.dtypes import is_floating
+from tapeflow.errors import StateError, TapeflowError
+from tapeflow.graph import Graph, Var
+from tapeflow.jit import cache
 from tapeflow.jit.memory import owner
 from tapeflow.jit.passes import optimize
-from tapeflow.jit.plan import plan
+from tapeflow.jit.plan import Plan, plan
 from tapeflow.jit.program import Program
 from tapeflow.jit.trace import Trace, interpret, rerun
 from tapeflow.primitive import Primitive
 from tapeflow.tensor import Array, Tensor
+from tapeflow.variable import Variable
 from tapeflow_kernels import memory
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a trace runs: node by node, or as a program, which writes over the inputs `updated`:
+    those of the variables `in_place` among them."""
+
+    graph: Graph
+    program: Program | None = None
+    updated: frozenset[Var] = frozenset()
+    in_place: tuple[Variable, ...] = ()
+
+    def execute(self, arrays: Sequence[Array]) -> list[Array]:
+        """The pure function: all outputs of the graph for all its inputs."""
+        if self.program is None:
+            return interpret(self.graph, *arrays)
+        return self.program(arrays)
 
 
 class Compiled:
-    """A trace that runs as machine code, or with TAPEFLOW_JIT=0 node by node."""
+    """A trace that runs as machine code, or with TAPEFLOW_JIT=0 node by node; where it is compiled
+    in the background, node by node until that is done."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, in_background: bool = False) -> None:
         self.trace = trace
-        self.optimised = optimize(trace.graph)
-        self.program = (
-            Program(plan(self.optimised, self._updates())) if config.jit_enabled() else None
-        )
         self._is_pure = not trace.read and not trace.written
-        first = len(trace.graph.inputs) - len(trace.read)
-        updated = set(self.program.plan.updated.values()) if self.program else set()
         # a token of the order of effects has no bytes that threads could disagree on
         self._writes = frozenset(v for v in trace.written if v.size)
         self._reads = frozenset(v for v in trace.read if v.size) - self._writes
         self._own = owner()
-        self._in_place = [
-            variable
-            for v, variable in zip(self.optimised.inputs[first:], trace.read, strict=True)
-            if v in updated
-        ]
+        self._job: Future[Form] | None = None
+        if in_background and config.jit_enabled():
+            self._form = Form(trace.graph)
+            self._job = self._begun()
+        else:
+            self._form = self._lowered()
 
-    def _updates(self) -> dict[Any, Any]:
+    def _lowered(self, prepare: Callable[[Plan], None] = lambda planned: None) -> Form:
+        graph = optimize(self.trace.graph)
+        if not config.jit_enabled():
+            return Form(graph)
+        planned = plan(graph, self._updates(graph))
+        prepare(planned)
+        updated = frozenset(planned.updated.values())
+        held = zip(self._state(graph), self.trace.read, strict=True)
+        in_place = tuple(variable for v, variable in held if v in updated)
+        return Form(graph, Program(planned), updated, in_place)
+
+    def _begun(self) -> Future[Form]:
+        """Kernel by kernel in one thread, so that calls have the rest of the machine."""
+        from tapeflow.jit import background  # 20 ms that others do without
+
+        def prepare(planned: Plan) -> None:
+            for launch in planned.launches:
+                background.step()
+                cache.addresses([launch.code])
+
+        return background.submit(lambda: self._lowered(prepare))
+
+    @property
+    def form(self) -> Form:
+        """How the next call runs. Raises: StateError if compiling in the background failed."""
+        job = self._job
+        return self._form if job is None or not job.done() else self.settled()
+
+    def settled(self) -> Form:
+        """How calls run once it is compiled. Raises: StateError if that failed."""
+        job = self._job
+        if job is not None:
+            error = job.exception()
+            if isinstance(error, TapeflowError):
+                raise error
+            if error is not None:
+                raise StateError(
+                    self.trace.graph.name,
+                    got=f"{type(error).__name__}: {error}",
+                    why="its program could not be compiled in the background",
+                    fix="compile it with background=False to see where this happens",
+                ) from error
+            self._form, self._job = job.result(), None
+        return self._form
+
+    def _state(self, graph: Graph) -> tuple[Var, ...]:
+        """The inputs that are the values of variables."""
+        return graph.inputs[len(graph.inputs) - len(self.trace.read) :]
+
+    def _updates(self, graph: Graph) -> dict[Var, Var]:
         """Which outputs are new values of which inputs."""
-        graph, trace = self.optimised, self.trace
-        held = dict(
-            zip(trace.read, graph.inputs[len(graph.inputs) - len(trace.read) :], strict=True)
-        )
+        trace = self.trace
+        held = dict(zip(trace.read, self._state(graph), strict=True))
         return {
             new: held[variable]
             for new, variable in zip(graph.outputs[trace.results :], trace.written, strict=True)
@@ -56,33 +124,26 @@ class Compiled:
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """The results for these inputs; variables are read and written."""
+        form = self._form if self._job is None else self.form
         if self._is_pure:
-            return self.execute(arrays)
-        return claims.exclusively(self._reads, self._writes, self._run_claimed, arrays)
+            return form.execute(arrays)
+        return claims.exclusively(self._reads, self._writes, self._run_claimed, form, arrays)
 
-    def _run_claimed(self, claim: claims.Claim, arrays: Sequence[Array]) -> list[Array]:
-        for variable in self._in_place:
+    def _run_claimed(self, claim: claims.Claim, form: Form, arrays: Sequence[Array]) -> list[Array]:
+        for variable in form.in_place:
             self._own(variable)
         values = [v.tensor.value for v in self.trace.read]
         if self._reads:
             claim.keep_writes()
-        outputs = self.execute([*arrays, *values])
+        outputs = form.execute([*arrays, *values])
         for variable, array in zip(self.trace.written, outputs[self.trace.results :], strict=True):
             if variable.tensor.value is not array:
                 variable.tensor = dispatch.wrap(array)
         return outputs[: self.trace.results]
 
-    def execute(self, arrays: Sequence[Array]) -> list[Array]:
-        """The pure function: all outputs of the graph for all its inputs."""
-        if self.program is None:
-            return interpret(self.optimised, *arrays)
-        return self.program(arrays)
-
     def apply(self, primitive: Recorded, passed: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The results as one recorded op; variables that it read are inputs of it."""
-        return claims.exclusively(
-            self._reads, self._writes, self._apply_claimed, primitive, passed
-        )
+        return claims.exclusively(self._reads, self._writes, self._apply_claimed, primitive, passed)
 
     def _apply_claimed(
         self, claim: claims.Claim, primitive: Recorded, passed: Sequence[Tensor]
@@ -111,13 +172,12 @@ class Recorded(Primitive):
         self._derived: dict[Any, Callable[..., Any]] = {}
 
     def _run(self, *arrays: Array) -> tuple[Array, ...]:
-        program = self._compiled.program
-        updated = set(program.plan.updated.values()) if program else set()
+        form = self._compiled.form
         kept = [
-            memory.copy(a) if v in updated else a
-            for v, a in zip(self._compiled.optimised.inputs, arrays, strict=True)
+            memory.copy(a) if v in form.updated else a
+            for v, a in zip(form.graph.inputs, arrays, strict=True)
         ]
-        return tuple(self._compiled.execute(kept))
+        return tuple(form.execute(kept))
 
     def pull(
         self, gs: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any, wanted: Sequence[bool]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tapeflow.graph import Graph
-from tapeflow.jit.call import Compiled
+from tapeflow.jit.call import Form
 from tapeflow.jit.kernel import Launch
 from tapeflow.jit.plan import HostStep
+from tapeflow.jit.trace import Trace
 from tapeflow.variable import Variable
 
 if TYPE_CHECKING:
@@ -34,34 +35,34 @@ class Memory:
 class Lowered:
     """The program of one trace."""
 
-    def __init__(self, compiled: Compiled) -> None:
-        self._compiled = compiled
+    def __init__(self, trace: Trace, form: Form) -> None:
+        self._trace, self._form = trace, form
 
     @property
     def traced(self) -> Graph:
         """The graph as the function was traced."""
-        return self._compiled.trace.graph
+        return self._trace.graph
 
     @property
     def variables(self) -> tuple[Variable, ...]:
         """What the last inputs of `traced` are the values of."""
-        return self._compiled.trace.read
+        return self._trace.read
 
     @property
     def graph(self) -> Graph:
         """The graph after all passes."""
-        return self._compiled.optimised
+        return self._form.graph
 
     @property
     def kernels(self) -> list[Launch]:
         """The launches in order; empty where the program is interpreted."""
-        program = self._compiled.program
+        program = self._form.program
         return program.plan.launches if program else []
 
     @property
     def host_steps(self) -> list[str]:
         """The ops that run as Python between kernels."""
-        program = self._compiled.program
+        program = self._form.program
         steps = program.plan.steps if program else ()
         return [_on_host(step) for step in steps if isinstance(step, HostStep)]
 
@@ -74,7 +75,7 @@ class Lowered:
     @property
     def memory(self) -> Memory:
         """What the program needs, in bytes."""
-        graph, program = self.graph, self._compiled.program
+        graph, program = self.graph, self._form.program
         fresh = program.plan.fresh if program else graph.outputs
         return Memory(
             sum(map(_nbytes, graph.inputs)),
@@ -86,7 +87,7 @@ class Lowered:
     @property
     def compile_seconds(self) -> float:
         """How long it took to compile the kernels, or to find them on disk."""
-        return self._compiled.program.compile_seconds if self._compiled.program else 0.0
+        return self._form.program.compile_seconds if self._form.program else 0.0
 
 
 def _on_host(step: HostStep) -> str:
@@ -133,23 +134,3 @@ class Explanation:
         return "\n".join(lines)
 
     __repr__ = __str__
-
-
-def why(earlier: Mapping[Any, Any], key: Any) -> str:
-    """One line: what about the arguments was new when this trace was made."""
-    structure, kinds = key
-    if not earlier:
-        return "first call"
-    last_structure, last_kinds = list(earlier)[-1]
-    if structure != last_structure:
-        return "another structure of arguments"
-    changes = [
-        f"argument {i}: {_show(old)} became {_show(new)}"
-        for i, (old, new) in enumerate(zip(last_kinds, kinds, strict=True))
-        if old != new
-    ]
-    return "; ".join(changes)
-
-
-def _show(kind: Any) -> str:
-    return str(kind.spec) if hasattr(kind, "spec") else f"the static {kind.value!r}"
