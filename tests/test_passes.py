@@ -16,6 +16,7 @@ from tapeflow.jit.passes.dce import dce
 from tapeflow.jit.passes.fold_constants import fold_constants
 from tapeflow.jit.passes.fuse import fuse
 from tapeflow.jit.passes.fused import Fused
+from tapeflow.jit.passes.regroup import regroup
 from tapeflow.jit.passes.simplify import simplify
 from tapeflow.primitive import REGISTRY
 
@@ -331,3 +332,31 @@ def test_large_constants_are_not_made():
             "k: f32[3000,2] = broadcast_to(c, shape=(3000,2), axes=(0,))  "
             "y: f32[3000,2] = exp(k)  return y }")
     check_same(fold_constants(graph(text)), text)
+
+
+AXES = st.tuples(st.integers(1, 7), st.integers(1, 4), st.integers(0, 5), st.integers(0, 5))
+
+
+@settings(deadline=None)
+@given(st.lists(AXES, min_size=1, max_size=2), st.integers(1, 2), st.integers(0, 2))
+def test_gradients_of_images_with_few_channels_are_regrouped_without_a_change(
+    axes: list[tuple[int, int, int, int]], channels: int, more: int
+) -> None:
+    taps, strides, *_ = zip(*axes, strict=True)
+    pads = tuple((before, after) for *_, before, after in axes)
+    sizes = tuple(s * (more + -(-max(k - b - a, 1) // s)) for k, s, b, a in axes)
+    places = [(n + b + a - k) // s + 1 for n, (k, s, b, a) in zip(sizes, axes, strict=True)]
+    g, w, x = (",".join(map(str, shape)) for shape in (
+        (2, *places, 5), (*taps, channels, 5), (2, *sizes, channels)))  # fmt: skip
+    before = graph(f"""graph f(g: f64[{g}], w: f64[{w}]) {{
+  x: f64[{x}] = conv_input(g, w, size={sizes}, strides={strides}, padding={pads}, \
+dilations={(1,) * len(axes)}, groups=1)
+  return x
+}}""")
+    after = regroup(before)
+    check(after)
+    assert (len(after.nodes) > 1) == (max(strides) > 1)
+    random = np.random.default_rng(0)
+    arrays = [random.standard_normal(v.shape) for v in before.inputs]
+    (found,), (wanted,) = evaluate(after, *arrays), evaluate(before, *arrays)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)

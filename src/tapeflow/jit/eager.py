@@ -66,8 +66,9 @@ def _graph(prim: Primitive, specs: tuple[Spec, ...], attrs: Mapping[str, Any]) -
 
 
 def _compiled(graph: Graph) -> Program | None:
+    from tapeflow.jit.passes import optimize
     from tapeflow.jit.plan import Kernels, plan
     from tapeflow.jit.program import Program
 
-    planned = plan(graph, {})
+    planned = plan(optimize(graph), {})
     return Program(planned) if all(isinstance(s, Kernels) for s in planned.steps) else None

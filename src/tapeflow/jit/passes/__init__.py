@@ -11,6 +11,7 @@ from tapeflow.jit.passes.epilogue import epilogue
 from tapeflow.jit.passes.fold_constants import fold_constants
 from tapeflow.jit.passes.fuse import fuse
 from tapeflow.jit.passes.gather_products import gather_products
+from tapeflow.jit.passes.regroup import regroup
 from tapeflow.jit.passes.simplify import simplify
 
 Pass = Callable[[Graph], Graph]
@@ -21,8 +22,8 @@ def _bodies(graph: Graph) -> Graph:
 
 
 PIPELINE: tuple[Pass, ...] = (
-    dce, simplify, fold_constants, cse, simplify, gather_products, dce, _bodies, epilogue, fuse,
-    dce)
+    dce, simplify, fold_constants, cse, simplify, gather_products, regroup, dce, _bodies,
+    epilogue, fuse, dce)
 
 
 def optimize(graph: Graph) -> Graph:
