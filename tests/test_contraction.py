@@ -16,18 +16,37 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ml_dtypes import bfloat16
 from numpy.typing import NDArray
 
 from tapeflow_kernels import reference
 from tapeflow_kernels.cpu import contraction, nest, packing
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
-from tapeflow_kernels.machine import AVX2, AVX512, BASELINE, Host, assemble, assembly, host, load
+from tapeflow_kernels.cpu.halves import converts
+from tapeflow_kernels.machine import (
+    AVX2,
+    AVX512,
+    AVX512_BF16,
+    BASELINE,
+    Host,
+    assemble,
+    assembly,
+    host,
+    load,
+)
 
 Array = NDArray[Any]
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
 X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="targets x86")
+HOSTS = {"", *host().features.split(","), "-prefer-256-bit"}
+# What sums are formed in, what memory holds, the products of bfloat16 terms.
+KINDS = [("float32", "float32", 0), ("float64", "float64", 0)]
+KINDS += [("float32", dtype, 0) for dtype in ("bfloat16", "float16") if converts(dtype, host())]
+if host().has("avx512bf16"):
+    KINDS += [("float32", "float32", 1), ("float32", "bfloat16", 1), ("float32", "float32", 3)]
+    KINDS += [("float32", "float32", 6)]
 TARGETS = [pytest.param(t, id=name, marks=X86) for t, name in ((AVX2, "avx2"), (BASELINE, "sse2"))]
 
 
@@ -106,7 +125,8 @@ def strides(shape: Sequence[int], order: Sequence[int], broadcast: Sequence[int]
 
 
 def memory(shape: Sequence[int], dtype: str, seed: int) -> Array:
-    return np.random.default_rng(seed).standard_normal(math.prod(shape)).astype(dtype)
+    numbers = np.random.default_rng(seed).standard_normal(math.prod(shape))
+    return numbers.astype(bfloat16 if dtype == "bfloat16" else dtype)
 
 
 def product(
@@ -123,11 +143,11 @@ def product(
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
     """Any strides: permuted axes, broadcast batch axes, several reductions, packed or not."""
-    dtype = draw(st.sampled_from(["float32", "float64"]))
+    dtype, source, products = draw(st.sampled_from(KINDS))
     batch = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
     reduce = tuple(draw(st.lists(st.integers(0, 7), min_size=1, max_size=3)))
     m, n = draw(st.integers(0, 40)), draw(st.integers(1, 80))
-    pack_a, pack_b = draw(st.booleans()), draw(st.booleans())
+    pack_a, pack_b = (bool(source != dtype or products or draw(st.booleans())) for _ in "ab")
     a_shape, b_shape, c_shape = (*batch, m, *reduce), (*batch, *reduce, n), (*batch, m, n)
     alone = st.sets(st.sampled_from(range(len(batch)))) if batch else st.just(set())
     a = strides(a_shape, draw(st.permutations(range(len(a_shape)))), list(draw(alone)))
@@ -138,8 +158,10 @@ def problems(draw: st.DrawFn) -> Problem:
     b = strides(b_shape, order, list(draw(alone)))
     out = strides(c_shape, [*draw(st.permutations(range(len(c_shape) - 1))), len(c_shape) - 1])
     stored = Epilogue(stores=((0, tuple(out)),))
-    c = Contraction(dtype, n, tuple(a), tuple(b), stored, len(reduce), pack_a, pack_b)
-    x, y, z = memory(a_shape, dtype, 0), memory(b_shape, dtype, 1), memory(c_shape, dtype, 2)
+    kind = "" if source == dtype else source
+    loops = len(reduce), pack_a, pack_b, kind, products
+    c = Contraction(dtype, n, tuple(a), tuple(b), stored, *loops)
+    x, y, z = memory(a_shape, source, 0), memory(b_shape, source, 1), memory(c_shape, dtype, 2)
     return Problem(c, Extents(m, reduce, batch), x, y, [], [z])
 
 
@@ -193,6 +215,49 @@ def test_long_reductions_are_summed_in_blocks(
 def test_other_hosts_give_the_same(target: Host, packs: dict[str, bool], dtype: str) -> None:
     for m, k, n in ((17, 9, 37), (6, 3, 1)):
         product(m, k, n, dtype, **packs).check(target)
+
+
+def narrow(m: int, k: int, n: int, dtype: str, products: int = 0) -> Problem:
+    """A product of matrices that memory holds as `dtype`, with bias, stored as `dtype`."""
+    epilogue = Epilogue(((3, (n, 1)),), ((0, 1),), (("add", (0, 1)), (dtype, (2,))), (dtype, dtype))
+    packs = {"pack_a": True, "pack_b": True}
+    c = Contraction(
+        "float32", n, (k, 1), (n, 1), epilogue, memory=dtype, products=products, **packs
+    )
+    out = memory((m, n), dtype, 2)
+    a, b, bias = memory((m, k), dtype, 0), memory((k, n), dtype, 1), memory((n,), dtype, 3)
+    return Problem(c, Extents(m, (k,)), a, b, [bias], [out])
+
+
+@pytest.mark.parametrize("target", [*TARGETS, pytest.param(AVX512_BF16, id="bf16", marks=X86)])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_memory_may_hold_halves(target: Host, dtype: str) -> None:
+    if not converts(dtype, target) or not set(target.features.split(",")) <= HOSTS:
+        pytest.skip("the target, or this CPU, lacks the instructions")
+    products = int(dtype == "bfloat16" and contraction.multiplies_pairs(target))
+    for m, k, n in ((17, 9, 37), (6, 3, 1), (9, 40, 33)):
+        problem = narrow(m, k, n, dtype, products)
+        expected = problem.expected()[0].astype(np.float32)
+        problem.solve(target=target)
+        found = problem.stores[0].astype(np.float32)
+        step = 2.0**-7 if dtype == "bfloat16" else 2.0**-10  # of a sum next to a tie
+        np.testing.assert_allclose(found, expected, rtol=step, atol=1e-6)
+
+
+def test_numbers_become_bfloat16_by_rounding_to_even() -> None:
+    """Ties, subnormal numbers, the largest finite one, infinities and NaN, against ml_dtypes."""
+    ties = [0x3F808000, 0x3F818000, 0x3F808001, 0x00000001, 0x00018000]
+    ends = [0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00001, 0x80000000, 0x7F800001]
+    bits = np.array(ties + ends, np.uint32)
+    x = np.ascontiguousarray(np.stack([bits.view(np.float32)] * 2))
+    n = x.shape[1]
+    epilogue = Epilogue(((0, (n, 1)),), memory=("bfloat16",))
+    c = Contraction("float32", n, (2, 1), (n, 1), epilogue)
+    out = np.zeros((1, n), bfloat16)
+    with np.errstate(all="ignore"):
+        Problem(c, Extents(1, (1,)), np.ones((1, 2), np.float32), x, [], [out]).solve()
+        wanted = x[0].astype(bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(out[0].astype(np.float32), wanted)
 
 
 @X86
@@ -302,7 +367,8 @@ def test_panels_are_those_of_the_oracle(problem: Problem) -> None:
         (contraction.packing_b(c), problem.b, c.n),
     ):
         wanted = reference.packing(p, x, n, e.reduce, e.batch).ravel()
-        np.testing.assert_array_equal(packed(p, x, n, e, host()), wanted)
+        found = packed(p, x, n, e, host())
+        np.testing.assert_array_equal(found.view(np.uint8), wanted.view(np.uint8))
 
 
 def test_packing_is_planned_where_it_is_needed_or_repaid() -> None:

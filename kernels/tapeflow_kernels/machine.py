@@ -30,10 +30,15 @@ class Host:
     vector_bytes: int
     registers: int
 
+    def has(self, feature: str) -> bool:
+        """Whether `features` names this one as there."""
+        return f"+{feature}" in self.features.split(",")
+
 
 BASELINE = Host("x86-64", "", vector_bytes=16, registers=16)
 AVX512 = Host("skylake-avx512", "-prefer-256-bit", vector_bytes=64, registers=32)
-AVX2 = Host("haswell", "+avx2,+fma", vector_bytes=32, registers=16)
+AVX512_BF16 = Host("cooperlake", "-prefer-256-bit,+avx512bf16,+f16c", vector_bytes=64, registers=32)
+AVX2 = Host("haswell", "+avx2,+fma,+f16c", vector_bytes=32, registers=16)
 
 
 @functools.cache

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from .cpu.contraction import Contraction, Extents
+from .cpu.contraction import TERMS, Contraction, Extents
 from .cpu.packing import Packing
 
 Array = NDArray[Any]
@@ -33,6 +34,7 @@ _INSTRUCTIONS: dict[str, Callable[..., Array]] = {
     "ge": np.greater_equal,
     "select": np.where,
 }
+_NARROW = {"bfloat16": bfloat16, "float16": np.float16}
 
 
 def contraction(
@@ -48,15 +50,29 @@ def contraction(
     steps = math.prod(reduce)
     x = _view(a, (*batch, m, *reduce), c.a).reshape(*batch, m, steps)
     y = _view(b, (*batch, *reduce, c.n), c.b).reshape(*batch, steps, c.n)
-    shape = (*batch, m, c.n)
-    values = [np.matmul(x, y)]
-    values += [_view(o, shape, s) for o, s in zip(operands, c.epilogue.operands, strict=True)]
+    shape, kind = (*batch, m, c.n), np.dtype(c.dtype)
+    products = ((_term(x, i), _term(y, j)) for i, j in zip(*TERMS[c.products], strict=True))
+    sums = sum(np.matmul(*both) for both in products) if c.products else np.matmul(x, y, dtype=kind)
+    values = [np.asarray(sums, kind)]
+    for operand, strides in zip(operands, c.epilogue.operands, strict=True):
+        values.append(_view(operand, shape, strides).astype(kind))
     for name, inputs in c.epilogue.instructions:
-        arguments = [a.dtype.type(i) if isinstance(i, float) else values[i] for i in inputs]
+        if name in _NARROW:
+            values.append(values[inputs[0]].astype(_NARROW[name]).astype(kind))  # type: ignore[index]
+            continue
+        arguments = [kind.type(i) if isinstance(i, float) else values[i] for i in inputs]
         values.append(_INSTRUCTIONS[name](*arguments))
     finished = [(values[value].copy(), strides) for value, strides in c.epilogue.stores]
     for memory, (value, strides) in zip(stores, finished, strict=True):
         _view(memory, shape, strides)[...] = value
+
+
+def _term(x: Array, index: int) -> Array:
+    """The term of each number that has this index, see `contraction.TERMS`."""
+    left = x.astype(np.float32)
+    for _ in range(index):
+        left = left - left.astype(bfloat16).astype(np.float32)
+    return left.astype(bfloat16).astype(np.float64)
 
 
 def convolution(
@@ -104,13 +120,31 @@ def packing(
     """The panels of a strided operand, zero where they are wider than it."""
     copies = tuple(e if stride else 1 for e, stride in zip(batch, p.batch, strict=True))
     x = _view(source, (*copies, *reduce, n), p.strides)
-    x = x.reshape(math.prod(copies), math.prod(reduce), n)
+    if p.terms:
+        x = _paired(p, x.reshape(math.prod(copies), math.prod(reduce[:-1]), reduce[-1], n))
+    else:
+        x = x.reshape(math.prod(copies), math.prod(reduce), n).astype(p.dtype)
     count = -(-n // p.width)
     panels = np.zeros((len(x), count, x.shape[1], p.pitch), p.dtype)
     for panel in range(count):
         columns = x[:, :, panel * p.width : (panel + 1) * p.width]
         panels[:, panel, :, : columns.shape[-1]] = columns
     return panels
+
+
+def _paired(p: Packing, x: Array) -> Array:
+    """[copies, steps, n] of x [copies, outer steps, k, n]: pairs of each term as float32."""
+    copies, outer, k, n = x.shape
+    left = np.zeros((copies, outer, k + k % 2, n), np.float32)
+    left[:, :, :k] = x
+    terms = []
+    for _ in range(max(p.terms) + 1):
+        terms.append(left.astype(bfloat16))
+        left = left - terms[-1].astype(np.float32)
+    together = np.stack([terms[t] for t in p.terms], axis=1)
+    steps = len(p.terms) * outer * (left.shape[2] // 2)
+    pairs = together.reshape(copies, steps, 2, n).swapaxes(-1, -2)
+    return np.ascontiguousarray(pairs).view(np.float32)[..., 0]
 
 
 def _view(memory: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:

@@ -40,13 +40,22 @@ _ROWS_REPAY_PAGES = 40
 _PAGE_BYTES = 4096
 _COLUMNS_REPAY_A = 128
 _STEPS_REPAY_A = 128
+# The terms of A and of B that are multiplied, for each number of products: 0 is the number rounded
+# to bfloat16, 1 the rest of it, 2 what is left then. Small products come first: their sum is kept
+# where one by one they would be rounded away.
+TERMS = {
+    0: ((), ()),
+    1: ((0,), (0,)),
+    3: ((1, 0, 0), (0, 1, 0)),
+    6: ((2, 0, 1, 1, 0, 0), (0, 2, 1, 0, 1, 0)),
+}
 
 
 @dataclass(frozen=True)
 class Contraction:
     """What is compiled in.
 
-    dtype: "float32" or "float64", of all operands.
+    dtype: "float32" or "float64", in which sums are formed and the epilogue computes.
     n: the number of columns.
     a: element strides of A: batch…, m, reductions….
     b: element strides of B: batch…, reductions…, n. To emit code for n > 1 that of n must be 1, or
@@ -54,6 +63,9 @@ class Contraction:
     epilogue: what happens to each sum, and where it is stored.
     reductions: the number of reduction loops, at least one; the last is the innermost.
     pack_a, pack_b: the operand is read from the panels that `packing_a`, `packing_b` describe.
+    memory: what A and B hold, where that is not `dtype`: "bfloat16" or "float16"; both are packed.
+    products: 0 multiplies elements as they are. Otherwise each is a sum of bfloat16 terms, and so
+        many products of terms are added up (`TERMS`); both operands are packed, as pairs.
     """
 
     dtype: str
@@ -64,6 +76,8 @@ class Contraction:
     reductions: int = 1
     pack_a: bool = False
     pack_b: bool = False
+    memory: str = ""
+    products: int = 0
 
     def __post_init__(self) -> None:
         assert self.reductions >= 1
@@ -74,6 +88,16 @@ class Contraction:
     def batch(self) -> int:
         """The number of batch axes."""
         return len(self.a) - 1 - self.reductions
+
+    @property
+    def loops(self) -> int:
+        """The number of loops over which sums are formed; the products of terms are one."""
+        return self.reductions + (self.products > 0)
+
+    def reduced(self, extents: Extents) -> tuple[int, ...]:
+        """The extents of these loops."""
+        *outer, last = extents.reduce
+        return (self.products, *outer, math.ceil(last / 2)) if self.products else extents.reduce
 
 
 @dataclass(frozen=True)
@@ -97,8 +121,15 @@ class Pointers(Generic[P]):
     scratch: P | int = 0
 
 
+def multiplies_pairs(target: Host) -> bool:
+    """Whether the target has instructions that multiply pairs of bfloat16 numbers."""
+    return target.has("avx512bf16") and target.vector_bytes == 64
+
+
 def plan(c: Contraction, extents: Extents) -> Contraction:
     """`c` with those operands packed for which it is needed or repaid (bench/contraction.py)."""
+    if c.products or c.memory:
+        return replace(c, pack_a=True, pack_b=True)
     itemsize = 8 if c.dtype == "float64" else 4
     apart = max(map(abs, c.b[c.batch : -1])) * itemsize
     least = _ROWS_REPAY_PAGES if apart % _PAGE_BYTES == 0 else _ROWS_REPAY_B
@@ -125,11 +156,12 @@ def arguments(
     tile = tile_for(c.dtype, c.n, target or host())
     rows = _height(c, tile, extents.m)
     tiles = math.ceil(extents.m / rows)
-    block = _reduction_block(tile, extents)
+    reduce = c.reduced(extents)
+    block = _reduction_block(tile, reduce)
     return [
         *(pointers.a, pointers.b, pointers.scratch),
-        *(extents.m, rows, tiles, _group(tile, rows, block * math.prod(extents.reduce[1:])), block),
-        *extents.reduce,
+        *(extents.m, rows, tiles, _group(tile, rows, block * math.prod(reduce[1:])), block),
+        *reduce,
         *extents.batch,
         *pointers.operands,
         *pointers.stores,
@@ -139,7 +171,8 @@ def arguments(
 def scratch_bytes(c: Contraction, extents: Extents, target: Host | None = None) -> int:
     """The size of the scratch memory for partial sums; 0 unless the reduction is long."""
     tile = tile_for(c.dtype, c.n, target or host())
-    if _reduction_block(tile, extents) >= extents.reduce[0]:
+    reduce = c.reduced(extents)
+    if _reduction_block(tile, reduce) >= reduce[0]:
         return 0
     return items(c, extents, target) * tile.rows * tile.width * tile.lanes.itemsize
 
@@ -148,13 +181,15 @@ def packing_a(c: Contraction, target: Host | None = None) -> Packing:
     """How A is brought into panels of as many rows as a tile has."""
     tile = tile_for(c.dtype, c.n, target or host())
     batch, m, reduce = c.a[: c.batch], c.a[c.batch], c.a[c.batch + 1 :]
-    return Packing(c.dtype, (*batch, *reduce, m), c.reductions, tile.rows, tile.a_pitch)
+    strides, terms = (*batch, *reduce, m), TERMS[c.products][0]
+    return Packing(c.dtype, strides, c.reductions, tile.rows, tile.a_pitch, c.memory, terms)
 
 
 def packing_b(c: Contraction, target: Host | None = None) -> Packing:
     """How B is brought into panels of as many columns as a tile has."""
     tile = tile_for(c.dtype, c.n, target or host())
-    return Packing(c.dtype, c.b, c.reductions, tile.width, tile.width)
+    terms = TERMS[c.products][1]
+    return Packing(c.dtype, c.b, c.reductions, tile.width, tile.width, c.memory, terms)
 
 
 def _height(c: Contraction, tile: Tile, m: int) -> int:
@@ -169,10 +204,10 @@ def _group(tile: Tile, rows: int, steps: int) -> int:
     return max(1, room // (rows * row_bytes))
 
 
-def _reduction_block(tile: Tile, extents: Extents) -> int:
+def _reduction_block(tile: Tile, reduce: tuple[int, ...]) -> int:
     """Steps of the outermost reduction loop that are summed up at once."""
-    inner = math.prod(extents.reduce[1:])
+    inner = math.prod(reduce[1:])
     step = max(1, (tile.rows + tile.width) * tile.lanes.itemsize * inner)
-    if step * extents.reduce[0] <= _REDUCTION_BYTES:
-        return max(1, extents.reduce[0])
+    if step * reduce[0] <= _REDUCTION_BYTES:
+        return max(1, reduce[0])
     return max(1, _BLOCK_BYTES // step)

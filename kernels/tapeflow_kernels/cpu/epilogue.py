@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .halves import Memory
 from .ir import Function, Index, Value
 from .lanes import Lanes
 
@@ -33,16 +34,28 @@ class Epilogue:
     stores: (value, strides) of each output; its stride of n is 1. An output may be the memory of
         an operand with the same strides: each element is read before it is written.
 
+    memory: what memory holds, of each operand and then of each output, where that is not the type
+        of the sums: "float16", "bfloat16" or "float32". Instructions compute in that of the sums;
+        "bfloat16" and "float16" are instructions too, which round to these.
+
     Where a stride is OPEN the kernel reads it from its argument block.
     """
 
     stores: tuple[tuple[int, Strides], ...]
     operands: tuple[Strides, ...] = ()
     instructions: tuple[Instruction, ...] = ()
+    memory: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert all(strides[-1] in (0, 1) for strides in self.operands)
         assert all(strides[-1] == 1 for _, strides in self.stores)
+        assert len(self.memory) in (0, len(self.operands) + len(self.stores))
+
+    def layouts(self, lanes: Lanes) -> list[tuple[Memory, Strides]]:
+        """What memory holds, and the strides, of operands and then of outputs."""
+        strides = [*self.operands, *(layout for _, layout in self.stores)]
+        dtypes = self.memory or (lanes.dtype,) * len(strides)
+        return [(Memory(lanes, d), s) for d, s in zip(dtypes, strides, strict=True)]
 
 
 def evaluate(f: Function, lanes: Lanes, epilogue: Epilogue, inputs: Sequence[Value]) -> list[Value]:
@@ -65,6 +78,8 @@ def _instruction(f: Function, lanes: Lanes, name: str, x: Sequence[Value]) -> Va
     if name in _COMPARISONS:
         order = _COMPARISONS[name]
         return f.value(lanes.mask, f"fcmp {order} {kind} {x[0].name}, {x[1].name}")
+    if name in ("bfloat16", "float16"):
+        return Memory(lanes, name).rounded(f, x[0])
     if name == "neg":
         return f.value(kind, f"fneg {kind} {x[0].name}")
     assert name == "select", f"an epilogue has no instruction {name}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .epilogue import OPEN, Epilogue, evaluate
+from .halves import Memory
 from .ir import Function, Index, Module, Value
 from .lanes import Lanes
 
@@ -15,6 +16,7 @@ class Place:
     """Where a tile's part of an operand or output starts, the elements from one row to the next,
     and from one column to the next: 0 or 1."""
 
+    memory: Memory
     origin: Value
     row: Index
     column: int
@@ -26,9 +28,8 @@ def read_places(
     """The places of operands and stores from the words at `args`: of each its address, then the
     strides that the epilogue leaves open. The indices are those of all axes, the row's the last but
     one."""
-    layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
     places, word = [], 0
-    for strides in layouts:
+    for memory, strides in epilogue.layouts(lanes):
         pointer = f.load("ptr", f.at(args, word, "i64"), 8)
         word += 1
         where: Index = indices[-1] * strides[-1]
@@ -39,7 +40,7 @@ def read_places(
                 word += 1
                 where = indices[axis] * step + where
                 row = step if axis == len(strides) - 2 else 0
-        places.append(Place(f.at(pointer, where, lanes.element), row, strides[-1]))
+        places.append(Place(memory, f.at(pointer, where, memory.element), row, strides[-1]))
     return places
 
 
@@ -55,8 +56,7 @@ def emit_finish(
         sums, args, rows, left, *indices = f.parameters
         places = read_places(f, lanes, epilogue, f.at(args, first, "i64"), indices)
         active: list[int | Value] = [
-            lanes.count if whole else lanes.first(f, left - v * lanes.count)
-            for v in range(vectors)
+            lanes.count if whole else lanes.first(f, left - v * lanes.count) for v in range(vectors)
         ]
         Finish(f, lanes, epilogue, sums, places, active).emit(rows)
 
@@ -113,23 +113,16 @@ class Finish:
             inputs.append(fixed[i] if i in fixed else self._operand(i, v, row))
         values = evaluate(f, lanes, self.epilogue, inputs)
         for (value, _), place in zip(self.epilogue.stores, self.places[count:], strict=True):
-            self._store(values[value], self._at(place, v, row), self.active[v])
+            here = self._at(place, v, row)
+            place.memory.store(f, values[value], here, self.active[v])
 
     def _operand(self, i: int, v: int, row: Index) -> Value:
-        f, lanes, place, active = self.f, self.lanes, self.places[i], self.active[v]
+        f, place = self.f, self.places[i]
         here = self._at(place, v, row)
         if not place.column:
-            return lanes.broadcast(f, here)
-        if isinstance(active, int):
-            return lanes.load(f, here, active)
-        return lanes.load_where(f, here, active)
-
-    def _store(self, value: Value, here: Value, active: int | Value) -> None:
-        if isinstance(active, int):
-            self.lanes.store(self.f, value, here, active)
-        else:
-            self.lanes.store_where(self.f, value, here, active)
+            return place.memory.broadcast(f, here)
+        return place.memory.load(f, here, self.active[v])
 
     def _at(self, place: Place, v: int, row: Index) -> Value:
         at = place.row * row + v * self.lanes.count * place.column
-        return self.f.at(place.origin, at, self.lanes.element)
+        return self.f.at(place.origin, at, place.memory.element)

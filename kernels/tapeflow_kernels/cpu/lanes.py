@@ -1,4 +1,4 @@
-"""Vectors of one floating-point type, as LLVM IR writes them."""
+"""Vectors of one type of numbers, as LLVM IR writes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from .ir import Function, Value
 
-_ELEMENTS = {"float32": ("float", "f32", 4), "float64": ("double", "f64", 8)}
+_ELEMENTS = {
+    "float32": ("float", "f32", 4),
+    "float64": ("double", "f64", 8),
+    "int16": ("i16", "i16", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,13 @@ class Lanes:
     def multiply_add(self, f: Function, a: Value, b: Value, c: Value) -> Value:
         """a · b + c, with one rounding where the target has the instruction."""
         return f.intrinsic(self.vector, f"llvm.fmuladd.{self.suffix}", [a, b, c])
+
+    def multiply_add_pairs(self, f: Function, a: Value, b: Value, c: Value) -> Value:
+        """a · b + c where each lane of a and b holds two bfloat16 numbers, both products added; the
+        vector must fill a register of 512 bits."""
+        kind = f"<{2 * self.count} x bfloat>"
+        pairs = [f.value(kind, f"bitcast {x.type} {x.name} to {kind}") for x in (a, b)]
+        return f.intrinsic(self.vector, "llvm.x86.avx512bf16.dpbf16ps.512", [c, *pairs])
 
     def _align(self, f: Function) -> Value:
         return f.constant("i32", str(self.itemsize))

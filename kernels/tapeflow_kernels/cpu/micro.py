@@ -39,6 +39,7 @@ class Micro:
     are padding. a_row: elements of A from one row to the next; a, b: how their pointers move.
     diagonal: A has columns too, side by side, and each is multiplied with the same one of B.
     accumulate: the sums start as what memory holds.
+    pairs: each element of A and B is two bfloat16 numbers.
     """
 
     lanes: Lanes
@@ -50,6 +51,7 @@ class Micro:
     b: Walk
     diagonal: bool = False
     accumulate: bool = False
+    pairs: bool = False
 
     @property
     def vectors(self) -> int:
@@ -133,12 +135,13 @@ def _step(
         )
         for v in range(micro.vectors)
     ]
+    multiply_add = lanes.multiply_add_pairs if micro.pairs else lanes.multiply_add
     totals = []
     for row, offset in enumerate(rows):
         factors = _factors(f, micro, f.at(a, offset, lanes.element))
         for v, vector in enumerate(row_of_b):
             total = sums[row * micro.vectors + v]
-            totals.append(lanes.multiply_add(f, factors[v], vector, total))
+            totals.append(multiply_add(f, factors[v], vector, total))
     return totals
 
 

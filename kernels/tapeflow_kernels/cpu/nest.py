@@ -17,6 +17,7 @@ from .tile import HEIGHT_STEP, Tile, tile_for
 
 def emit(c: Contraction, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `contraction.arguments`."""
+    assert (c.pack_a and c.pack_b) or not (c.products or c.memory), "panels convert: pack both"
     assert c.pack_b or c.b[-1] == 1 or c.n == 1, "B's columns do not lie side by side: pack it"
     module = Module()
     tile = tile_for(c.dtype, c.n, target or host())
@@ -29,11 +30,15 @@ def emit(c: Contraction, name: str, target: Host | None = None) -> str:
 
 
 def _micro(c: Contraction, tile: Tile, height: int, columns: int) -> Micro:
-    a = Walk(c.a[c.batch + 1 :], tile.a_pitch if c.pack_a else 0)
-    b = Walk(c.b[c.batch : -1], tile.width if c.pack_b else 0)
+    if c.products:
+        steps = (0,) * c.loops
+        a, b = Walk(steps, tile.a_pitch), Walk(steps, tile.width)
+    else:
+        a = Walk(c.a[c.batch + 1 :], tile.a_pitch if c.pack_a else 0)
+        b = Walk(c.b[c.batch : -1], tile.width if c.pack_b else 0)
     present = max(1, height - HEIGHT_STEP + 1)
     a_row = 1 if c.pack_a else c.a[c.batch]
-    return Micro(tile.lanes, height, present, columns, a_row, a, b)
+    return Micro(tile.lanes, height, present, columns, a_row, a, b, pairs=c.products > 0)
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class _Nest:
         self.m, self.rows, self.tiles, self.group, self.block = (
             self._argument("i64", 3 + i) for i in range(5)
         )
-        self.reduce = [self._argument("i64", FIRST_EXTENT + i) for i in range(c.reductions)]
-        first = FIRST_EXTENT + c.reductions
+        self.reduce = [self._argument("i64", FIRST_EXTENT + i) for i in range(c.loops)]
+        first = FIRST_EXTENT + c.loops
         self.batch = [self._argument("i64", first + i) for i in range(c.batch)]
         room = f"[{tile.rows * tile.width} x {tile.lanes.element}]"
         self.sums = f.value("ptr", f"alloca {room}, align 64")
@@ -182,14 +187,13 @@ def _emit_finish(module: Module, c: Contraction, tile: Tile, columns: int) -> No
     """Write `void finish_{columns}(ptr sums, ptr args, i64 row, rows, column, batch…)`."""
     f = module.internal(f"finish_{columns}", ["ptr", "ptr"] + ["i64"] * (3 + c.batch))
     sums, args, row, rows, column, *batch = f.parameters
-    layouts = [*c.epilogue.operands, *(strides for _, strides in c.epilogue.stores)]
-    first = FIRST_EXTENT + c.reductions + c.batch
+    first = FIRST_EXTENT + c.loops + c.batch
     places = []
-    for i, strides in enumerate(layouts):
+    for i, (memory, strides) in enumerate(c.epilogue.layouts(tile.lanes)):
         pointer = f.load("ptr", f.at(args, first + i, "i64"), 8)
         where = offset(strides, [*batch, row, column])
-        origin = f.at(pointer, where, tile.lanes.element)
-        places.append(Place(origin, strides[-2], strides[-1]))
+        origin = f.at(pointer, where, memory.element)
+        places.append(Place(memory, origin, strides[-2], strides[-1]))
     micro = _micro(c, tile, 1, columns)
     active = [micro.active(v) for v in range(micro.vectors)]
     Finish(f, tile.lanes, c.epilogue, sums, places, active).emit(rows)

@@ -3,6 +3,10 @@
 X[batch, k, n] with any strides becomes [batch, panel, k, pitch]: a panel holds `width` of the n
 columns, padded with zeros up to `pitch` elements. Work items are the panels. Extents and strides
 are arguments: kernels with equal text, of which a program has few, need compiling only once.
+
+Panels of pairs hold [batch, panel, term, k / 2, pitch] instead: an element is two neighbours along
+the last reduction, as bfloat16 numbers in 32 bits, and zero behind its end. A number is the sum of
+its terms; which of them stand where is part of the code.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..machine import Host, host
+from .halves import Memory, pair, terms
 from .ir import Index, Module, Value
 from .lanes import Lanes
 
@@ -24,6 +29,11 @@ class Packing:
     """Element strides of the operand are batch…, reductions…, n.
 
     A batch axis of stride 0 is not copied once for each index, but once.
+
+    dtype: what panels hold; pairs stand for float32.
+    source: what memory holds, where that is not `dtype`: "bfloat16" or "float16".
+    terms: of pairs, the bfloat16 terms of each number in the order of the panels: 0 is the number
+        rounded, 1 what is left of it rounded, 2 what is left then. None: no pairs.
     """
 
     dtype: str
@@ -31,6 +41,13 @@ class Packing:
     reductions: int
     width: int
     pitch: int
+    source: str = ""
+    terms: tuple[int, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Steps of the last reduction that share an element of the panels."""
+        return 2 if self.terms else 1
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -49,7 +66,8 @@ def items(p: Packing, n: int, batch: tuple[int, ...] = ()) -> int:
 
 def elements(p: Packing, n: int, reduce: tuple[int, ...], batch: tuple[int, ...] = ()) -> int:
     """The size of the panels."""
-    return items(p, n, batch) * math.prod(reduce) * p.pitch
+    steps = math.prod(reduce[:-1]) * math.ceil(reduce[-1] / p.step)
+    return items(p, n, batch) * max(1, len(p.terms)) * steps * p.pitch
 
 
 def arguments(
@@ -92,6 +110,7 @@ class _Copy:
 
     def __init__(self, module: Module, p: Packing, lanes: Lanes, name: str) -> None:
         self.p, self.lanes = p, lanes
+        self.memory = Memory(lanes, p.source or p.dtype)
         self.f = f = module.kernel(name)
         self.start, self.stop, block = f.parameters
         self.source, self.panels = (f.load("ptr", f.at(block, i, "i64"), 8) for i in range(2))
@@ -101,12 +120,15 @@ class _Copy:
         self.reduce, self.batch = rest[: p.reductions], rest[p.reductions : axes]
         self.stride, *strides = rest[axes:]
         self.steps, self.batch_strides = strides[: p.reductions], strides[p.reductions :]
+        self.term = self._elements(self.reduce[-1])  # from one term to the next
+        for extent in self.reduce[:-1]:
+            self.term = self.term * extent
 
     def emit(self) -> None:
         self.f.loop(self.start, self.stop, self._panel)
 
     def _panel(self, item: Value, _: list[Value]) -> list[Value]:
-        f, kind = self.f, self.lanes.element
+        f = self.f
         count = (self.n + (self.p.width - 1)) // self.p.width
         first = item % count * self.p.width
         place = first * self.stride
@@ -114,49 +136,80 @@ class _Copy:
             coordinates(item // count, self.batch), self.batch_strides, strict=True
         ):
             place = place + index * stride
-        size = item * self.p.pitch
-        for extent in self.reduce:
-            size = size * extent
+        size = item * max(1, len(self.p.terms)) * self.term
         columns = f.smaller(self.n - first, self.p.width)
-        self._reduction(0, [f.at(self.source, place, kind), f.at(self.panels, size, kind)], columns)
+        at = [
+            f.at(self.source, place, self.memory.element),
+            f.at(self.panels, size, self.lanes.element),
+        ]
+        self._reduction(0, at, columns)
         return []
+
+    def _elements(self, steps: Value) -> Value:
+        """The elements of a panel that so many steps take."""
+        return (steps + (self.p.step - 1)) // self.p.step * self.p.pitch
 
     def _reduction(self, level: int, at: list[Value], columns: Value) -> Value:
         """Copy all steps of the loops from `level` in; gives where the panel goes on."""
-        f, kind = self.f, self.lanes.element
+        f = self.f
         if level == self.p.reductions - 1:
             return self._steps(at[0], at[1], columns)
 
         def step(_: Value, now: list[Value]) -> list[Value]:
             reached = self._reduction(level + 1, now, columns)
-            return [f.at(now[0], self.steps[level], kind), reached]
+            return [f.at(now[0], self.steps[level], self.memory.element), reached]
 
         return f.loop(0, self.reduce[level], step, at)[1]
 
     def _steps(self, source: Value, panel: Value, columns: Value) -> Value:
-        f, p, kind = self.f, self.p, self.lanes.element
+        p = self.p
         if p.strides[-1] == 1:
             self._rows(source, panel, columns)
         elif p.strides[-2] == 1:
             self._transposed(source, panel, columns)
         else:
             self._scattered(source, panel, columns)
-        return f.at(panel, self.reduce[-1] * p.pitch, kind)
+        return self.f.at(panel, self._elements(self.reduce[-1]), self.lanes.element)
+
+    def _write(
+        self, lanes: Lanes, rows: Sequence[Value], panel: Value, mask: Value | None = None
+    ) -> None:
+        """Write what the steps that share an element hold, of as many columns as lanes."""
+        f, order = self.f, self.p.terms
+        if not order:
+            Memory(lanes, lanes.dtype).store(f, rows[0], panel, mask)
+            return
+        first, second = (terms(f, lanes, row, max(order) + 1) for row in rows)
+        pairs = [pair(f, lanes, x, y) for x, y in zip(first, second, strict=True)]
+        for place, term in enumerate(order):
+            at = f.at(panel, self.term * place, lanes.element)
+            Memory(lanes, lanes.dtype).store(f, pairs[term], at, mask)
+
+    def _present(self, k: Value, mask: Value) -> list[Value]:
+        """The mask of each of the steps from k on that share an element; none behind the end."""
+        if self.p.step == 1:
+            return [mask]
+        inside = self.f.less(k + 1, self.reduce[-1])
+        choice = f"i1 {inside.name}, {mask.type} {mask.name}, {mask.type} zeroinitializer"
+        return [mask, self.f.value(mask.type, f"select {choice}")]
 
     def _rows(self, source: Value, panel: Value, columns: Value) -> None:
         """Columns lie side by side: copy a row of vectors for each step."""
-        f, lanes = self.f, self.lanes
+        f, lanes, memory = self.f, self.lanes, self.memory
         vectors = range(0, self.p.pitch, lanes.count)
         masks = [lanes.first(f, columns - v) for v in vectors]
 
-        def step(_: Value, at: list[Value]) -> list[Value]:
+        def step(k: Value, at: list[Value]) -> list[Value]:
             for v, mask in zip(vectors, masks, strict=True):
-                row = lanes.load_where(f, f.at(at[0], v, lanes.element), mask)
-                lanes.store(f, row, f.at(at[1], v, lanes.element))
-            ahead = f.at(at[0], self.steps[-1], lanes.element)
+                rows = []
+                for i, present in enumerate(self._present(k, mask)):
+                    here = f.at(at[0], self.steps[-1] * i + v, memory.element)
+                    rows.append(memory.load(f, here, present))
+                self._write(lanes, rows, f.at(at[1], v, lanes.element))
+            ahead = f.at(at[0], self.steps[-1] * self.p.step, memory.element)
             return [ahead, f.at(at[1], self.p.pitch, lanes.element)]
 
-        f.loop(0, self.reduce[-1], step, [source, panel])
+        f.loop(0, self.reduce[-1], step, [source, panel], step=self.p.step)
 
     def _transposed(self, source: Value, panel: Value, columns: Value) -> None:
         """Steps lie side by side: transpose square blocks in registers."""
@@ -164,10 +217,10 @@ class _Copy:
 
         def block(k: Value, _: list[Value]) -> list[Value]:
             steps = f.smaller(self.reduce[-1] - k, count)
-            to = f.at(panel, k * self.p.pitch, self.lanes.element)
+            to = f.at(panel, k // self.p.step * self.p.pitch, self.lanes.element)
             for v in range(0, self.p.pitch, count):
                 here = f.smaller(f.larger(columns - v, 0), count)
-                rows = f.at(source, self.stride * v + k, self.lanes.element)
+                rows = f.at(source, self.stride * v + k, self.memory.element)
                 self._square(rows, f.at(to, v, self.lanes.element), here, steps)
             return []
 
@@ -175,31 +228,42 @@ class _Copy:
 
     def _square(self, source: Value, panel: Value, columns: Value, steps: Value) -> None:
         f, lanes = self.f, self.lanes
-        kind, count = lanes.element, lanes.count
+        count, share = lanes.count, self.p.step
         rows = []
         for i in range(count):
             present = f.choose(f.less(i, columns), steps, 0)
-            at = f.at(source, self.stride * i, kind)
-            rows.append(lanes.load_where(f, at, lanes.first(f, present)))
-        for i, row in enumerate(lanes.transpose(f, rows)):
+            at = f.at(source, self.stride * i, self.memory.element)
+            rows.append(self.memory.load(f, at, lanes.first(f, present)))
+        turned = lanes.transpose(f, rows)
+        for i in range(0, count, share):
             all_or_none = lanes.first(f, (steps - i) * count)
-            lanes.store_where(f, row, f.at(panel, i * self.p.pitch, kind), all_or_none)
+            to = f.at(panel, i // share * self.p.pitch, lanes.element)
+            self._write(lanes, turned[i : i + share], to, all_or_none)
 
     def _scattered(self, source: Value, panel: Value, columns: Value) -> None:
         """Neither lies side by side: copy element by element."""
         f, lanes = self.f, self.lanes
-        kind, size = lanes.element, lanes.itemsize
+        one = Lanes(lanes.dtype, 1)
+        memory = Memory(one, self.memory.dtype)
+        zero = f.constant(lanes.vector, "zeroinitializer")
+        always = f.constant(one.mask, "splat (i1 true)")
 
-        def step(_: Value, at: list[Value]) -> list[Value]:
+        def step(k: Value, at: list[Value]) -> list[Value]:
+            present = self._present(k, always)
             for v in range(0, self.p.pitch, lanes.count):
-                lanes.store(f, f.constant(lanes.vector, "zeroinitializer"), f.at(at[1], v, kind))
+                here = f.at(at[1], v, lanes.element)
+                self._write(lanes, [zero] * self.p.step, here)
 
             def copy(i: Value, _: list[Value]) -> list[Value]:
-                x = f.load(kind, f.at(at[0], i * self.stride, kind), size)
-                f.store(x, f.at(at[1], i, kind), size)
+                rows = []
+                for s, mask in enumerate(present):
+                    here = f.at(at[0], i * self.stride + self.steps[-1] * s, memory.element)
+                    rows.append(memory.load(f, here, mask))
+                self._write(one, rows, f.at(at[1], i, lanes.element))
                 return []
 
             f.loop(0, columns, copy)
-            return [f.at(at[0], self.steps[-1], kind), f.at(at[1], self.p.pitch, kind)]
+            ahead = f.at(at[0], self.steps[-1] * self.p.step, memory.element)
+            return [ahead, f.at(at[1], self.p.pitch, lanes.element)]
 
-        f.loop(0, self.reduce[-1], step, [source, panel])
+        f.loop(0, self.reduce[-1], step, [source, panel], step=self.p.step)

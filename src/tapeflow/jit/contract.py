@@ -12,6 +12,8 @@ from tapeflow.ops.shape import contiguous
 from tapeflow_kernels.cpu import contraction, nest
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
+from tapeflow_kernels.cpu.halves import computed
+from tapeflow_kernels.machine import host
 
 
 def lower(
@@ -26,8 +28,9 @@ def lower(
         tuple((value, contiguous(out)) for value in parts.stores),
         tuple(layouts[v].strides for v in parts.operands),
         parts.instructions,
+        tuple(v.dtype.name for v in (*parts.operands, *node.outputs)),
     )
-    c = Contraction(a.dtype.name, out[-1], layouts[a].strides, layouts[b].strides, epilogue)
+    c = of_dtype(a.dtype.name, out[-1], (layouts[a].strides, layouts[b].strides), epilogue)
     places = Pointers(
         product.at(layouts[a]),
         product.at(layouts[b]),
@@ -35,6 +38,16 @@ def lower(
         product.outputs(node, updated),
     )
     return launches(c, extents, places)
+
+
+def of_dtype(
+    dtype: str, n: int, strides: tuple[tuple[int, ...], tuple[int, ...]], epilogue: Epilogue
+) -> Contraction:
+    """The contraction of two matrices of this dtype, summed in float32 where that is narrower."""
+    sums = computed(dtype)
+    products = 1 if dtype == "bfloat16" and contraction.multiplies_pairs(host()) else 0
+    memory = "" if sums == dtype else dtype
+    return Contraction(sums, n, *strides, epilogue, memory=memory, products=products)
 
 
 def launches(c: Contraction, extents: Extents, places: Pointers[Pointer]) -> list[Launch]:

@@ -8,16 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tapeflow.dtypes import float32, float64
+from tapeflow.dtypes import bfloat16, float16, float32, float64
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.kernel import Code, Launch, Layout, Pointer, Scratch
 from tapeflow.primitive import Kernel, Primitive
 from tapeflow_kernels.cpu import packing
+from tapeflow_kernels.cpu.halves import converts
 from tapeflow_kernels.cpu.window import Triple
+from tapeflow_kernels.machine import host
 
 T = TypeVar("T")
 Instruction = tuple[str, tuple[int | float, ...]]
-_KERNELS = ("contraction", "convolution")
+_MATRICES, _WINDOWS = "contraction", "convolution"
 _FLOPS_WORTH_A_THREAD = 1_000_000
 
 
@@ -64,12 +66,12 @@ class Parts:
 
 def fits(node: Node[Var]) -> bool:
     """Whether this node is a contraction that has a kernel."""
-    return (
-        isinstance(node.prim.lowering, Kernel)
-        and node.prim.lowering.name in _KERNELS
-        and node.inputs[0].dtype in (float32, float64)
-        and node.outputs[0].spec.size > 0
-    )
+    lowering, dtype = node.prim.lowering, node.inputs[0].dtype
+    if not isinstance(lowering, Kernel) or not node.outputs[0].spec.size:
+        return False
+    if dtype in (bfloat16, float16):
+        return lowering.name == _MATRICES and converts(dtype.name, host())
+    return lowering.name in (_MATRICES, _WINDOWS) and dtype in (float32, float64)
 
 
 def at(layout: Layout, elements: int = 0) -> Pointer:
@@ -111,8 +113,5 @@ def pack(
     itemsize = 8 if p.dtype == "float64" else 4
     panels = Pointer(Scratch(scratch, packing.elements(p, n, reduce, batch) * itemsize))
     arguments = packing.arguments(p, source, panels, n, extents)
-    launch = Launch(
-        code("pack", p, packing.emit), tuple(arguments), packing.items(p, n, batch), 1
-    )
+    launch = Launch(code("pack", p, packing.emit), tuple(arguments), packing.items(p, n, batch), 1)
     return panels, launch
-

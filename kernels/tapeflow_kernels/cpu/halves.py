@@ -1,0 +1,170 @@
+"""Elements that are narrower in memory than in registers: float16 and bfloat16, which all code here
+computes as float32.
+
+To bfloat16 is rounded by integer arithmetic: to the nearest, ties to even, subnormal numbers too,
+whatever the CPU; the instruction for it would make zeros of those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..machine import Host
+from .ir import Function, Value
+from .lanes import Lanes
+
+_WIDE = {"float16": "float32", "bfloat16": "float32"}
+_HIGH = -65536  # the bits of a float32 that are a bfloat16, as a 32-bit number
+
+
+def computed(dtype: str) -> str:
+    """The type in which code computes with elements of `dtype`."""
+    return _WIDE.get(dtype, dtype)
+
+
+def itemsize(dtype: str) -> int:
+    """The bytes of an element in memory."""
+    return 2 if dtype in _WIDE else 8 if dtype == "float64" else 4
+
+
+def converts(dtype: str, target: Host) -> bool:
+    """Whether the target has instructions for elements of `dtype`."""
+    return dtype != "float16" or target.has("f16c") or target.has("fullfp16")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Elements of `dtype` in memory; in registers they are `lanes`."""
+
+    lanes: Lanes
+    dtype: str
+
+    @property
+    def element(self) -> str:
+        return self._stored.element
+
+    @property
+    def _stored(self) -> Lanes:
+        return Lanes("int16", self.lanes.count) if self.dtype in _WIDE else self.lanes
+
+    def load(self, f: Function, pointer: Value, active: int | Value | None = None) -> Value:
+        """The vector at a pointer; lanes that are not active are not read and are zero."""
+        stored = self._stored
+        if isinstance(active, Value):
+            return self._widened(f, stored.load_where(f, pointer, active))
+        return self._widened(f, stored.load(f, pointer, active))
+
+    def broadcast(self, f: Function, pointer: Value) -> Value:
+        """The element at a pointer, in each lane."""
+        return self._widened(f, self._stored.broadcast(f, pointer))
+
+    def store(
+        self, f: Function, value: Value, pointer: Value, active: int | Value | None = None
+    ) -> None:
+        """Write a vector, rounded; lanes that are not active are not written."""
+        stored, narrow = self._stored, self._narrowed(f, value)
+        if isinstance(active, Value):
+            stored.store_where(f, narrow, pointer, active)
+        elif active == 1:
+            # LLVM 22 joins the truncation to a masked store of one lane, which then writes 4 bytes.
+            only = f"extractelement {narrow.type} {narrow.name}, i32 0"
+            f.store(f.value(stored.element, only), pointer, stored.itemsize)
+        else:
+            stored.store(f, narrow, pointer, active)
+
+    def rounded(self, f: Function, value: Value) -> Value:
+        """The vector as memory would give it back."""
+        return self._widened(f, self._narrowed(f, value))
+
+    def _widened(self, f: Function, x: Value) -> Value:
+        lanes, bits = self.lanes, f"<{self.lanes.count} x i32>"
+        if self.dtype not in _WIDE:
+            return x
+        if self.dtype == "float16":
+            half = f.value(_halves(lanes), f"bitcast {x.type} {x.name} to {_halves(lanes)}")
+            return f.value(lanes.vector, f"fpext {half.type} {half.name} to {lanes.vector}")
+        wide = f.value(bits, f"zext {x.type} {x.name} to {bits}")
+        return as_floats(f, lanes, f.value(bits, f"shl {bits} {wide.name}, splat (i32 16)"))
+
+    def _narrowed(self, f: Function, x: Value) -> Value:
+        lanes, kind = self.lanes, self._stored.vector
+        if self.dtype not in _WIDE:
+            return x
+        if self.dtype == "float16":
+            half = f.value(_halves(lanes), f"fptrunc {x.type} {x.name} to {_halves(lanes)}")
+            return f.value(kind, f"bitcast {half.type} {half.name} to {kind}")
+        low = _shifted(f, rounded_bits(f, lanes, x))
+        return f.value(kind, f"trunc {low.type} {low.name} to {kind}")
+
+
+def as_floats(f: Function, lanes: Lanes, bits: Value) -> Value:
+    """32-bit patterns as the numbers that they stand for."""
+    return f.value(lanes.vector, f"bitcast {bits.type} {bits.name} to {lanes.vector}")
+
+
+def rounded_bits(f: Function, lanes: Lanes, x: Value) -> Value:
+    """The patterns of x whose upper halves are x rounded to bfloat16; a NaN stays one."""
+    kind = f"<{lanes.count} x i32>"
+    bits = _bits(f, lanes, x)
+    odd = f.value(kind, f"and {kind} {_shifted(f, bits).name}, splat (i32 1)")
+    half = f.value(kind, f"add {kind} {bits.name}, splat (i32 32767)")
+    rounded = f.value(kind, f"add {kind} {half.name}, {odd.name}")
+    quiet = f.value(kind, f"or {kind} {bits.name}, splat (i32 4194304)")
+    is_nan = f.value(lanes.mask, f"fcmp uno {lanes.vector} {x.name}, {x.name}")
+    choice = f"{lanes.mask} {is_nan.name}, {kind} {quiet.name}, {kind} {rounded.name}"
+    return f.value(kind, f"select {choice}")
+
+
+def terms(f: Function, lanes: Lanes, x: Value, count: int) -> list[Value]:
+    """Patterns whose upper halves are bfloat16 numbers, each the nearest to what is left of x.
+
+    The first of several is rounded towards zero where it would overflow.
+    """
+    found = []
+    for _ in range(count):
+        bits = rounded_bits(f, lanes, x)
+        if count > 1:
+            bits = _finite(f, lanes, bits, x)
+        found.append(bits)
+        if len(found) < count:
+            x = f.value(
+                lanes.vector,
+                f"fsub {lanes.vector} {x.name}, {as_floats(f, lanes, _upper(f, bits)).name}",
+            )
+    return found
+
+
+def pair(f: Function, lanes: Lanes, first: Value, second: Value) -> Value:
+    """The upper halves of two vectors of patterns, side by side in each lane; a vector of lanes."""
+    low, high = _shifted(f, first), _upper(f, second)
+    both = f.value(low.type, f"or {low.type} {low.name}, {high.name}")
+    return as_floats(f, lanes, both)
+
+
+def _finite(f: Function, lanes: Lanes, bits: Value, x: Value) -> Value:
+    """The rounded patterns, but that of x itself where they stand for an infinity."""
+    size = f.intrinsic(
+        lanes.vector, f"llvm.fabs.{lanes.suffix}", [as_floats(f, lanes, _upper(f, bits))]
+    )
+    infinity = "splat (float 0x7FF0000000000000)"
+    is_infinite = f.value(lanes.mask, f"fcmp oeq {lanes.vector} {size.name}, {infinity}")
+    kept = _bits(f, lanes, x)
+    choice = f"{lanes.mask} {is_infinite.name}, {bits.type} {kept.name}, {bits.type} {bits.name}"
+    return f.value(bits.type, f"select {choice}")
+
+
+def _bits(f: Function, lanes: Lanes, x: Value) -> Value:
+    kind = f"<{lanes.count} x i32>"
+    return f.value(kind, f"bitcast {lanes.vector} {x.name} to {kind}")
+
+
+def _shifted(f: Function, bits: Value) -> Value:
+    return f.value(bits.type, f"lshr {bits.type} {bits.name}, splat (i32 16)")
+
+
+def _upper(f: Function, bits: Value) -> Value:
+    return f.value(bits.type, f"and {bits.type} {bits.name}, splat (i32 {_HIGH})")
+
+
+def _halves(lanes: Lanes) -> str:
+    return f"<{lanes.count} x half>"
