@@ -384,6 +384,47 @@ def test_a_custom_gradient_in_a_body_is_used(where: str, returned: str) -> None:
     np.testing.assert_allclose(tf.grad(tf.jit(f))(H, XS).numpy(), expected, rtol=1e-12)
 
 
+@tf.custom_gradient
+def cubed(x: Any) -> Any:
+    return x * x * x, lambda g: g * 3.0 * x * x
+
+
+NESTS: dict[str, Callable[[Any], Callable[[Any, Any], Any]]] = {
+    "scan": lambda a: lambda x, w: tf.scan(lambda c, _: (a(c, w), None), x, None, length=2)[0],
+    "cond": lambda a: lambda x, w: tf.cond(tf.sum(x) > -99.0, lambda y: a(y, w), tf.sin, x),
+    "map": lambda a: lambda x, w: tf.sum(tf.map(lambda row: a(x * row, w), w), axis=0),
+    "made inside": lambda a: lambda x, w: a(x, w * 1.5),
+}
+
+
+@pytest.mark.parametrize(
+    "nest",
+    ["cond/made inside/scan", "cond/made inside/cond", "scan/made inside/map", "map/scan/cond",
+     "scan/cond/scan", "cond/scan", "scan"],
+)
+@pytest.mark.parametrize("leaf", ["product", "custom"])
+def test_second_derivatives_cross_nests(
+    nest: str, leaf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reverse over reverse: bodies made of bodies must know each other's values."""
+    monkeypatch.setenv("TAPEFLOW_JIT", "0")
+    f: Callable[[Any, Any], Any] = {
+        "product": lambda x, w: tf.tanh(x @ w) * 0.7,
+        "custom": lambda x, w: cubed(tf.sin(x) * w[0]) * 0.7 + cubed(w[1]),
+    }[leaf]
+    for name in reversed(nest.split("/")):
+        f = NESTS[name](f)
+    gradient = tf.grad(lambda x, w: tf.sum(tf.sin(f(x, w))), (0, 1))
+
+    def along(x: Any, w: Any) -> Any:
+        gx, gw = gradient(x, w)
+        return tf.sum(gx * x) + tf.sum(gw * w)
+
+    second = tf.grad(along, (0, 1))
+    for got, expected in zip(tf.jit(second)(H, W), second(H, W), strict=True):
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-9, atol=1e-11)
+
+
 def test_gradients_reach_tensors_that_a_body_reads_from_its_closure() -> None:
     w = tf.asarray(np.array([2.0, 3.0]))
 

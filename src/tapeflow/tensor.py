@@ -251,7 +251,8 @@ class Tensor:
 
 
 _TRACE_FIX = {
-    "bool": "use tf.where(condition, a, b) instead of `if`, or make the condition static",
+    "bool": "use tf.where or tf.cond instead of `if`, tf.while_loop instead of `while`, "
+    "or make the condition static",
     "index": "pass the number in static_argnames of tf.jit, or use tf.take",
     "int": "pass the number in static_argnames of tf.jit",
     "float": "keep it a tensor, or return it from the compiled function",

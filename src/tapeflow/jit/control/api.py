@@ -26,7 +26,8 @@ def cond(pred: TensorLike, true_fn: Function, false_fn: Function, *operands: Any
     """`true_fn(*operands)` where `pred` is true, else `false_fn(*operands)`.
 
     Inside `tf.jit` both are traced and one of them runs; eagerly only that one is called. Gradients
-    flow to the operands, and to what the functions read besides.
+    flow to the operands, and to what the functions read besides; compiled, they compute the branch
+    again.
 
     Args:
         pred: bool[].

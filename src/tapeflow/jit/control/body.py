@@ -35,6 +35,7 @@ class Body:
     records: Sequence[Record]
     stands: Mapping[Var, Sequence[Tensor]]  # the tensors of the records that are an input
     names: Mapping[Var, Var]  # values of other bodies that the records speak of, and theirs here
+    known: Callable[[Tensor], Tensor]  # what stands in the records for a tensor that was used
 
     @property
     def consts(self) -> int:
@@ -78,11 +79,12 @@ class _Recorder:
     def known(self, x: Tensor) -> Tensor:
         """The tensor that stands for `x` as it is now."""
         if not self._tracer.owns(x):
-            return x
+            return self._tracer.known(x)
         key = (id(x), id(x.value))
         if key not in self._known:
-            self._alive.append(x)
-            self._known[key] = Tensor(x.value)
+            y = Tensor(x.value)
+            self._alive += [x, y]
+            self._known[key] = self._known[id(y), id(y.value)] = y
         return self._known[key]
 
     def origin(self, x: Tensor) -> Tensor:
@@ -131,11 +133,16 @@ class BodyTracer(Tracer):
             recorder.records if recorder else (),
             self._stands,
             self.names(),
+            recorder.known if recorder else self.known,
         )
 
     def names(self) -> Mapping[Var, Var]:
         """What values of other bodies are called here."""
         return {}
+
+    def known(self, x: Tensor) -> Tensor:
+        """What stands in the records of other bodies for a tensor that is not of this one."""
+        return x
 
     def owns(self, x: Tensor) -> bool:
         """Whether `x` was made here."""
@@ -185,7 +192,7 @@ class Derived(BodyTracer):
         graph = forward.graph
         self._forward = graph
         self._producer = {v: node for node in graph.nodes for v in node.outputs}
-        self._names = forward.names
+        self._names, self._known = forward.names, forward.known
         self._theirs = {*graph.inputs, *graph.constants, *self._producer}
         self._record_of = {
             id(y): record
@@ -208,13 +215,16 @@ class Derived(BodyTracer):
         farther = {v: self._own[w] for v, w in self._names.items() if w in self._own}
         return {**farther, **self._own}
 
+    def known(self, x: Tensor) -> Tensor:
+        return self._known(x)
+
     def var(self, x: Tensor) -> Var:
         v = self._names.get(x.value, x.value) if x.is_traced else None
         if v not in self._theirs:
             return super().var(x)
         own = self._own_of(v)
         if self._recorder:
-            self._adopt(x, v, own)
+            self._adopt(self.known(x), v, own)
         return own
 
     def _own_of(self, v: Var) -> Var:
