@@ -115,6 +115,35 @@ def test_a_cheap_value_is_computed_again_where_its_inputs_are_read_anyway():
     assert [v.name for v in after.nodes[0].outputs] == ["b"]
 
 
+def test_cheap_values_of_one_input_are_computed_again_rather_than_stored():
+    """b is computed from x in both loops; x is read where b would be."""
+    after = fuse(graph("graph f(x: f32[4,8]) { a: f32[4,8] = negative(x)  "
+                       "b: f32[4,8] = multiply(a, a)  s: f32[8] = sum(b, axes=(0,))  "
+                       "t: f32[4,8] = broadcast_to(s, shape=(4, 8), axes=(0,))  "
+                       "c: f32[4,8] = divide(b, t)  return c }"))
+    assert bodies(after) == ["negative multiply sum", "negative multiply divide"]
+    assert [v.name for v in after.nodes[0].outputs] == ["s"]
+
+
+def test_a_cheap_value_that_is_returned_is_read_again():
+    after = fuse(graph("graph f(x: f32[4,8]) { b: f32[4,8] = negative(x)  "
+                       "s: f32[8] = sum(b, axes=(0,))  "
+                       "t: f32[4,8] = broadcast_to(s, shape=(4, 8), axes=(0,))  "
+                       "c: f32[4,8] = divide(b, t)  return b, c }"))
+    assert bodies(after) == ["negative sum", "divide"]
+
+
+def test_a_reduction_joins_the_loop_before_the_one_that_waits_for_it():
+    """u reads y, as the last loop does; joined to that, it would put c into a loop more."""
+    after = fuse(graph("graph f(x: f32[4,8], y: f32[4,8]) { s: f32[8] = sum(x, axes=(0,))  "
+                       "t: f32[4,8] = broadcast_to(s, shape=(4, 8), axes=(0,))  "
+                       "u: f32[8] = sum(y, axes=(0,))  a: f32[4,8] = divide(y, t)  "
+                       "w: f32[4,8] = broadcast_to(u, shape=(4, 8), axes=(0,))  "
+                       "p: f32[4,8] = multiply(x, y)  q: f32[8] = sum(p, axes=(0,))  "
+                       "b: f32[4,8] = add(a, w)  return b, q }"))
+    assert bodies(after) == ["sum sum multiply sum", "divide add"]
+
+
 def test_a_dear_value_or_one_of_other_inputs_is_stored():
     after = fuse(graph("graph f(x: f32[4,4], y: f32[4,4]) { a: f32[4,4] = multiply(x, y)  "
                        "b: f32[4,4] = tanh(x)  p: f32[4,4] = matmul(b, a)  "

@@ -2,22 +2,22 @@
 
 Two groups are merged when they loop over the same shape, reduce it over the same axes (if at all),
 one gives the other a value or both read one, and no path between them leads through a third. What
-only its group uses is never written to memory. A value of another group is computed again rather
-than read where that takes one cheap op on values that the group reads anyway.
+only its group uses is never written to memory, and cheap values of others are computed again. For
+the sake of a value that both read, a reduction is not put off: what waits for it would need a loop
+more.
 """
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Mapping
 
 from tapeflow.graph import Graph, Node, Var
+from tapeflow.jit.passes.again import Again
 from tapeflow.jit.passes.fused import Fused as Fused
 from tapeflow.jit.passes.fused import is_literal, iteration_space
 from tapeflow.jit.passes.groups import Group, Groups
-from tapeflow.primitive import Scalar
 
 _FARTHEST = 64        # nodes between two groups merged for an input alone, which then lives longer
+_READERS = 4          # groups that read a value and may be merged with its next reader
 
 
 def fuse(graph: Graph) -> Graph:
@@ -25,8 +25,9 @@ def fuse(graph: Graph) -> Graph:
     numbers = _numbers(graph)
     groups = _grouped(graph, numbers)
     returned = set(graph.outputs)
-    producer = {v: i for i, node in enumerate(graph.nodes) for v in node.outputs}
-    contents = {group: _contents(graph, group, numbers, producer) for group in groups}
+    again = Again(graph, groups, numbers)
+    contents = {group: [*(again.before(group) if group.space is not None else ()),
+                        *(graph.nodes[i] for i in group.members)] for group in groups}
     readers: defaultdict[Var, set[Group]] = defaultdict(set)
     for group, inside in contents.items():
         made = {v for node in inside for v in node.outputs}
@@ -46,32 +47,9 @@ def fuse(graph: Graph) -> Graph:
     return Graph(graph.name, graph.inputs, tuple(nodes), graph.outputs, graph.constants)
 
 
-def _contents(graph: Graph, group: Group, numbers: Mapping[Var, Node[Var] | None],
-              producer: Mapping[Var, int]) -> list[Node[Var]]:
-    """The nodes of a group, behind those that it computes again."""
-    members = [graph.nodes[i] for i in group.members]
-    if group.space is None:
-        return members
-    made = {v for node in members for v in node.outputs}
-    read = {v for node in members for v in node.inputs if v not in made}
-    known = {*read, *numbers}
-    makers = (graph.nodes[i] for i in sorted({producer[v] for v in read if v in producer}))
-    again = (node for node in makers if _is_cheap(node) and known.issuperset(node.inputs))
-    return [*again, *members]
-
-
-def _is_cheap(node: Node[Var]) -> bool:
-    """Whether a node takes less time than reading its result: no division and few functions."""
-    lowering = node.prim.lowering
-    if not isinstance(lowering, Scalar) or "/" in lowering.text or iteration_space(node) is None:
-        return False
-    called = re.findall(r"(\w+)\(", lowering.text.replace("{t}(", "("))
-    return {"abs", "maximum", "minimum"}.issuperset(called)
-
-
 def _grouped(graph: Graph, numbers: dict[Var, Node[Var] | None]) -> list[Group]:
     groups = Groups(graph)
-    last_reader: dict[Var, Group] = {}
+    readers: defaultdict[Var, list[Group]] = defaultdict(list)
     for i, node in enumerate(graph.nodes):
         space = iteration_space(node)
         inputs = node.inputs   # all of them for what stays as it is: it holds no literals
@@ -85,11 +63,21 @@ def _grouped(graph: Graph, numbers: dict[Var, Node[Var] | None]) -> list[Group]:
             if source:
                 groups.merge(source, groups.now(group))
         for v in inputs:
-            reader = groups.now(last_reader.get(v, group))
-            if i - reader.members[-1] <= _FARTHEST:
-                groups.merge(reader, groups.now(group))
-            last_reader[v] = groups.now(group)
+            readers[v] = _join_readers(groups, readers[v], group, i)
     return groups.ordered()
+
+
+def _join_readers(groups: Groups, readers: list[Group], group: Group, i: int) -> list[Group]:
+    """Merge the group of node i with such as read one value with it, where that delays nothing;
+    gives those that its next reader may join."""
+    known = dict.fromkeys(groups.now(reader) for reader in reversed(readers))
+    for reader in known:
+        here = groups.now(group)
+        near = i - reader.members[-1] <= _FARTHEST
+        if near and not reader.span.common(here.span).is_empty:
+            groups.merge(reader, here)
+    latest = dict.fromkeys([groups.now(group), *map(groups.now, known)])
+    return [*latest][:_READERS][::-1]
 
 
 def _numbers(graph: Graph) -> dict[Var, Node[Var] | None]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tapeflow.graph import Graph, Var
+from tapeflow.jit.passes.levels import Span, spans
 
 Shape = tuple[int, ...]
 
@@ -26,6 +27,7 @@ class Group:
     place: int                 # in the order
     space: Shape | None
     axes: Shape | None         # that it reduces
+    span: Span                 # where it delays nothing
     sources: set[Group] = field(default_factory=set)   # groups it needs values of
     sinks: set[Group] = field(default_factory=set)     # groups that need its values
 
@@ -41,6 +43,7 @@ class Groups:
 
     def __init__(self, graph: Graph) -> None:
         self._of: list[Group] = []
+        self._spans = spans(graph)
         self._producer: dict[Var, int] = {}
         for i, node in enumerate(graph.nodes):
             self._producer.update((v, i) for v in node.outputs)
@@ -48,7 +51,7 @@ class Groups:
     def add(self, inputs: tuple[Var, ...], space: Shape | None, axes: Shape | None) -> Group:
         """The group of the next node, which reads `inputs`."""
         i = len(self._of)
-        group = Group([i], i, space, axes)
+        group = Group([i], i, space, axes, self._spans[i])
         self._of.append(group)
         group.sources = {source for v in inputs if (source := self.producing(v))}
         for source in group.sources:
@@ -77,7 +80,8 @@ class Groups:
         before = self._between(b, a, lambda g: g.sources)
         if after is None or before is None or after & before:
             return
-        merged = Group(sorted(a.members + b.members), 0, a.space, a.axes or b.axes)
+        span = a.span.common(b.span)
+        merged = Group(sorted(a.members + b.members), 0, a.space, a.axes or b.axes, span)
         for i in merged.members:
             self._of[i] = merged
         merged.sources = {self.now(g) for g in a.sources | b.sources} - {merged}
