@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from tapeflow import arguments
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import reduce
+from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import clipped, divide, maximum, rsqrt
+from tapeflow.ops.composite import composite
+from tapeflow.ops.elementwise import coerce
 from tapeflow.ops.movement import add_n, pad, part
 from tapeflow.ops.reduce import safe_sqrt
-from tapeflow.primitive import require_floating
+from tapeflow.ops.shape import Axes, sum_over
+from tapeflow.primitive import Tangents, require_floating
 from tapeflow.tensor import Axis, Tensor, TensorLike, as_tensor
 
 
@@ -18,15 +22,33 @@ def moments(x: TensorLike, axis: Axis, keepdims: bool = False) -> tuple[Tensor, 
 
     Raises: DTypeError unless x is floating.
     """
-    return _moments("moments", as_tensor(x, op="moments"), axis, keepdims)
+    return reduce.moments("moments", as_tensor(x, op="moments"), axis, keepdims)
 
 
-def _moments(op: str, x: Tensor, axis: Axis, keepdims: bool) -> tuple[Tensor, Tensor]:
-    require_floating(op, x.spec)
-    center = reduce.mean(x, axis, keepdims=True)
-    away = x - center
-    variance = reduce.mean(away * away, axis, keepdims)
-    return (center if keepdims else reduce.mean(x, axis)), variance
+def _standardized_jvp(ts: Tangents, y: Tensor, x: Tensor, center: Tensor, factor: Tensor, *,
+                      axes: Axes) -> Tensor:
+    t, of_center, of_factor = ts
+    parts: list[Tensor] = []
+    if t is not None:
+        parts.append(t * reduce.spread(factor, x, axes))
+    if of_center is not None:
+        parts.append(reduce.spread(-(of_center * factor), x, axes))
+    if of_factor is not None:
+        parts.append((x - reduce.spread(center, x, axes)) * reduce.spread(of_factor, x, axes))
+    return add_n(parts)
+
+
+# the chain rule would sum the multiples of g for the center, where the sum of g is at hand
+@composite(
+    lambda g, y, x, center, factor, *, axes: g * reduce.spread(factor, x, axes),
+    lambda g, y, x, center, factor, *, axes: -(factor * sum_over(g, axes=axes)),
+    lambda g, y, x, center, factor, *, axes: sum_over(
+        g * (x - reduce.spread(center, x, axes)), axes=axes),
+    jvp=_standardized_jvp)
+def _standardized(x: Tensor, center: Tensor, factor: Tensor, *, axes: Axes) -> Tensor:
+    """(x - center) * factor, both without the axes of x along which they are the same."""
+    away: Tensor = x - reduce.spread(center, x, axes)
+    return away * reduce.spread(factor, x, axes)
 
 
 def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike,
@@ -36,10 +58,18 @@ def batch_normalization(x: TensorLike, mean: TensorLike, variance: TensorLike,
 
     Source: Ioffe & Szegedy (2015), arXiv:1502.03167.
     """
-    factor = rsqrt(as_tensor(variance, op="batch_normalization") + epsilon)
+    op = "batch_normalization"
+    factor = rsqrt(as_tensor(variance, op=op) + epsilon)
     if scale is not None:
         factor = factor * scale
-    y: Tensor = (as_tensor(x, op="batch_normalization") - mean) * factor
+    t, center, factor = coerce(op, x, mean, factor)
+    shape = _shape.broadcast_shapes(op, t.spec, center.spec, factor.spec)
+    own = _shape.broadcast_shapes(op, center.spec, factor.spec)
+    sizes = (1,) * (len(shape) - len(own)) + own
+    axes = tuple(a for a, (n, m) in enumerate(zip(sizes, shape, strict=True)) if n != m)
+    kept = tuple(n for a, n in enumerate(sizes) if a not in axes)
+    center, factor = (_shape.reshape(_shape.broadcast_to(v, own), kept) for v in (center, factor))
+    y = _standardized(_shape.broadcast_to(t, shape), center, factor, axes=axes)
     return y if offset is None else y + offset
 
 
@@ -51,7 +81,7 @@ def layer_normalization(x: TensorLike, scale: TensorLike | None = None,
     Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450.
     """
     x = as_tensor(x, op="layer_normalization")
-    mean, variance = _moments("layer_normalization", x, axis, keepdims=True)
+    mean, variance = reduce.moments("layer_normalization", x, axis, keepdims=True)
     return batch_normalization(x, mean, variance, offset, scale, epsilon)
 
 

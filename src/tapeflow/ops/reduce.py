@@ -12,6 +12,7 @@ from tapeflow.dtypes import as_dtype, bool_, int64, kind_of, uint64
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import sqrt
+from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import cast, where
 from tapeflow.ops.shape import Axes, drop, sum_over
 from tapeflow.primitive import Fold, Primitive, Tangents, discrete, primitive, require_floating
@@ -116,16 +117,44 @@ def var(x: TensorLike, axis: Axis = None, correction: float = 0.0,
 
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
-    t = floating("var", x)
-    return _narrowed(_central_moment("var", _widened(t), axis, correction, keepdims), t)
+    return _var("var", x, axis, correction, keepdims)
 
 
-def _central_moment(op: str, t: Tensor, axis: Axis, correction: float, keepdims: bool) -> Tensor:
-    """The variance, in the name of `op`."""
-    away = t - _mean(op, t, axis, keepdims=True)
-    count = _count(op, t, axis) - arguments.number(op, "correction", correction)
-    total = reduced(op, sum_over, away * away, axis, keepdims)
-    return total * (1.0 / count if count > 0 else math.nan)
+def _central_moment(op: str, x: Tensor, center: Tensor, axis: Axis, correction: float,
+                    keepdims: bool) -> Tensor:
+    """The variance of x in the name of `op`; `center` is its mean, with the axes kept."""
+    axes = _shape.normalize_axes(op, axis, x.ndim)
+    count = _count(op, x, axis) - arguments.number(op, "correction", correction)
+    y = _mean_square(x, center, axes=axes, factor=1.0 / count if count > 0 else math.nan)
+    return _shape.reshape(y, kept(x, axes)) if keepdims else y
+
+
+def _mean_square_adjoint(g: Tensor, y: Tensor, x: Tensor, center: Tensor, *, axes: Axes,
+                         factor: float) -> Tensor:
+    return spread(g * (2.0 * factor), x, axes) * (x - center)
+
+
+def _mean_square_jvp(ts: Tangents, y: Tensor, x: Tensor, center: Tensor, *, axes: Axes,
+                     factor: float) -> Tensor | None:
+    return None if ts[0] is None else sum_over(ts[0] * (x - center), axes=axes) * (2.0 * factor)
+
+
+# moving the center, which is the mean, changes nothing: the sum of x - center is 0
+@composite(_mean_square_adjoint, None, jvp=_mean_square_jvp)
+def _mean_square(x: Tensor, center: Tensor, *, axes: Axes, factor: float) -> Tensor:
+    away = x - center
+    return sum_over(away * away, axes=axes) * factor
+
+
+def moments(op: str, x: Tensor, axis: Axis, keepdims: bool) -> tuple[Tensor, Tensor]:
+    """The mean and the variance of x, in the name of `op`."""
+    t = floating(op, x)
+    wide = _widened(t)
+    center = _mean(op, wide, axis, keepdims=True)
+    variance = _central_moment(op, wide, center, axis, 0.0, keepdims)
+    if not keepdims:
+        center = _shape.reshape(center, variance.shape)
+    return _narrowed(center, t), _narrowed(variance, t)
 
 
 def std(x: TensorLike, axis: Axis = None, correction: float = 0.0,
@@ -135,8 +164,15 @@ def std(x: TensorLike, axis: Axis = None, correction: float = 0.0,
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
     t = floating("std", x)
-    variance = _central_moment("std", _widened(t), axis, correction, keepdims)
-    return _narrowed(safe_sqrt(variance), t)
+    return _narrowed(safe_sqrt(_var("std", _widened(t), axis, correction, keepdims)), t)
+
+
+def _var(op: str, x: TensorLike, axis: Axis, correction: float, keepdims: bool) -> Tensor:
+    """The variance, in the name of `op`."""
+    t = floating(op, x)
+    wide = _widened(t)
+    center = _mean(op, wide, axis, keepdims=True)
+    return _narrowed(_central_moment(op, wide, center, axis, correction, keepdims), t)
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
