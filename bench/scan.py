@@ -2,6 +2,8 @@
 
 An LSTM cell, forward alone, and with its gradients; batch 32, 128 units, 64 steps. The first call
 includes tracing, and compiling where the cache has nothing. `--tiny` runs each once, small.
+Recorded on a Zen 4, one thread, ms: with gradients by scan 15.0 to 15.9, unrolled 16.2 to 16.9, by
+JAX's lax.scan 20.6; forward 5.93, 5.8 to 5.9, 6.1.
 """
 
 from __future__ import annotations
