@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import tapeflow as tf
 from tapeflow.jit.plan import HostStep, plan
+from tapeflow_kernels.cpu import contraction
+from tapeflow_kernels.machine import host
 
 HALF_ULP = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
 LEAST = {"bfloat16": 2.0**-134, "float16": 2.0**-25, "float32": 2.0**-150}
@@ -69,3 +71,74 @@ def test_infinities_and_nan_pass_through_products_of_halves(dtype: str) -> None:
     a = tf.cast(np.array([[np.inf, 1.0], [np.nan, 1.0], [-np.inf, 2.0]]), dtype)
     found = tf.jit(tf.matmul)(a, tf.cast(np.array([[2.0], [1.0]]), dtype)).numpy()
     np.testing.assert_array_equal(found.astype(np.float64), [[np.inf], [np.nan], [-np.inf]])
+
+
+PAIRS = pytest.mark.skipif(
+    not contraction.multiplies_pairs(host()), reason="no instruction multiplies pairs here"
+)
+
+
+def rounded(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.cast(x, tf.bfloat16), tf.float32)
+
+
+@PAIRS
+def test_mode_bfloat16_rounds_both_factors_and_nothing_else() -> None:
+    a, b = numbers((40, 65), "float32", 0), numbers((65, 50), "float32", 1)
+    with tf.config.matmul_precision("bfloat16"):
+        found = tf.jit(tf.matmul)(a, b).numpy()
+    wanted, magnitude = exact(rounded(a), rounded(b))
+    assert (np.abs(found - wanted) <= 66 * SUM * magnitude).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "bits"), [("float32", 24), ("bfloat16", 8), ("bfloat16_3x", 16), ("bfloat16_6x", 23)]
+)
+def test_each_mode_is_as_exact_as_it_says(mode: str, bits: int) -> None:
+    """Two factors of so many bits, and 65 additions in float32."""
+    a, b = numbers((40, 65), "float32", 0), numbers((65, 50), "float32", 1)
+    with tf.config.matmul_precision(mode):
+        found = tf.jit(tf.matmul)(a, b).numpy()
+    wanted, magnitude = exact(a, b)
+    assert (np.abs(found - wanted) <= (2.1 * 2.0**-bits + 66 * SUM) * magnitude).all()
+
+
+def test_a_mode_holds_inside_its_block_and_eager_products_ignore_it() -> None:
+    a, b = numbers((40, 65), "float32", 0), numbers((65, 50), "float32", 1)
+    plain = (a @ b).numpy()
+    with tf.config.matmul_precision("bfloat16"):
+        assert tf.config.matmul_precision() == "bfloat16"
+        np.testing.assert_array_equal((a @ b).numpy(), plain)
+    assert tf.config.matmul_precision() == "float32"
+
+
+def test_another_mode_means_another_trace_that_says_so() -> None:
+    fn = tf.jit(tf.matmul)
+    a = numbers((32, 32), "float32", 0)
+    plain = fn(a, a).numpy()
+    with tf.config.matmul_precision("bfloat16"):
+        fn(a, a)
+        report = str(fn.explain(a, a))
+    assert "tf.config.matmul_precision: float32 became bfloat16" in report
+    assert "precision='bfloat16'" in report
+    np.testing.assert_array_equal(fn(a, a).numpy(), plain)
+    assert len(fn.programs) == 2
+
+
+def test_gradients_are_computed_in_the_mode_of_their_trace() -> None:
+    a = numbers((32, 32), "float32", 0)
+    with tf.config.matmul_precision("bfloat16"):
+        text = str(tf.jit(tf.grad(lambda x: tf.sum(x @ x))).lower(a).traced)
+    assert text.count("matmul(") == text.count("precision='bfloat16'") == 3
+
+
+def test_float64_products_have_no_mode() -> None:
+    a = numbers((32, 32), "float64", 0)
+    with tf.config.matmul_precision("bfloat16"):
+        found = tf.jit(tf.matmul)(a, a).numpy()
+    np.testing.assert_allclose(found, a.numpy() @ a.numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_an_unknown_mode_is_refused_with_those_that_are() -> None:
+    with pytest.raises(tf.errors.ArgumentError, match="bfloat16_6x"):
+        tf.config.matmul_precision("tf32")

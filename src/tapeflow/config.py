@@ -17,15 +17,33 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple, overload
 
 from tapeflow import arguments
 from tapeflow.errors import ArgumentError
 
-__all__ = ["cache_dir", "data_dir", "num_threads", "set_num_threads"]
+__all__ = [
+    "cache_dir",
+    "data_dir",
+    "matmul_precision",
+    "num_threads",
+    "set_num_threads",
+]
 
 _THREADS = ("TAPEFLOW_NUM_THREADS", "NUMBA_NUM_THREADS")
 
+PRECISIONS = ("float32", "bfloat16_6x", "bfloat16_3x", "bfloat16")
+
 _threads: int | None = None
+
+
+class Numerics(NamedTuple):
+    """The settings that are compiled into programs: another one means another trace."""
+
+    matmul_precision: str = "float32"
+
+
+_numerics = Numerics()
 
 
 def _user_cache() -> Path:
@@ -121,3 +139,72 @@ def _at_least_one(op: str, name: str, given: object) -> int:
         )
     return count
 
+
+
+def numerics() -> Numerics:
+    """The settings that are compiled into programs."""
+    return _numerics
+
+
+class Setting:
+    """A setting that was just made. In a `with` statement it lasts as long as the block."""
+
+    def __init__(self, before: Numerics) -> None:
+        self._before = before
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        _set(self._before)
+
+
+def _set(new: Numerics) -> Setting:
+    global _numerics
+    made = Setting(_numerics)
+    _numerics = new
+    return made
+
+
+@overload
+def matmul_precision(mode: None = None) -> str: ...
+
+
+@overload
+def matmul_precision(mode: str) -> Setting: ...
+
+
+def matmul_precision(mode: str | None = None) -> str | Setting:
+    """Set how exact products of float32 matrices must be at least in compiled functions; without
+    argument, what is set. `with` a mode, it holds inside the block, for all threads.
+
+    Args:
+        mode: "float32" multiplies as it is, and is the default. "bfloat16" rounds both factors to
+            8 bits. "bfloat16_3x" and "bfloat16_6x" write them as sums of two or three such numbers
+            and add up three or six products: about 16 bits, and nearly those of float32. A CPU
+            that gains nothing by a mode computes with more bits than it asks for. Eager products
+            are always exact.
+
+    Raises: ArgumentError if there is no such mode.
+
+    >>> with matmul_precision("bfloat16"):
+    ...     matmul_precision()
+    'bfloat16'
+    >>> matmul_precision()
+    'float32'
+    """
+    if mode is None:
+        return _numerics.matmul_precision
+    chosen = _one_of("matmul_precision", "mode", mode, PRECISIONS)
+    return _set(_numerics._replace(matmul_precision=chosen))
+
+
+def _one_of(op: str, name: str, given: object, known: tuple[str, ...]) -> str:
+    if not isinstance(given, str) or given not in known:
+        raise ArgumentError(
+            op,
+            got=f"{name}={given!r}",
+            why=f"there is no such {name}",
+            fix="use one of " + ", ".join(known),
+        )
+    return given

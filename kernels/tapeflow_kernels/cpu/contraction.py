@@ -40,6 +40,9 @@ _ROWS_REPAY_PAGES = 40
 _PAGE_BYTES = 4096
 _COLUMNS_REPAY_A = 128
 _STEPS_REPAY_A = 128
+# Both operands are packed into pairs of float32 numbers rounded where that is repaid.
+_ROWS_REPAY_PAIRS = 16
+_COLUMNS_REPAY_PAIRS = 16
 # The terms of A and of B that are multiplied, for each number of products: 0 is the number rounded
 # to bfloat16, 1 the rest of it, 2 what is left then. Small products come first: their sum is kept
 # where one by one they would be rounded away.
@@ -124,6 +127,21 @@ class Pointers(Generic[P]):
 def multiplies_pairs(target: Host) -> bool:
     """Whether the target has instructions that multiply pairs of bfloat16 numbers."""
     return target.has("avx512bf16") and target.vector_bytes == 64
+
+
+def products(dtype: str, precision: str, sizes: tuple[Extents, int], target: Host) -> int:
+    """How many products of bfloat16 terms make one of numbers of this dtype, in code that is at
+    least as exact as `precision` says and no slower than exact code; 0 multiplies as it is.
+
+    sizes: the extents, and the number of columns.
+    """
+    if not multiplies_pairs(target):
+        return 0
+    if dtype == "bfloat16":
+        return 1
+    extents, n = sizes
+    few = extents.m < _ROWS_REPAY_PAIRS or n < _COLUMNS_REPAY_PAIRS
+    return 0 if precision != "bfloat16" or few else 1
 
 
 def plan(c: Contraction, extents: Extents) -> Contraction:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 
 import numpy as np
 
-from tapeflow import arguments, dispatch
+from tapeflow import arguments, config, dispatch
 from tapeflow.jit.arguments import Classified, Kind, Leaf, Parameters, Static
 from tapeflow.jit.signature import fitted
 from tapeflow.ops.elementwise import Weak
@@ -60,7 +60,7 @@ class Jitted(Generic[P, R]):
             return self.fn(*args, **kwargs)  # part of the trace that is open
         if kwargs:
             return cast(R, self._general(args, kwargs))
-        key: list[Any] = []
+        key: list[Any] = [config.numerics()]
         arrays: list[Array] = []
         for x in args:
             if type(x) is not Tensor:
@@ -78,7 +78,8 @@ class Jitted(Generic[P, R]):
         found = self._parameters.classify(args, kwargs)
         entry = self._entry(found)
         if not kwargs and all(type(x) is Tensor for x in args):
-            self._short[tuple(part for x in args for part in (x.shape, x.dtype))] = entry
+            types = (part for x in args for part in (x.shape, x.dtype))
+            self._short[(found.numerics, *types)] = entry
         if dispatch.here.context.records:
             return entry.finish_tensors(entry.record(found.passed))
         return entry.finish(entry.compiled.run([x.value for x in found.passed]))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tapeflow import arguments
+from tapeflow import arguments, config
 from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError
 from tapeflow.tensor import Spec, Tensor, as_tensor, of_number
@@ -44,6 +44,7 @@ class Leaf:
 
 
 Kind = Static | Leaf
+Key = tuple[Structure, tuple[Kind, ...], config.Numerics]
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ class Classified:
     structure: Structure
     kinds: tuple[Kind, ...]
     passed: list[Tensor]
+    numerics: config.Numerics = field(default_factory=config.numerics)
 
     @property
-    def key(self) -> tuple[Structure, tuple[Kind, ...]]:
-        return self.structure, self.kinds
+    def key(self) -> Key:
+        return self.structure, self.kinds, self.numerics
 
 
 def _names(static: Sequence[str]) -> Sequence[str]:

@@ -30,7 +30,18 @@ def lower(
         parts.instructions,
         tuple(v.dtype.name for v in (*parts.operands, *node.outputs)),
     )
-    c = of_dtype(a.dtype.name, out[-1], (layouts[a].strides, layouts[b].strides), epilogue)
+    precision = parts.of.attrs.get("precision", "float32")
+    products = contraction.products(a.dtype.name, precision, (extents, out[-1]), host())
+    sums = computed(a.dtype.name)
+    c = Contraction(
+        sums,
+        out[-1],
+        layouts[a].strides,
+        layouts[b].strides,
+        epilogue,
+        memory="" if sums == a.dtype.name else a.dtype.name,
+        products=products,
+    )
     places = Pointers(
         product.at(layouts[a]),
         product.at(layouts[b]),
@@ -38,16 +49,6 @@ def lower(
         product.outputs(node, updated),
     )
     return launches(c, extents, places)
-
-
-def of_dtype(
-    dtype: str, n: int, strides: tuple[tuple[int, ...], tuple[int, ...]], epilogue: Epilogue
-) -> Contraction:
-    """The contraction of two matrices of this dtype, summed in float32 where that is narrower."""
-    sums = computed(dtype)
-    products = 1 if dtype == "bfloat16" and contraction.multiplies_pairs(host()) else 0
-    memory = "" if sums == dtype else dtype
-    return Contraction(sums, n, *strides, epilogue, memory=memory, products=products)
 
 
 def launches(c: Contraction, extents: Extents, places: Pointers[Pointer]) -> list[Launch]:

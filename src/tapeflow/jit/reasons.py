@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tapeflow.config import Numerics
 from tapeflow.errors import user_frame
-from tapeflow.jit.arguments import Kind, Leaf, Parameters
-from tapeflow.tree import Structure
+from tapeflow.jit.arguments import Key, Kind, Leaf, Parameters
 
 _MANY = 16  # traces of one function above which something is warned of
-Key = tuple[Structure, tuple[Kind, ...]]
 
 
 class RetraceWarning(UserWarning):
@@ -47,21 +46,29 @@ def why(parameters: Parameters, earlier: Sequence[Key], key: Key) -> Reason:
     """What is new in `key`, compared with the one among `earlier` that is most like it."""
     if not earlier:
         return Reason()
-    structure, kinds = key
-    like = [old for s, old in earlier if s == structure]
+    structure, kinds, numerics = key
+    like = [(old, set_) for s, old, set_ in earlier if s == structure]
     if not like:
         what = "another structure"
         return Reason((Change("the arguments", what, "give lists and dicts of one structure"),))
     names = parameters.leaf_names(structure)
-    # of those with as few changes, the latest
-    old = min(reversed(like), key=lambda old: sum(a != b for a, b in zip(old, kinds, strict=True)))
-    return Reason(
-        tuple(
-            Change(f"argument {name}", f"{_show(a)} became {_show(b)}", _fix(a, b))
-            for name, a, b in zip(names, old, kinds, strict=True)
-            if a != b
-        )
-    )
+
+    def differing(known: tuple[tuple[Kind, ...], Numerics]) -> int:
+        pairs = zip((*known[0], *known[1]), (*kinds, *numerics), strict=True)
+        return sum(a != b for a, b in pairs)
+
+    old, before = min(reversed(like), key=differing)  # of those with as few changes, the latest
+    changes = [
+        Change(f"argument {name}", f"{_show(a)} became {_show(b)}", _fix(a, b))
+        for name, a, b in zip(names, old, kinds, strict=True)
+        if a != b
+    ]
+    changes += [
+        Change(f"tf.config.{name}", f"{a} became {b}", "set it once, before the first call")
+        for name, a, b in zip(Numerics._fields, before, numerics, strict=True)
+        if a != b
+    ]
+    return Reason(tuple(changes))
 
 
 def _show(kind: Kind) -> str:

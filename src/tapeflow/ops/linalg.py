@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import arguments, dispatch
+from tapeflow import arguments, config, dispatch
+from tapeflow.dtypes import float32
 from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
@@ -16,7 +17,7 @@ from tapeflow.primitive import Kernel, bilinear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike
 
 
-def _matmul_spec(a: Spec, b: Spec) -> Spec:
+def _matmul_spec(a: Spec, b: Spec, precision: str = "") -> Spec:
     if a.dtype != b.dtype:
         raise DTypeError("matmul", got=f"a {a}, b {b}", why="the dtypes differ",
                          fix="cast one of them: tf.cast(x, tf.float32)")
@@ -38,18 +39,27 @@ def _mismatch(a: Spec, b: Spec) -> str:
     return "the leading axes do not broadcast together"
 
 
-def _left_adjoint(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return _matmul(g, _shape.matrix_transpose(b))
+def _left_adjoint(g: Tensor, a: Tensor, b: Tensor, precision: str = "") -> Tensor:
+    return _product(g, _shape.matrix_transpose(b))
 
 
-def _right_adjoint(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return _matmul(_shape.matrix_transpose(a), g)
+def _right_adjoint(g: Tensor, a: Tensor, b: Tensor, precision: str = "") -> Tensor:
+    return _product(_shape.matrix_transpose(a), g)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """The product, in a trace as exact as is asked for now; eager ones are always exact."""
+    precision = config.numerics().matmul_precision
+    if precision == "float32" or dispatch.tracer() is None or a.dtype != float32:
+        return dispatch.apply(_matmul, (a, b))   # type: ignore[no-any-return]
+    return dispatch.apply(_matmul, (a, b), {"precision": precision})   # type: ignore[no-any-return]
 
 
 @bilinear(name="matmul", spec=_matmul_spec, lowering=Kernel("contraction"),
           adjoints=(_left_adjoint, _right_adjoint))
-def _matmul(a: Array, b: Array) -> Array:
-    """f[..., n, k] @ f[..., k, m] -> f[..., n, m], with equal leading axes."""
+def _matmul(a: Array, b: Array, precision: str = "") -> Array:
+    """f[..., n, k] @ f[..., k, m] -> f[..., n, m], with equal leading axes, at least as exact as
+    `precision` says, see tf.config.matmul_precision."""
     dtype = a.dtype
     if dtype.itemsize <= 2:
         if dtype.kind == "b":   # NumPy would take it; the shape rule says why we do not
@@ -73,7 +83,7 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     if not (type(a) is Tensor is type(b) and a.value.dtype is b.value.dtype):
         a, b = coerce("matmul", a, b)
     if len(a.value.shape) == 2 == len(b.value.shape):
-        return dispatch.apply(_matmul, (a, b))   # type: ignore[no-any-return]
+        return _product(a, b)
     if not a.ndim or not b.ndim:
         raise ShapeError("matmul", got=f"a {a.spec}, b {b.spec}", why=_mismatch(a.spec, b.spec),
                          fix="use * to scale")
@@ -82,7 +92,7 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     y = _shape.expand_dims(b, 1) if right else b
     if x.shape[:-2] != y.shape[:-2] and x.shape[-1] == y.shape[-2]:
         x, y = _together(a, b, x, y)
-    product = _matmul(x, y)
+    product = _product(x, y)
     if left or right:
         axes = ((-2,) if left else ()) + ((-1,) if right else ())
         return _shape.squeeze(product, axes)
@@ -119,7 +129,7 @@ def tensordot(a: TensorLike, b: TensorLike,
                             for x, axes in ((a, free_a), (a, ours), (b, free_b)))
     x = _shape.reshape(_shape.permute_dims(a, free_a + ours), (rows, count))
     y = _shape.reshape(_shape.permute_dims(b, theirs + free_b), (count, columns))
-    return _shape.reshape(_matmul(x, y), shape)
+    return _shape.reshape(_product(x, y), shape)
 
 
 def _paired(a: Tensor, b: Tensor, axes: Any) -> tuple[list[int], list[int]]:

@@ -8,7 +8,9 @@ rows of a and g side by side make one product that reduces over all of them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.scan import Scan
@@ -33,6 +35,7 @@ class _Sum:
     k: int
     a: Var
     g: Var
+    attrs: Mapping[str, Any]  # of the product
 
 
 @dataclass
@@ -68,7 +71,7 @@ class _Loop:
         nodes = [loop]
         for s, (a, g) in zip(sums, pairs, strict=True):
             first, last = self.node.inputs[layout.consts + s.k], self.node.outputs[s.k]
-            nodes += self._product(a, g, first, last)
+            nodes += self._product(a, g, (first, last), s.attrs)
         return nodes
 
     def _all(self, v: Var, rows: dict[Var, Var], length: int) -> Var:
@@ -80,8 +83,11 @@ class _Loop:
             self.extra[v] = Var(name, (length, *v.shape), v.dtype)
         return self.extra[v]
 
-    def _product(self, a: Var, g: Var, first: Var, last: Var) -> list[Node[Var]]:
-        """The nodes of first + Σ aᵀ g."""
+    def _product(
+        self, a: Var, g: Var, ends: tuple[Var, Var], precision: Mapping[str, Any]
+    ) -> list[Node[Var]]:
+        """The nodes of last = first + Σ aᵀ g."""
+        first, last = ends
         nodes: list[Node[Var]] = []
 
         def made(name: str, inputs: tuple[Var, ...], **attrs: object) -> Var:
@@ -93,7 +99,8 @@ class _Loop:
 
         n, m = a.shape[0] * a.shape[1], a.shape[2]
         across = made("transpose", (made("reshape", (a,), shape=(n, m)),), axes=(1, 0))
-        product = made("matmul", (across, made("reshape", (g,), shape=(n, g.shape[2]))))
+        rows = made("reshape", (g,), shape=(n, g.shape[2]))
+        product = made("matmul", (across, rows), **precision)
         made("add", (first, product))
         nodes[-1] = replace(nodes[-1], outputs=(last,))
         return nodes
@@ -122,5 +129,5 @@ def _sums(graph: Graph, scan: Scan) -> list[_Sum]:
         if turned is None or turned.prim.name != "transpose":
             continue
         if still.isdisjoint((turned.inputs[0], g)):
-            found.append(_Sum(k, turned.inputs[0], g))
+            found.append(_Sum(k, turned.inputs[0], g, matmul.attrs))
     return found
