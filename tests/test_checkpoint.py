@@ -300,3 +300,19 @@ def test_a_newest_checkpoint_that_does_not_fit_is_not_passed_over(tmp_path: Path
 def test_a_manager_that_keeps_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="keep=0"):
         tf.CheckpointManager(tf.Checkpoint(), tmp_path, keep=0)
+
+
+def test_saving_a_model_that_was_never_called_is_an_error(tmp_path: Path) -> None:
+    checkpoint = tf.Checkpoint(model=tf.nn.Dense(3))
+    with pytest.raises(CheckpointError, match=r"(?s)nothing to save.*first call"):
+        checkpoint.save(tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe with a name")
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for target in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ArgumentError, match="is no file"):
+            tf.Checkpoint(model=_model()).save(target)
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1

@@ -73,12 +73,18 @@ class Checkpoint:
     def save(self, path: PathLike) -> Path:
         """Write one file, which replaces an earlier one only when it is whole; gives its path.
 
-        Raises: CheckpointError if it cannot be written, with the earlier one untouched.
+        Raises: CheckpointError if it cannot be written, with the earlier one untouched, or there
+            are no variables; ArgumentError if the path is that of a folder or device.
         """
         from safetensors.numpy import save
 
-        target = arguments.path("save", "path", path)
-        data = save({name: v.numpy() for name, v in self.named_variables().items()})
+        target = _file(path)
+        arrays = {name: v.numpy() for name, v in self.named_variables().items()}
+        if not arrays:
+            raise CheckpointError("save", got=f"no variables in {list(self.parts)}",
+                                  why="there is nothing to save", fix="call the model once before: "
+                                  "layers make their variables at the first call")
+        data = save(arrays)
         try:
             _write(target, data)
         except OSError as error:
@@ -274,6 +280,15 @@ def _read(path: Path) -> dict[str, Array]:
         raise DamagedCheckpointError("restore", got=str(path),
                                      why=f"this is no whole checkpoint: {error}",
                                      fix="restore an earlier one") from error
+
+
+def _file(path: PathLike) -> Path:
+    """Where to save: writing replaces what is there, which must not be a device."""
+    target = arguments.path("save", "path", path)
+    if target.exists() and not target.is_file():
+        raise ArgumentError("save", got=str(target), why="this is there, and is no file",
+                            fix="add the name of a file, e.g. model.safetensors")
+    return target
 
 
 def _write(target: Path, data: bytes) -> None:
