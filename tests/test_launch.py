@@ -67,6 +67,12 @@ def test_senseless_options_are_an_error(options, capsys):
     assert options[-2] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [["--master-port", "70000"], ["--rdzv-endpoint", "a:65536"]])
+def test_a_port_that_no_host_has_is_an_error(options, capsys):
+    assert cli.main(["launch", "--nproc-per-node", "1", *options, __file__]) == 2
+    assert "ports go from 1 to 65535" in capsys.readouterr().err
+
+
 def test_the_last_traceback_is_found():
     first = ["Traceback (most recent call last):", "  one", "ValueError: 1"]
     assert last_traceback(["warning", *first, *first, "end"]) == [*first, "end"]
@@ -164,6 +170,22 @@ def test_an_interrupted_launcher_leaves_no_process(tmp_path, number, temper):
     job.communicate(timeout=30)
     assert job.returncode == 130
     assert all(ended(process) for process in family)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process does not hear of it")
+def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
+    job = start(tmp_path, """
+        import time
+        print("started", flush=True)
+        time.sleep(60)
+        """, "--nproc-per-node", "2")
+    for _ in range(2):
+        assert "started" in job.stdout.readline()
+    ranks = psutil.Process(job.pid).children()
+    job.kill()
+    job.communicate(timeout=30)
+    _, alive = psutil.wait_procs(ranks, timeout=10)
+    assert len(ranks) == 2 and not alive
 
 
 def double(x):

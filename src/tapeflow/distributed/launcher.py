@@ -104,6 +104,8 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     token = config.job_token() or arguments.rdzv_id or (new_token() if alone else "")
     chosen = int(port) if port else arguments.master_port or (
         free_port() if alone else DEFAULT_PORT)
+    if not 0 < chosen < 1 << 16:
+        raise _wrong(f"port {chosen}", "ports go from 1 to 65535", "choose another")
     return Plan(nproc, arguments.nnodes, arguments.node_rank, host or "127.0.0.1", chosen, token)
 
 

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +18,7 @@ _TAIL = 200                # lines of stderr kept of each rank
 _TERM_SECONDS = 3.0        # between asking and killing
 _POLL_SECONDS = 0.05
 _TRACEBACK = "Traceback (most recent call last):"
+_PR_SET_PDEATHSIG = 1
 
 Write = Callable[[str], object]
 
@@ -50,6 +53,20 @@ class _Pipe:
             if self.is_stderr:
                 self.of.tail.append(text)
             self.write(f"[rank {self.of.rank}] {text}\n")
+
+
+def _end_with(launcher: int) -> Callable[[], None] | None:
+    """What a new process runs first, so that it ends with its launcher even if that is killed."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl   # loaded here: a new process should do little
+
+    def arrange() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != launcher:   # it was killed before
+            os._exit(1)
+
+    return arrange
 
 
 def last_traceback(said: Iterable[str]) -> list[str]:
@@ -105,7 +122,8 @@ class Ranks:
     def _start(self, environment: Mapping[str, str]) -> None:
         process = subprocess.Popen(
             self._command, env=dict(environment), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            preexec_fn=_end_with(os.getpid()))
         rank = _Rank(int(environment["RANK"]), process)
         self._ranks.append(rank)
         assert process.stdout is not None and process.stderr is not None
