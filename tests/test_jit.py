@@ -652,6 +652,27 @@ def test_a_folder_that_cannot_be_written_is_warned_of_and_done_without(
     assert result.numpy().tolist() == [1.0] * 3
 
 
+def test_a_folder_that_cannot_be_written_is_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("TAPEFLOW_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setattr(cache, "_addresses", {})
+    with pytest.warns(cache.CacheWarning) as said:  # each entry fails in words of its own
+        tf.jit(lambda x: (tf.tanh(x) @ tf.ones((3, 2)), tf.sum(x)))(tf.ones((2, 3)))
+        tf.jit(lambda x: tf.exp(x) + 7.0)(tf.ones(3))
+    assert len(said) == 1
+
+
+def test_a_call_with_an_argument_missing_names_the_function() -> None:
+    @tf.jit
+    def loss(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return x + y
+
+    with pytest.raises(TypeError, match=r"loss\(\) missing a required argument: 'y'"):
+        loss(tf.ones(3))  # type: ignore[call-arg]
+
+
 def test_clear_empties_the_folder(folder: Path) -> None:
     tf.jit(lambda x: x * 5.0 - 2.0)(tf.ones(3))
     assert cache.clear() >= 1

@@ -98,7 +98,10 @@ class Parameters:
             cannot be hashed.
         """
         if self._signature.parameters:
-            bound = self._signature.bind(*args, **kwargs)
+            try:
+                bound = self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self.op}() {error}") from None
             args, kwargs = bound.args, bound.kwargs
         leaves, structure = flatten((tuple(args), dict(kwargs)))
         named = self._static_leaves(structure) if self.static else set()

@@ -48,6 +48,7 @@ class Statistics:
 
 
 statistics = Statistics()
+_unwritable: set[str] = set()  # folders that were warned of
 _addresses: dict[Code, int] = {}
 
 
@@ -162,11 +163,13 @@ def _write(path: Path, code: bytes) -> None:
             raise
         _trim_once()
     except OSError as error:
-        _warn_once(str(path.parent.parent), str(error))
+        folder = str(path.parent.parent)
+        if folder not in _unwritable:
+            _unwritable.add(folder)
+            _warn_of(folder, str(error))
 
 
-@functools.cache
-def _warn_once(folder: str, why: str) -> None:
+def _warn_of(folder: str, why: str) -> None:
     warnings.warn(
         f"compiled code cannot be kept in {folder} ({why}): it will be compiled again in the "
         "next process. Set TAPEFLOW_CACHE_DIR to a folder that can be written.",
