@@ -363,6 +363,12 @@ def test_a_loss_is_the_mean_of_its_formula(loss: str, labels: Array, expected: f
     np.testing.assert_allclose(getattr(tf.losses, loss)(labels, P).numpy(), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("label", [-1, 3, 7])
+def test_the_compiled_loss_of_a_label_that_is_no_class_is_infinite(label: int) -> None:
+    loss = tf.jit(tf.nn.sparse_softmax_cross_entropy)(np.array([0, label]), P).numpy()
+    np.testing.assert_allclose(loss, [-_LOG_SOFTMAX[0, 0], np.inf], rtol=1e-6)
+
+
 def test_targets_that_would_broadcast_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"targets f64\[2\], predictions f64\[2,1\]"):
         tf.losses.mean_squared_error(np.zeros(2), np.zeros((2, 1)))

@@ -137,6 +137,14 @@ def test_a_traced_tensor_has_no_value(call: Any) -> None:
         trace_of(call)
 
 
+@pytest.mark.parametrize("dtype", [">f4", ">i8", "<u2", ">f8"])
+def test_numpy_arrays_of_any_byte_order_are_taken(dtype: str) -> None:
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    for taken in (tf.asarray(array), tf.jit(lambda x: x + 0)(array)):
+        np.testing.assert_array_equal(taken.numpy(), array)
+        assert taken.dtype == array.dtype.newbyteorder("=")
+
+
 def test_iteration_gives_the_rows() -> None:
     assert [row.tolist() for row in tf.asarray([[1, 2], [3, 4]])] == [[1, 2], [3, 4]]
 

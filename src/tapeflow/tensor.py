@@ -278,8 +278,9 @@ def as_tensor(x: TensorLike, dtype: DType | None = None, *, op: str = "asarray")
     if hasattr(x, "__tapeflow_tensor__"):
         return cast("Tensor", x.__tapeflow_tensor__())
     if isinstance(x, np.ndarray | np.generic):
-        as_dtype(x.dtype, op)
-        return Tensor(np.array(x, order="C"))
+        native = x.dtype.newbyteorder("=")
+        as_dtype(native, op)
+        return Tensor(np.array(x, native, order="C"))
     if is_number(x):
         return Tensor(of_number(x, dtype or default_of(x), op))
     return Tensor(_array_of(x, dtype, op))

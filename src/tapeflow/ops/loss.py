@@ -1,6 +1,8 @@
 """Cross entropies from logits, one loss an example."""
 from __future__ import annotations
 
+import math
+
 from tapeflow.dtypes import int64
 from tapeflow.errors import OutOfRangeError, ShapeError
 from tapeflow.ops import create, reduce
@@ -33,14 +35,14 @@ def _sparse_jvp(ts: Tangents, y: Tensor, labels: Tensor, logits: Tensor) -> Tens
            jvp=_sparse_jvp)
 def _sparse(labels: Tensor, logits: Tensor) -> Tensor:
     shifted = logits - reduce.max(logits, -1, keepdims=True)
-    own = reduce.sum(where(_is_label(labels, logits), shifted, 0.0), -1)
+    own = reduce.max(where(_is_label(labels, logits), shifted, -math.inf), -1)
     return log(reduce.sum(exp(shifted), -1)) - own
 
 
 def sparse_softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:
     """-log softmax(logits)[label]: int[...], f[...,c] -> f[...].
 
-    Compiled, a label that is not between 0 and c - 1 gives a loss without its own term.
+    Compiled, the loss of a label that is not between 0 and c - 1 is infinite.
     Raises: OutOfRangeError for such a label in eager code; ShapeError unless there is one label
         for each row of logits, DTypeError unless labels are integers and logits floating.
 
@@ -67,7 +69,8 @@ def _check_labels(labels: Tensor, classes: int) -> None:
     if array.size and not (array.min() >= 0 and array.max() < classes):
         raise OutOfRangeError("sparse_softmax_cross_entropy",
                               got=f"labels from {array.min()} to {array.max()}",
-                              why=f"there are {classes} classes, so labels go to {classes - 1}",
+                              why=f"there are {classes} classes, so labels go from 0 to "
+                                  f"{classes - 1}",
                               fix="mend the labels, or select the rows that have one")
 
 
