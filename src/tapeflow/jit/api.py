@@ -132,20 +132,34 @@ class Jitted(Generic[P, R]):
 
     def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered:
         """The program for these arguments: `.graph .kernels .source .memory`."""
-        from tapeflow.jit.explain import Lowered
-
-        if self._signature is not None:
-            args = fitted(self._name, self._signature, args)  # type: ignore[assignment]
-        compiled = self._entry(self._parameters.classify(args, kwargs)).compiled
-        return Lowered(compiled.trace, compiled.settled())
+        return self._lowered(self._found(args, kwargs))
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
-        """The traces and why each happened, the program for these arguments before and after
-        optimisation, its kernels, memory and times; prints as text."""
+        """What the program for these arguments does and costs; prints as text, shows in notebooks.
+
+        The traces, why each happened and what avoids it; the graph before and after optimisation;
+        each step with its time, operations and bytes beside what the machine does at most, also as
+        `.rows` and as a picture, `.roofline(path=None)`; memory, times and source. Steps are timed
+        one by one, on copies of variables, when that is first asked for; those with effects are not
+        run.
+        """
         from tapeflow.jit.explain import Explanation
 
-        lowered = self.lower(*args, **kwargs)
-        return Explanation(self._name, [*self.programs.values()], lowered)
+        found = self._found(args, kwargs)
+        lowered = self._lowered(found)
+        arrays = [x.value for x in found.passed]
+        return Explanation(self._name, [*self.programs.values()], lowered, arrays)
+
+    def _found(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Classified:
+        if self._signature is not None:
+            args = fitted(self._name, self._signature, args)
+        return self._parameters.classify(args, kwargs)
+
+    def _lowered(self, found: Classified) -> Lowered:
+        from tapeflow.jit.explain import Lowered
+
+        compiled = self._entry(found).compiled
+        return Lowered(compiled.trace, compiled.settled())
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method compiles for its instance, and its programs go when that does."""

@@ -73,3 +73,9 @@ def launches(c: Contraction, extents: Extents, places: Pointers[Pointer]) -> lis
     code = product.code("product", c, nest.emit)
     arguments = tuple(contraction.arguments(c, extents, pointers))
     return [*made, Launch(code, arguments, items, product.grain(items, flops))]
+
+
+def flops_of(node: Node[Var]) -> int:
+    """Floating-point operations of a product, without what follows it."""
+    of = product.Parts.of_node(node).of
+    return 2 * of.outputs[0].spec.size * of.inputs[0].shape[-1]

@@ -142,6 +142,11 @@ def is_convolution(node: Node[Var]) -> bool:
     return isinstance(lowering, Kernel) and lowering.name == "convolution"
 
 
+def flops_of(node: Node[Var]) -> int:
+    """Floating-point operations of a convolution or adjoint, without what follows it."""
+    return _Geometry.of(Parts.of_node(node).of).flops
+
+
 def needs_copy(node: Node[Var], index: int, layout: Layout) -> bool:
     """Whether kernels cannot read this input where it lies: channels that are not side by side."""
     images = 2 if Parts.of_node(node).of.prim.name == "conv_filter" else 1

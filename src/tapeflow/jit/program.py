@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,11 +17,15 @@ from tapeflow.jit import workers
 from tapeflow.jit.control.holder import Holder
 from tapeflow.jit.kernel import Layout
 from tapeflow.jit.memory import Outputs
-from tapeflow.jit.plan import HostStep, Kernels, Plan
+from tapeflow.jit.plan import HostStep, Kernels, Plan, Step
 from tapeflow.jit.plan import plan as make_plan
 from tapeflow.jit.table import Table
+from tapeflow.jit.trace import Ordered
 from tapeflow.tensor import Array
 from tapeflow_kernels import memory
+
+_TRIAL = 5e-4  # seconds of repetitions that are timed as one
+_REPEATS = 200  # at most, so that what writes over its own input stays near it
 
 
 class Program:
@@ -93,16 +97,12 @@ class Program:
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs for `inputs`, which are contiguous or else copied."""
         with self._lock:
-            threads = config.num_threads()
-            if threads != self._threads:
-                self._share_out(threads)
-            slots = self._slots
-            slots[:] = [*inputs, *[o.take() for o in self._outputs]]
+            slots = self._filled(inputs)
             try:
                 if not self._helpers:
                     self._run(0)
                 else:
-                    self._run_with_help(workers.pool())
+                    self._with_help(self._run)
                 return [
                     slots[i] if shape is None else slots[i].reshape(shape)  # type: ignore[union-attr, misc]
                     for i, shape in self._returns
@@ -110,14 +110,23 @@ class Program:
             finally:
                 slots[:] = self._blank
 
-    def _run_with_help(self, pool: workers.Pool) -> None:
-        """Run with the workers of `pool`, or without where another program has them."""
+    def _filled(self, inputs: Sequence[Array]) -> list[Array | None]:
+        """The slots with these inputs, and arrays for outputs."""
+        threads = config.num_threads()
+        if threads != self._threads:
+            self._share_out(threads)
+        self._slots[:] = [*inputs, *[o.take() for o in self._outputs]]
+        return self._slots
+
+    def _with_help(self, run: Callable[[int], object]) -> None:
+        """Run with the workers of the pool, or without where another program has them."""
+        pool = workers.pool()
         if not pool.lock.acquire(blocking=False):
-            self._run(0)
+            run(0)
             return
         try:
             pool.wake(self._helpers)
-            self._run(pool.address)
+            run(pool.address)
         finally:
             pool.lock.release()
 
@@ -133,15 +142,77 @@ class Program:
     def _make_contiguous(self, slot: int) -> None:
         self._slots[slot] = memory.copy(self._slots[slot])  # type: ignore[arg-type]
 
-    def _run_segments(self, pool: int) -> None:
+    def _bind(self) -> None:
         while (unfit := self._driver.bind(*map(int, self._state[:5]))) >= 0:
             self._make_contiguous(unfit)
+
+    def _run_segments(self, pool: int) -> None:
+        self._bind()
         rows = int(self._table.rows.ctypes.data)
         for segment in self._segments:
             if isinstance(segment, HostStep):
                 self._run_on_host(segment)
             else:
                 self._driver.run(rows, *segment, pool)
+
+    # ---- timing
+
+    def time_steps(self, inputs: Sequence[Array]) -> list[float | None]:
+        """Seconds of each step of the plan, run alone a few times; inputs that the plan updates are
+        written over, as by one call. None for a step with effects, which must not happen, and for
+        those on the host and loops behind it, whose inputs are then none."""
+        found: list[float | None] = []
+        with self._lock:
+            try:
+                self._filled(inputs)
+                self._bind()
+                self._with_help(lambda pool: found.extend(self._timed(pool)))
+            finally:
+                self._slots[:] = self._blank
+        return found
+
+    def _timed(self, pool: int) -> Iterator[float | None]:
+        row, has_inputs = 0, True
+        on_host = (s for s in self._segments if isinstance(s, HostStep))
+        for step in self.plan.steps:
+            run: Callable[[int], object]
+            if isinstance(step, HostStep):
+                run = partial(self._repeat_on_host, next(on_host))
+                has_inputs = has_inputs and not isinstance(step.node.prim, Ordered | Holder)
+                is_safe = has_inputs
+            else:
+                count = len(step.launches) if isinstance(step, Kernels) else 1
+                run = partial(self._repeat_rows, pool, self._table.rows[row : row + count])
+                row += count
+                is_safe = has_inputs or isinstance(step, Kernels)
+            yield self._time_step(step, run) if is_safe else None
+
+    def _time_step(self, step: Step, run: Callable[[int], object]) -> float:
+        """Seconds of one of `run`'s repetitions; what is written over an input is so once."""
+        written = [self._array(v) for v in step.node.outputs if v in self.plan.updated]
+        before = [memory.copy(a) for a in written]
+
+        def again(count: int) -> float:
+            for array, held in zip(written, before, strict=True):
+                array[...] = held
+            start = time.perf_counter()
+            run(count)
+            return (time.perf_counter() - start) / count
+
+        count = max(1, min(_REPEATS, int(_TRIAL / max(again(1), 1e-9))))
+        median = sorted(again(count) for _ in range(3))[1]
+        again(1)
+        return median
+
+    def _repeat_rows(self, pool: int, rows: Array, count: int) -> None:
+        repeated = np.tile(rows, (count, 1))
+        self._driver.run(int(repeated.ctypes.data), 0, len(repeated), pool)
+
+    def _repeat_on_host(self, step: HostStep, count: int) -> None:
+        for _ in range(count):
+            self._run_on_host(step)
+
+    # ---- on the host
 
     def _run_on_host(self, step: HostStep) -> None:
         node, prim = step.node, step.node.prim
