@@ -9,7 +9,7 @@ import math
 import platform
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,8 @@ def run(ir: str, marks: Sequence[int], block: Sequence[int], target: Host) -> No
 def packed(p: packing.Packing, x: Array, n: int, e: Extents, target: Host) -> Array:
     panels = np.full(packing.elements(p, n, e.reduce, e.batch), np.nan, p.dtype)
     block = packing.arguments(p, x.ctypes.data, panels.ctypes.data, n, (e.reduce, e.batch))
-    run(packing.emit(p, "kernel", target), [0, packing.items(p, n, e.batch)], block, target)
+    ir = packing.emit(packing.structure(p), "kernel", target)
+    run(ir, [0, packing.items(p, n, e.batch)], block, target)
     return panels
 
 
@@ -401,3 +402,44 @@ def test_sums_of_terms_keep_the_bits_they_promise(products: int, bits: int) -> N
     if products == 6:
         assert errors[1].max() <= 4 * errors[0].max()
         assert np.sqrt(np.mean(errors[1] ** 2)) <= 4 * np.sqrt(np.mean(errors[0] ** 2))
+
+
+def check_opened(problem: Problem, target: Host) -> None:
+    """The code for all sizes stores what the oracle does."""
+    expected, c, e = problem.expected(), problem.c, problem.extents
+    sized = replace(c, n=0, pack_a=True, pack_b=True)
+    e = replace(e, n=c.n)
+    panels = [
+        packed(p, x, n, e, target)
+        for p, x, n in (
+            (contraction.packing_a(sized, target), problem.a, e.m),
+            (contraction.packing_b(sized, target), problem.b, e.n),
+        )
+    ]
+    scratch = np.full(contraction.scratch_bytes(sized, e, target), 255, np.uint8)
+    operands, stores = (
+        tuple(x.ctypes.data for x in arrays) for arrays in (problem.operands, problem.stores)
+    )
+    a, b = (p.ctypes.data for p in panels)
+    block = contraction.arguments(
+        sized, e, Pointers(a, b, operands, stores, scratch.ctypes.data), target
+    )
+    count = contraction.items(sized, e, target)
+    run(nest.emit(sized.opened(), "kernel", target), [0, count // 2, count], block, target)
+    for out, wanted in zip(problem.stores, expected, strict=True):
+        np.testing.assert_allclose(out, wanted, rtol=3e-5, atol=3e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(problems())
+def test_one_code_multiplies_matrices_of_any_size(problem: Problem) -> None:
+    if problem.c.dtype == "float32":
+        check_opened(problem, host())
+
+
+def test_the_code_for_all_sizes_is_one_text() -> None:
+    texts = {
+        nest.emit(product(m, k, n, pack_a=True).c.opened(), "kernel")
+        for m, k, n in ((3, 4, 5), (70, 1, 80))
+    }
+    assert len(texts) == 1

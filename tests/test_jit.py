@@ -690,3 +690,31 @@ def test_programs_can_be_interpreted(folder: Path, monkeypatch: pytest.MonkeyPat
 def test_a_comparison_of_traced_numbers_is_a_condition() -> None:
     absolute = tf.jit(lambda x, s: tf.where(s > 0, x, -x))
     assert absolute(tf.asarray([1.0]), -2.0).tolist() == [-1.0]
+
+
+def test_new_sizes_of_attention_compile_its_products_once_more_at_most() -> None:
+    def attend(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
+        scores = tf.matmul(q, tf.matrix_transpose(k)) * 0.25
+        return tf.matmul(tf.nn.softmax(scores), v)
+
+    random = np.random.default_rng(0)
+
+    def inputs(length: int) -> list[tf.Tensor]:
+        return [
+            tf.asarray(random.standard_normal((2, 3, length, 16)).astype("f4")) for _ in range(3)
+        ]
+
+    compiled = tf.jit(tf.value_and_grad(lambda *a: tf.sum(attend(*a) ** 2), argnums=(0, 1, 2)))
+    seen: list[set[str]] = []
+    for length in (9, 21, 34, 50):
+        given = inputs(length)
+        value, gradients = compiled(*given)
+        wanted, expected = tf.value_and_grad(
+            lambda *a: tf.sum(attend(*a) ** 2), argnums=(0, 1, 2)
+        )(*given)
+        np.testing.assert_allclose(value, wanted, rtol=1e-4)
+        for a, b in zip(gradients, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        seen.append({launch.code.symbol for launch in compiled.lower(*given).kernels})
+    assert seen[2] <= seen[0] | seen[1]
+    assert seen[3] <= seen[0] | seen[1]

@@ -59,7 +59,7 @@ class Contraction:
     """What is compiled in.
 
     dtype: "float32" or "float64", in which sums are formed and the epilogue computes.
-    n: the number of columns.
+    n: the number of columns; 0 where it is an argument.
     a: element strides of A: batch…, m, reductions….
     b: element strides of B: batch…, reductions…, n. To emit code for n > 1 that of n must be 1, or
         B be packed; `plan` sees to it.
@@ -84,8 +84,24 @@ class Contraction:
 
     def __post_init__(self) -> None:
         assert self.reductions >= 1
-        assert self.n >= 1
+        assert self.n >= 1 or self.is_open
         assert len(self.a) == len(self.b) == self.batch + 1 + self.reductions
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the number of columns is an argument; then so are all strides, and both operands
+        are packed."""
+        return self.n == 0
+
+    def opened(self) -> Contraction:
+        """One code for all sizes: what of this one cannot be an argument."""
+
+        def kinds(strides: tuple[int, ...]) -> tuple[int, ...]:
+            batch = (1 if s else 0 for s in strides[: self.batch])
+            return (*batch, *(1 for _ in strides[self.batch :]))
+
+        a, b, epilogue = kinds(self.a), kinds(self.b), self.epilogue.opened()
+        return replace(self, n=0, a=a, b=b, epilogue=epilogue, pack_a=True, pack_b=True)
 
     @property
     def batch(self) -> int:
@@ -105,11 +121,13 @@ class Contraction:
 
 @dataclass(frozen=True)
 class Extents:
-    """What is known at run time: the rows, the reduction extents, the batch extents."""
+    """What is known at run time: the rows, the reduction extents, the batch extents, and the
+    columns, where the code does not know them."""
 
     m: int
     reduce: tuple[int, ...]
     batch: tuple[int, ...] = ()
+    n: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,7 +178,7 @@ def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:
     """The number of independent work items."""
     tile = tile_for(c.dtype, c.n, target or host())
     tiles = math.ceil(extents.m / _height(c, tile, extents.m))
-    return math.prod(extents.batch) * tiles * tile.panels
+    return math.prod(extents.batch) * tiles * math.ceil((c.n or extents.n) / tile.width)
 
 
 def arguments(
@@ -169,20 +187,22 @@ def arguments(
     """The argument block, all i64.
 
     a, b, scratch, m, rows of a tile, tiles, tiles in a group, length of a reduction block,
-    reduction extents…, batch extents…, operands…, stores….
+    reduction extents…, batch extents…, operands…, stores…. Of an open contraction: the columns
+    before the operands; `c` has the strides that the code leaves open.
     """
     tile = tile_for(c.dtype, c.n, target or host())
     rows = _height(c, tile, extents.m)
     tiles = math.ceil(extents.m / rows)
     reduce = c.reduced(extents)
     block = _reduction_block(tile, reduce)
+    places = (*pointers.operands, *pointers.stores)
     return [
         *(pointers.a, pointers.b, pointers.scratch),
         *(extents.m, rows, tiles, _group(tile, rows, block * math.prod(reduce[1:])), block),
         *reduce,
         *extents.batch,
-        *pointers.operands,
-        *pointers.stores,
+        *([extents.n] if c.is_open else []),
+        *(c.epilogue.words(places) if c.is_open else places),
     ]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from .halves import Memory
 from .ir import Function, Index, Value
@@ -11,6 +12,7 @@ from .lanes import Lanes
 
 Instruction = tuple[str, tuple[int | float, ...]]
 Strides = tuple[int, ...]
+P = TypeVar("P")
 # A stride that the kernel reads from its argument block.
 OPEN = 1 << 62
 
@@ -50,6 +52,27 @@ class Epilogue:
         assert all(strides[-1] in (0, 1) for strides in self.operands)
         assert all(strides[-1] == 1 for _, strides in self.stores)
         assert len(self.memory) in (0, len(self.operands) + len(self.stores))
+
+    def opened(self) -> Epilogue:
+        """The same with all strides in the argument block that are not needed to write code: those
+        of columns are, and whether rows differ."""
+
+        def open_(strides: Strides) -> Strides:
+            *batch, row, column = strides
+            return (*(OPEN for _ in batch), OPEN if row else 0, column)
+
+        stores = tuple((value, open_(strides)) for value, strides in self.stores)
+        return replace(self, stores=stores, operands=tuple(map(open_, self.operands)))
+
+    def words(self, pointers: Sequence[P]) -> list[P | int]:
+        """What the argument block holds where `opened()` is compiled: of operands and then of
+        outputs the address and the strides left open."""
+        found: list[P | int] = []
+        layouts = [*self.operands, *(strides for _, strides in self.stores)]
+        for pointer, strides in zip(pointers, layouts, strict=True):
+            *batch, row, _ = strides
+            found += [pointer, *batch, *([row] if row else [])]
+        return found
 
     def layouts(self, lanes: Lanes) -> list[tuple[Memory, Strides]]:
         """What memory holds, and the strides, of operands and then of outputs."""

@@ -21,7 +21,7 @@ from ..machine import Host, host
 from .contraction import Pointers
 from .epilogue import Epilogue
 from .lanes import Lanes
-from .window import Patch, Shape, Triple, symbolic
+from .window import Patch, Shape, Triple
 
 P = TypeVar("P")
 # Places that a block covers, so that reading and writing sums is a small part of the work.
@@ -142,7 +142,7 @@ def plan(
         *(count, _heights(count, min(14, most)), vectors, vectors if diagonal and rest else rest),
         *(rows, width, images, is_merged),
         is_whole and shape.source[-1] == channels,
-        *(symbolic(epilogue), diagonal),
+        *(epilogue.opened(), diagonal),
     )
     elements = images * found.patch(target).elements + found.panel_elements(target)
     return found if elements * lanes.itemsize <= MOST_STACK_BYTES else None
@@ -253,8 +253,4 @@ def finish_arguments(
     block: list[P | int] = [
         *(pointers.a, shape.columns, rows, d.groups, d.slices, d.panels, d.parts)
     ]
-    layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
-    for pointer, strides in zip((*pointers.operands, *pointers.stores), layouts, strict=True):
-        block.append(pointer)
-        block.extend(strides[: BATCH + bool(strides[BATCH])])
-    return block
+    return [*block, *epilogue.words((*pointers.operands, *pointers.stores))]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from ..machine import Host, host
 from .filter import ARGUMENTS, BATCH, FINISH, Filter
 from .finish import emit_finish
-from .ir import Index, Module, Value
+from .ir import Index, Module, Value, ceiling
 from .lanes import Lanes
 from .micro import Micro, Walk, emit_micro
-from .patch import Filler, ceiling, taps
+from .patch import Filler, taps
 
 
 def emit_sums(c: Filter, name: str, target: Host | None = None) -> str:

@@ -53,6 +53,11 @@ def typed(operands: Sequence[Index]) -> str:
     return ", ".join(f"{kind_of(operand)} {text(operand)}" for operand in operands)
 
 
+def ceiling(value: Value, divisor: Index) -> Value:
+    """value / divisor, rounded up; neither is negative."""
+    return value if divisor == 1 else (value + (divisor - 1)) // divisor
+
+
 class Function:
     """One function under construction: each method appends to its text."""
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..machine import Host, host
 from .contraction import FIRST_EXTENT, Contraction
 from .epilogue import offset
-from .finish import Finish, Place
-from .ir import Index, Module, Value
+from .finish import Finish, Place, emit_finish
+from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
 from .tile import HEIGHT_STEP, Tile, tile_for
@@ -24,7 +24,13 @@ def emit(c: Contraction, name: str, target: Host | None = None) -> str:
     for columns in tile.widths:
         for height in tile.heights:
             emit_micro(module, _micro(c, tile, height, columns), f"sums_{columns}_{height}")
-        _emit_finish(module, c, tile, columns)
+        if not c.is_open:
+            _emit_finish(module, c, tile, columns)
+    if c.is_open:
+        first = FIRST_EXTENT + c.loops + c.batch + 1
+        emit_finish(
+            module, tile.lanes, c.epilogue, "finish", tile.vectors, first, axes=c.batch + 2
+        )
     _Nest(module, c, tile, name).emit()
     return module.text()
 
@@ -66,6 +72,11 @@ class _Nest:
         self.reduce = [self._argument("i64", FIRST_EXTENT + i) for i in range(c.loops)]
         first = FIRST_EXTENT + c.loops
         self.batch = [self._argument("i64", first + i) for i in range(c.batch)]
+        if c.is_open:
+            self.n = self._argument("i64", first + c.batch)
+            self.panels: Index = ceiling(self.n, tile.width)
+        else:
+            self.panels = tile.panels
         room = f"[{tile.rows * tile.width} x {tile.lanes.element}]"
         self.sums = f.value("ptr", f"alloca {room}, align 64")
 
@@ -92,17 +103,27 @@ class _Nest:
         self._by_width(place.panel, lambda columns: self._sum(columns, place.rows, operands))
         last = f.less(self.reduce[0], k + self.block + 1)
         self._add_partial(item, k, last)
-        where = [place.row, place.rows, place.panel * tile.width, *place.batch]
-        finish = [self.sums, self.arguments, *where]
-        f.when(
-            last,
-            lambda: self._by_width(place.panel, lambda w: f.call(f"finish_{w}", finish)),
-        )
+        f.when(last, lambda: self._finish(place))
         return []
+
+    def _finish(self, place: _Place) -> None:
+        f, column = self.f, place.panel * self.tile.width
+        if self.c.is_open:
+            left = self.n - column
+            where = [place.rows, left, *place.batch, place.row, column]
+            inputs: list[Index] = [self.sums, self.arguments, *where]
+            f.when(
+                f.less(left, self.tile.width),
+                lambda: f.call("finish_part", inputs),
+                lambda: f.call("finish", inputs),
+            )
+            return
+        finish = [self.sums, self.arguments, place.row, place.rows, column, *place.batch]
+        self._by_width(place.panel, lambda w: f.call(f"finish_{w}", finish))
 
     def _place(self, item: Value) -> _Place:
         """Decode an item: groups of tiles walk all panels, so that their rows of A stay cached."""
-        f, panels = self.f, self.tile.panels
+        f, panels = self.f, self.panels
         in_batch = item % (self.tiles * panels)
         in_group = in_batch % (self.group * panels)
         first = in_batch // (self.group * panels) * self.group
@@ -122,7 +143,7 @@ class _Nest:
     def _offset_b(self, place: _Place, k: Value) -> Index:
         c = self.c
         if c.pack_b:
-            panel = place.panel + self._copy(c.b, place) * self.tile.panels
+            panel = place.panel + self._copy(c.b, place) * self.panels
             return self._packed(panel, k, self.tile.width)
         column = place.panel * self.tile.width
         return offset((*c.b[: c.batch + 1], 1), [*place.batch, k, column])

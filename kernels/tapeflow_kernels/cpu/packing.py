@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..machine import Host, host
@@ -57,6 +57,14 @@ class Packing:
     def copied(self, batch: tuple[int, ...]) -> tuple[int, ...]:
         """The extents or strides of the batch axes that are copied."""
         return tuple(x for x, stride in zip(batch, self.batch, strict=True) if stride)
+
+
+def structure(p: Packing) -> Packing:
+    """What of `p` its code depends on: strides are only told apart from 0 and, of the last two
+    axes, from 1."""
+    *outer, step, column = p.strides
+    kinds = [2 if s else 0 for s in outer]
+    return replace(p, strides=(*kinds, 1 if step == 1 else 2, 1 if column == 1 else 2))
 
 
 def items(p: Packing, n: int, batch: tuple[int, ...] = ()) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .ir import Function, Index, Module, Value
+from .ir import Function, Index, Module, Value, ceiling
 from .lanes import Lanes
 from .window import Patch, Triple
 
@@ -28,11 +28,6 @@ def taps(
     above = f.larger(extent - first, 0)
     start = f.smaller(ceiling(below, dilation), count)
     return start, f.smaller(ceiling(above, dilation), count)
-
-
-def ceiling(value: Value, divisor: Index) -> Value:
-    """value / divisor, rounded up; neither is negative."""
-    return value if divisor == 1 else (value + (divisor - 1)) // divisor
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..machine import Host, host
-from .ir import Function, Index, Module, Value
+from .ir import Function, Index, Module, Value, ceiling
 from .lanes import Lanes
-from .patch import ceiling, taps
+from .patch import taps
 from .pool import ARGUMENTS, OF_CELLS, POINTERS, Pool
 
 Values = list[Value]

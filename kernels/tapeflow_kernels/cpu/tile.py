@@ -19,7 +19,8 @@ _TILE_OVERHEAD = 1
 
 @dataclass(frozen=True)
 class Tile:
-    """At most `rows` rows by `vectors` vectors of sums; n columns make `panels` such panels."""
+    """At most `rows` rows by `vectors` vectors of sums; n columns make `panels` such panels, where
+    n is known: else it is 0."""
 
     lanes: Lanes
     rows: int
@@ -38,6 +39,8 @@ class Tile:
     @property
     def widths(self) -> list[int]:
         """The columns of a panel, then of the last one if it is narrower."""
+        if not self.n:
+            return [self.width]
         return [w for w in (self.width * (self.n >= self.width), self.n % self.width) if w]
 
     @property
@@ -66,6 +69,6 @@ class Tile:
 def tile_for(dtype: str, n: int, target: Host) -> Tile:
     """The tile that fills the target's registers: sums, a row of B's vectors, an element of A."""
     lanes = Lanes.filling(dtype, target.vector_bytes)
-    vectors = min(2, math.ceil(n / lanes.count))
+    vectors = min(2, math.ceil(n / lanes.count)) if n else 2
     rows = min(14, (target.registers - vectors - 1) // vectors)
     return Tile(lanes, rows, vectors, n)

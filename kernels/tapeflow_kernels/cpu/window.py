@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from ..machine import Host, host
 from .contraction import Pointers
-from .epilogue import OPEN, Epilogue, Strides
+from .epilogue import Epilogue
 from .lanes import Lanes
 from .packing import Packing
 
@@ -149,20 +149,6 @@ ARGUMENTS = (
 )
 
 
-def symbolic(epilogue: Epilogue) -> Epilogue:
-    """`epilogue` with each stride that may be an argument left open."""
-
-    def open_(strides: Strides) -> Strides:
-        *_, row, column = strides
-        return (*(OPEN,) * BATCH, OPEN if row else 0, column)
-
-    return Epilogue(
-        tuple((value, open_(strides)) for value, strides in epilogue.stores),
-        tuple(open_(strides) for strides in epilogue.operands),
-        epilogue.instructions,
-    )
-
-
 def plan(
     dtype: str,
     geometry: tuple[Triple, Triple, Triple],
@@ -199,7 +185,7 @@ def plan(
         rows,
         tiles,
         shape.source[-1] == (pitch if pitch == shape.columns or not diagonal else 0),
-        symbolic(epilogue),
+        epilogue.opened(),
         diagonal,
         unrolled,
     )
@@ -294,11 +280,7 @@ def arguments(
         *shape.source,
         _groups(window, shape, target),
     ]
-    layouts = [*epilogue.operands, *(strides for _, strides in epilogue.stores)]
-    for pointer, strides in zip((*pointers.operands, *pointers.stores), layouts, strict=True):
-        block.append(pointer)
-        block.extend(strides[: BATCH + bool(strides[BATCH])])
-    return block
+    return [*block, *epilogue.words((*pointers.operands, *pointers.stores))]
 
 
 def _panels(window: Window, shape: Shape, target: Host) -> int:

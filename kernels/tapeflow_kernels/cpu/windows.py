@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from ..machine import Host, host
 from . import depthwise
 from .finish import Finish, emit_finish, read_places
-from .ir import Index, Module, Value
+from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro, summed
-from .patch import Filler, ceiling, taps
+from .patch import Filler, taps
 from .window import ARGUMENTS, BATCH, Window
 
 # Vector instructions that may follow the sums of a tile, unrolled: more would take long to compile.

@@ -125,7 +125,7 @@ class Jitted(Generic[P, R]):
 
         traced = trace_state(call, [kind.spec for kind in passed], self._name, wrap)
         seconds = time.perf_counter() - start
-        compiled = Compiled(traced, self._background)
+        compiled = Compiled(traced, self._background, reason.only_sizes)
         return Entry(compiled, results["structure"], results["constants"], seconds, reason)
 
     # ---- looking inside

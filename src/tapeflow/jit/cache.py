@@ -66,6 +66,14 @@ def addresses(codes: Iterable[Code]) -> dict[Code, int]:
     return {code: _addresses[code] for code in wanted}
 
 
+def holds(code: Code) -> bool:
+    """Whether the machine code is here or on disk already."""
+    if code in _addresses:
+        return True
+    key = _key(code.language, code.symbol, *code.parameters)
+    return (config.cache_dir() / key[:2] / f"{key}.o").exists()
+
+
 def driver_addresses() -> dict[str, int]:
     """The functions of the driver."""
     text = driver.source()

@@ -47,10 +47,13 @@ class Form:
 
 class Compiled:
     """A trace that runs as machine code, or with TAPEFLOW_JIT=0 node by node; where it is compiled
-    in the background, node by node until that is done."""
+    in the background, node by node until that is done. `any_size` prefers code for all sizes."""
 
-    def __init__(self, trace: Trace, in_background: bool = False) -> None:
+    def __init__(
+        self, trace: Trace, in_background: bool = False, any_size: bool = False
+    ) -> None:
         self.trace = trace
+        self._any_size = any_size
         self._is_pure = not trace.read and not trace.written
         # a token of the order of effects has no bytes that threads could disagree on
         self._writes = frozenset(v for v in trace.written if v.size)
@@ -67,7 +70,7 @@ class Compiled:
         graph = optimize(self.trace.graph)
         if not config.jit_enabled():
             return Form(graph)
-        planned = plan(graph, self._updates(graph))
+        planned = plan(graph, self._updates(graph), any_size=self._any_size)
         prepare(planned)
         updated = frozenset(planned.updated.values())
         held = zip(self._state(graph), self.trace.read, strict=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tapeflow.graph import Node, Var
-from tapeflow.jit import product
+from tapeflow.jit import cache, product
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.ops.shape import contiguous
 from tapeflow_kernels.cpu import contraction, nest
@@ -17,9 +18,13 @@ from tapeflow_kernels.machine import host
 
 
 def lower(
-    node: Node[Var], layouts: Mapping[Var, Layout], updated: Mapping[Var, Var]
+    node: Node[Var],
+    layouts: Mapping[Var, Layout],
+    updated: Mapping[Var, Var],
+    any_size: bool = False,
 ) -> list[Launch]:
-    """Launches that pack operands where that pays, and one that multiplies."""
+    """Launches that pack operands where that pays, and one that multiplies: with `any_size` by the
+    code for all sizes, unless that for these is there already."""
     a, b = node.inputs[:2]
     parts = product.Parts.of_node(node)
     out = node.outputs[0].shape
@@ -48,12 +53,19 @@ def lower(
         tuple(product.at(layouts[v]) for v in parts.operands),
         product.outputs(node, updated),
     )
-    return launches(c, extents, places)
+    return launches(c, extents, places, any_size)
 
 
-def launches(c: Contraction, extents: Extents, places: Pointers[Pointer]) -> list[Launch]:
+def launches(
+    c: Contraction, extents: Extents, places: Pointers[Pointer], any_size: bool = False
+) -> list[Launch]:
     """Those of a contraction whose operands lie at `places`."""
     c = contraction.plan(c, extents)
+    code = product.code("product", c, nest.emit)
+    if any_size and not cache.holds(code):
+        extents = replace(extents, n=c.n)
+        c = replace(c, n=0, pack_a=True, pack_b=True)
+        code = product.code("product", c.opened(), nest.emit)
     made: list[Launch] = []
     left, right = places.a, places.b
     axes = (extents.reduce, extents.batch)
@@ -61,7 +73,8 @@ def launches(c: Contraction, extents: Extents, places: Pointers[Pointer]) -> lis
         left, launch = product.pack(contraction.packing_a(c), left, extents.m, axes, 0)
         made.append(launch)
     if c.pack_b:
-        right, launch = product.pack(contraction.packing_b(c), right, c.n, axes, 1)
+        columns = c.n or extents.n
+        right, launch = product.pack(contraction.packing_b(c), right, columns, axes, 1)
         made.append(launch)
     partial = contraction.scratch_bytes(c, extents)
     scratch: Pointer | int = Pointer(Scratch(2, partial)) if partial else 0
@@ -69,8 +82,7 @@ def launches(c: Contraction, extents: Extents, places: Pointers[Pointer]) -> lis
         left, right, places.operands, places.stores, scratch
     )
     items = contraction.items(c, extents)
-    flops = 2 * math.prod((*extents.batch, extents.m, c.n, *extents.reduce))
-    code = product.code("product", c, nest.emit)
+    flops = 2 * math.prod((*extents.batch, extents.m, c.n or extents.n, *extents.reduce))
     arguments = tuple(contraction.arguments(c, extents, pointers))
     return [*made, Launch(code, arguments, items, product.grain(items, flops))]
 

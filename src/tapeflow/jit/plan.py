@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -74,21 +75,23 @@ class Plan:
         return [name for s in steps for name in s.inside or (s.node.prim.name,)]
 
 
-def plan(graph: Graph, updates: Mapping[Var, Var]) -> Plan:
-    """The plan of `graph`; `updates` says which outputs may take the memory of which input."""
-    return _Planner(graph, updates).run()
+def plan(graph: Graph, updates: Mapping[Var, Var], *, any_size: bool = False) -> Plan:
+    """The plan of `graph`; `updates` says which outputs may take the memory of which input. With
+    `any_size` contractions prefer code for all sizes to new code for these."""
+    return _Planner(graph, updates, any_size).run()
 
 
-def plan_body(graph: Graph, updates: Mapping[Var, Var]) -> Plan:
+def plan_body(graph: Graph, updates: Mapping[Var, Var], *, any_size: bool = False) -> Plan:
     """The plan of a body, each of whose outputs has memory of its own: it is neither another output
     nor an input, unless `updates` says that it is that very one."""
-    return _Planner(graph, updates, is_body=True).run()
+    return _Planner(graph, updates, any_size, is_body=True).run()
 
 
 @dataclass
 class _Planner:
     graph: Graph
     updates: Mapping[Var, Var]
+    any_size: bool = False
     is_body: bool = False
     layouts: dict[Var, Layout] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -158,7 +161,7 @@ class _Planner:
     def _product(self, node: Node[Var]) -> None:
         """The steps of a contraction, after copies of inputs that do not lie as it needs them."""
         if not convolve.is_convolution(node):
-            launches = contract.lower(node, self.layouts, self.updated)
+            launches = contract.lower(node, self.layouts, self.updated, self.any_size)
             self.steps.append(Kernels(node, tuple(launches)))
             return
         inputs = [
@@ -172,7 +175,8 @@ class _Planner:
     def _nest(self, node: Node[Var]) -> None:
         """A loop or branch; where its bodies need the host, so does all of it."""
         before = len(self.steps)
-        builder = Builder(self._address, self._copy_to, plan_body)
+        body = functools.partial(plan_body, any_size=self.any_size)
+        builder = Builder(self._address, self._copy_to, body)
         nest = builder.build(node)
         if nest is None:
             self.steps[before:] = [HostStep(node, tuple(dict.fromkeys(builder.on_host)))]

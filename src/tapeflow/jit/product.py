@@ -113,5 +113,6 @@ def pack(
     itemsize = 8 if p.dtype == "float64" else 4
     panels = Pointer(Scratch(scratch, packing.elements(p, n, reduce, batch) * itemsize))
     arguments = packing.arguments(p, source, panels, n, extents)
-    launch = Launch(code("pack", p, packing.emit), tuple(arguments), packing.items(p, n, batch), 1)
+    made = code("pack", packing.structure(p), packing.emit)
+    launch = Launch(made, tuple(arguments), packing.items(p, n, batch), 1)
     return panels, launch

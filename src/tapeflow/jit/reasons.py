@@ -30,9 +30,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a trace was made: nothing had changed at the first."""
+    """Why a trace was made: nothing had changed at the first. `only_sizes`: what was new were sizes
+    of axes alone."""
 
     changes: tuple[Change, ...] = ()
+    only_sizes: bool = False
 
     def __str__(self) -> str:
         if not self.changes:
@@ -68,7 +70,15 @@ def why(parameters: Parameters, earlier: Sequence[Key], key: Key) -> Reason:
         for name, a, b in zip(Numerics._fields, before, numerics, strict=True)
         if a != b
     ]
-    return Reason(tuple(changes))
+    only_sizes = before == numerics and all(map(_differ_in_size, old, kinds))
+    return Reason(tuple(changes), only_sizes)
+
+
+def _differ_in_size(a: Kind, b: Kind) -> bool:
+    """Whether two kinds are the same but for the sizes of axes."""
+    if not (isinstance(a, Leaf) and isinstance(b, Leaf)):
+        return a == b
+    return (a.spec.dtype, a.spec.ndim, a.is_number) == (b.spec.dtype, b.spec.ndim, b.is_number)
 
 
 def _show(kind: Kind) -> str:
