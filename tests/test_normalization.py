@@ -115,3 +115,45 @@ def test_moments_have_the_derivatives_of_both() -> None:
     x = tf.asarray(normal(3, 4).astype("float64"))
     check_gradients(lambda x: tf.nn.moments(x, 0)[1] * tf.nn.moments(x, 0)[0], (x,), order=2)
     check_gradients(lambda x: tf.var(x, 1, correction=1), (x,), order=2)
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> Any:
+    """The mean loss and its gradient."""
+    return tf.value_and_grad(lambda x: tf.mean(tf.nn.sparse_softmax_cross_entropy(labels, x)))(
+        logits
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 200), st.sampled_from([1.0, 50.0, 1e4]))
+def test_cross_entropy_and_its_gradient_are_those_of_float64(
+    rows: int, classes: int, scale: float
+) -> None:
+    x = normal(rows, classes, scale=scale)
+    labels = np.random.default_rng(1).integers(0, classes, rows)
+    loss, gradient = tf.jit(cross_entropy)(x, labels)
+    wide = x.astype("float64")
+    e = np.exp(wide - wide.max(1, keepdims=True))
+    own = wide[np.arange(rows), labels] - wide.max(1)
+    wanted = (np.log(e.sum(1)) - own).mean()
+    np.testing.assert_allclose(loss.item(), wanted, rtol=1e-5, atol=1e-5)
+    share = e / e.sum(1, keepdims=True) - np.eye(classes)[labels]
+    np.testing.assert_allclose(gradient.numpy(), share / rows, atol=1e-6)
+
+
+def test_an_infinite_logit_of_another_class_costs_infinitely_much() -> None:
+    x = np.array([[0.0, np.inf], [1.0, 2.0]], "float32")
+    loss = tf.nn.sparse_softmax_cross_entropy([0, 0], x).numpy()
+    np.testing.assert_allclose(loss, [np.inf, np.log1p(np.exp(1.0))], rtol=1e-6)
+
+
+def test_cross_entropy_takes_each_exponential_once() -> None:
+    f = tf.jit(cross_entropy)
+    x, labels = normal(8, 30), np.zeros(8, np.int64)
+    names = [
+        inner.prim.name
+        for node in f.lower(x, labels).graph.nodes
+        if isinstance(node.prim, Fused)
+        for inner in node.prim.body.nodes
+    ]
+    assert names.count("exp") == 1

@@ -176,6 +176,14 @@ def test_fusion_sees_a_cycle_through_a_group_that_has_members_on_both_sides():
     assert bodies(after) == ["tanh", "exp add", "add"]
 
 
+def test_a_constant_that_two_read_does_not_bring_them_together():
+    """b can run at once, and must not wait for what a waits for."""
+    after = fuse(graph("graph f(x: f32[], y: f32[], z: f32[4]) { c: f32[] = const 0.5  "
+                       "s: f32[] = sum(z, axes=(0,))  a: f32[] = multiply(s, c)  "
+                       "b: f32[] = multiply(y, c)  return a, b }"))
+    assert bodies(after) == ["sum", "multiply", "multiply"]
+
+
 def test_small_whole_numbers_are_literals_of_the_body():
     after = dce(fuse(graph("graph f(x: f32[4]) { c: f32[] = const 2.0  "
                            "d: f32[4] = broadcast_to(c, shape=(4,), axes=(0,))  "

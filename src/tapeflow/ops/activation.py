@@ -101,7 +101,7 @@ def log_sigmoid(x: TensorLike) -> Tensor:
 
 # ---- softmax
 
-def _greatest(x: Tensor, axis: int) -> Tensor:
+def greatest(x: Tensor, axis: int) -> Tensor:
     """The maximum along `axis`, where that is finite, else 0: what x can be shifted by."""
     m = reduce.max(x, axis, keepdims=True)
     return _finite(m)
@@ -119,7 +119,7 @@ def _softmax_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
 
 @composite(_softmax_adjoint, jvp=_softmax_jvp)
 def _softmax(x: Tensor, *, axis: int) -> Tensor:
-    e = exp(x - _greatest(x, axis))
+    e = exp(x - greatest(x, axis))
     return e / reduce.sum(e, axis, keepdims=True)
 
 
@@ -147,7 +147,7 @@ def _log_softmax_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axis: int) -> Tensor
 
 @composite(_log_softmax_adjoint, jvp=_log_softmax_jvp)
 def _log_softmax(x: Tensor, *, axis: int) -> Tensor:
-    shifted = x - _greatest(x, axis)
+    shifted = x - greatest(x, axis)
     return shifted - log(reduce.sum(exp(shifted), axis, keepdims=True))
 
 

@@ -7,7 +7,7 @@ from tapeflow.dtypes import int64
 from tapeflow.errors import OutOfRangeError, ShapeError
 from tapeflow.ops import create, reduce
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.activation import log_softmax, softmax, softplus
+from tapeflow.ops.activation import greatest, log_softmax, softmax, softplus
 from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import cast, coerce, where
 from tapeflow.ops.index import require_integer
@@ -30,11 +30,11 @@ def _sparse_jvp(ts: Tangents, y: Tensor, labels: Tensor, logits: Tensor) -> Tens
     return None if ts[1] is None else reduce.sum(ts[1] * _away(labels, logits), -1)
 
 
-# compiled, the maximum and the sum of exponentials are those of softmax in the derivative
+# compiled, exponentials and their sum are those of softmax in the derivative
 @composite(None, lambda g, y, labels, logits: _shape.expand_dims(g, -1) * _away(labels, logits),
            jvp=_sparse_jvp)
 def _sparse(labels: Tensor, logits: Tensor) -> Tensor:
-    shifted = logits - reduce.max(logits, -1, keepdims=True)
+    shifted = logits - greatest(logits, -1)
     own = reduce.max(where(_is_label(labels, logits), shifted, -math.inf), -1)
     return log(reduce.sum(exp(shifted), -1)) - own
 

@@ -63,6 +63,8 @@ def _grouped(graph: Graph, numbers: dict[Var, Node[Var] | None]) -> list[Group]:
             if source:
                 groups.merge(source, groups.now(group))
         for v in inputs:
+            if v in graph.constants and not v.shape:
+                continue   # a number that two read brings them no closer
             readers[v] = _join_readers(groups, readers[v], group, i)
     return groups.ordered()
 
