@@ -11,6 +11,7 @@ import numpy as np
 
 from tapeflow.graph import Node, Var
 from tapeflow.jit import cost
+from tapeflow.jit.codegen import loops
 from tapeflow.jit.nest import Nest
 from tapeflow.jit.passes.fused import Fused
 from tapeflow.jit.plan import HostStep, Plan, Step
@@ -65,6 +66,8 @@ def _name(step: Step) -> str:
         return f"{prim.name} (on the host)"
     if isinstance(prim, Product):
         return f"{prim.of.prim.name}, then {_names(prim.body.nodes)}"
+    if prim is loops.COPY:
+        return "copy"
     return _names(prim.body.nodes) if isinstance(prim, Fused) else prim.name
 
 
