@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapeflow as tf
+from tapeflow.graph import Graph, Node, Var
+from tapeflow.jit.gpu import DeviceProgram
 from tapeflow.jit.plan import HostStep, plan
+from tapeflow.ops.elementwise import Elementwise
+from tapeflow.primitive import REGISTRY
 from tapeflow_kernels.cpu import contraction
 from tapeflow_kernels.machine import host
 
@@ -142,3 +146,76 @@ def test_float64_products_have_no_mode() -> None:
 def test_an_unknown_mode_is_refused_with_those_that_are() -> None:
     with pytest.raises(tf.errors.ArgumentError, match="bfloat16_6x"):
         tf.config.matmul_precision("tf32")
+
+
+def _rows() -> list[str]:
+    """The primitives of one element, of floats."""
+    return sorted(
+        name
+        for name, prim in REGISTRY.items()
+        if isinstance(prim, Elementwise) and prim.lowering and "V" in prim.accepted.kinds
+    )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", _rows())
+def test_an_op_on_halves_is_compiled_to_what_numpy_gives(name: str, dtype: str) -> None:
+    prim = REGISTRY[name]
+    rng = np.random.default_rng(0)
+    xs = [tf.cast(rng.uniform(0.1, 0.9, (3, 50)), dtype) for _ in prim.params]
+    if name == "where":
+        xs[0] = xs[0] > 0.5
+    fn = tf.jit(lambda *xs: prim(*xs))
+    found, wanted = fn(*xs).numpy(), prim(*xs).numpy()
+    assert found.dtype == wanted.dtype
+    assert host_steps(fn, *xs) == (["nextafter"] if name == "nextafter" else [])
+    rtol = (
+        0 if wanted.dtype == bool else 2 * HALF_ULP[dtype]
+    )  # functions may differ before rounding
+    np.testing.assert_allclose(found.astype(np.float64), wanted.astype(np.float64), rtol=rtol)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize(
+    "op", [tf.sum, tf.prod, tf.max, tf.min, tf.mean], ids=lambda op: op.__name__
+)
+def test_reductions_of_halves_are_computed_in_float32(
+    op: Any, axis: int | None, dtype: str
+) -> None:
+    x = tf.cast(np.random.default_rng(1).uniform(0.9, 1.1, (70, 300)), dtype)
+    fn = tf.jit(lambda x: op(x, axis=axis))
+    assert host_steps(fn, x) == []
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(
+            fn(x).numpy().astype(np.float64),
+            op(x, axis=axis).numpy().astype(np.float64),
+            rtol=2 * HALF_ULP[dtype],
+        )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("source", ["float32", "float64", "int64", "bool"])
+def test_casts_to_halves_round_once(source: str, dtype: str) -> None:
+    """Numbers beside ties, where two roundings would go another way than one."""
+    ties = (1.0 + HALF_ULP[dtype]) * (1.0 + np.array([0.0, 1e-12, -1e-12, 1e-4, -1e-4]))
+    x = (ties * (2**20 if source == "int64" else 1)).astype(source)
+    with np.errstate(over="ignore"):
+        wanted = tf.cast(x, dtype).numpy()
+    np.testing.assert_array_equal(
+        tf.jit(lambda x: tf.cast(x, dtype))(tf.asarray(x)).numpy(), wanted
+    )
+
+
+def test_a_cast_to_bfloat16_and_back_keeps_its_rounding() -> None:
+    """By which a number is split into terms."""
+    x = numbers((64,), "float32", 0)
+    rest = tf.jit(lambda x: x - tf.cast(tf.cast(x, tf.bfloat16), tf.float32))(x)
+    np.testing.assert_array_equal(rest.numpy(), (x - rounded(x)).numpy())
+
+
+def test_halves_of_a_cuda_program_stay_on_the_host() -> None:
+    x = Var("x", (4,), tf.bfloat16)
+    y = Var("y", (4,), tf.bfloat16)
+    program = DeviceProgram(Graph("f", (x,), (Node(REGISTRY["tanh"], (x,), {}, (y,)),), (y,)))
+    assert [grids for _, grids in program.steps] == [()]

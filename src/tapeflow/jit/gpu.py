@@ -18,7 +18,7 @@ from tapeflow.jit.codegen.cpu import load_text
 from tapeflow.jit.codegen.cuda import Grid
 from tapeflow.jit.kernel import Code, Pointer
 from tapeflow.jit.passes import optimize
-from tapeflow.jit.passes.fused import Fused
+from tapeflow.jit.passes.fused import Fused, has_halves
 from tapeflow.jit.plan import plan
 from tapeflow.tensor import Array
 
@@ -66,7 +66,9 @@ class DeviceProgram:
             (x,), (y,) = node.inputs, node.outputs
             body = Graph("body", (x,), (), (x,))
             node = Node(Fused(body, x.shape, None), (x,), {}, (y,))
-        return kernels.lower(node, self.plan.layouts) if isinstance(node.prim, Fused) else ()
+        if not isinstance(node.prim, Fused) or any(map(has_halves, (node, *node.prim.body.nodes))):
+            return ()
+        return kernels.lower(node, self.plan.layouts)
 
     def __call__(self, *arrays: Array) -> list[Array]:
         """The outputs of the graph for these inputs."""

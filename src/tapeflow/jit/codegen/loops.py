@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.codegen import text
 from tapeflow.jit.codegen.source import Lines, Source
@@ -25,6 +26,7 @@ from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.passes.fused import Fused
 from tapeflow.ops import arithmetic
 from tapeflow.ops.movement import slice_layout
+from tapeflow.ops.shape import wide
 from tapeflow.primitive import Copies, Fold
 from tapeflow.tensor import Spec
 
@@ -103,11 +105,16 @@ class _Result:
         return self.node.outputs[0]
 
     @property
+    def dtype(self) -> DType:
+        """That of its accumulators."""
+        return wide(self.value.dtype)
+
+    @property
     def start(self) -> str:
         return text.start(self.fold, self.value.dtype)
 
     def finished(self, a: str) -> str:
-        return text.finished(self.fold, self.value.dtype, a)
+        return text.stored(text.finished(self.fold, self.value.dtype, a), self.value.dtype)
 
     def combined(self, a: str, x: str) -> str:
         return text.combined(self.fold, self.value.dtype, a, x)
@@ -227,9 +234,8 @@ class _Kernel:
         """Memory for so many accumulators of each result, as parameters s0, s1, ..."""
         made = []
         for i, result in enumerate(self.results):
-            dtype = result.value.dtype
-            made.append(Scratch(i, max(1, elements) * dtype.itemsize))
-            self.source.pointer(f"s{i}", dtype, Pointer(made[-1]))
+            made.append(Scratch(i, max(1, elements) * result.dtype.itemsize))
+            self.source.pointer(f"s{i}", result.dtype, Pointer(made[-1]))
         return made
 
     def _starts(self) -> list[str]:
@@ -298,14 +304,24 @@ class _Kernel:
         moving: list[str] = []
         for operand in self.inputs:
             place = places[operand.pointer]
-            line = f"{self.body.name(operand.value)} = {text.load(place, operand.value.dtype)}"
+            loaded = place if self._copies else text.load(place, operand.value.dtype)
+            line = f"{self.body.name(operand.value)} = {loaded}"
             (moving if _moves(place) else fixed).append(line)
         computed = list(self.body.lines())
-        stores = [f"{places[o.pointer]} = {self.body.name(o.value)}" for o in self.outputs]
+        stores = [f"{places[o.pointer]} = {self._stored(o.value)}" for o in self.outputs]
         totals = accumulators or self._totals()
         taken = [f"{a} = {r.combined(a, self.body.name(r.node.inputs[0]))}"
                  for a, r in zip(totals, self.results, strict=True)]
         return [*fixed, f"for i in {over}:", [*moving, *computed, *stores, *taken]]
+
+    @property
+    def _copies(self) -> bool:
+        """Whether elements are only moved, as they are in memory."""
+        return not self.prim.body.nodes
+
+    def _stored(self, v: Var) -> str:
+        name = self.body.name(v)
+        return name if self._copies else text.stored(name, v.dtype)
 
     def _totals(self) -> list[str]:
         if self.space.form == "columns":
@@ -332,10 +348,9 @@ def _moves(place: str) -> bool:
 
 def _combine_all(result: _Result, partial: Scratch, parts: int) -> Launch:
     """The launch that combines the parts of a reduction over everything."""
-    dtype = result.value.dtype
     source = Source(f"combine_{result.node.prim.name}")
-    s = source.pointer("s", dtype, Pointer(partial))
-    y, n = source.pointer("y", dtype, result.to), source.number("n", parts)
+    s = source.pointer("s", result.dtype, Pointer(partial))
+    y, n = source.pointer("y", result.value.dtype, result.to), source.number("n", parts)
     a = result.accumulator
     body = [f"{a} = {result.start}",
             f"for i in range({n}):", [f"{a} = {result.combined(a, f'{s}[i]')}"],
@@ -347,10 +362,9 @@ def _combine_columns(result: _Result, partial: Scratch, sizes: tuple[int, int, i
     """The launch that combines the parts of each column, a block of columns at a time."""
     outer, parts, width = sizes
     blocks = -(-width // _BLOCK)
-    dtype = result.value.dtype
     source = Source(f"combine_{result.node.prim.name}")
-    s = source.pointer("s", dtype, Pointer(partial))
-    y = source.pointer("y", dtype, result.to)
+    s = source.pointer("s", result.dtype, Pointer(partial))
+    y = source.pointer("y", result.value.dtype, result.to)
     each, many = source.number("blocks", blocks), source.number("parts", parts)
     n = source.number("n", width)
     taken = result.combined(f"{s}[top + i]", f"{s}[here + i]")

@@ -7,12 +7,12 @@ from typing import Any
 
 import numba
 
-from tapeflow_kernels.cpu import lowering, scalars, vecmath
+from tapeflow_kernels.cpu import lowering, narrow, scalars, vecmath
 
 _SHORT = {"i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8",
           "u16": "uint16", "u32": "uint32", "u64": "uint64", "f32": "float32", "f64": "float64"}
 
-# Bools are bytes in memory; halves are only copied, as bits.
+# Bools are bytes in memory; halves are bits, which functions of `narrow` read and write.
 _IN_MEMORY = {**_SHORT, "bool": "uint8", "f16": "uint16", "bf16": "uint16"}
 
 
@@ -27,7 +27,9 @@ def type_of(parameter: str) -> Any:
 def namespace() -> dict[str, Any]:
     """Names, and what they stand for in compiled text."""
     names: dict[str, Any] = {name: getattr(numba, name) for name in _SHORT.values()}
-    names.update(bool=numba.boolean, inf=math.inf, nan=math.nan, **scalars.FUNCTIONS)
+    names.update(bool=numba.boolean, inf=math.inf, nan=math.nan)
+    names.update(scalars.FUNCTIONS)
+    names.update(narrow.FUNCTIONS)
     names.update((name, _of_floats(name, by_dtype)) for name, by_dtype in vecmath.FUNCTIONS.items())
     return names
 

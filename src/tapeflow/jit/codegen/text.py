@@ -1,4 +1,7 @@
-"""The body of a Fused node as lines of Python: one element of each value."""
+"""The body of a Fused node as lines of Python: one element of each value.
+
+Values of halves are float32 there; only casts and stores round them.
+"""
 from __future__ import annotations
 
 import math
@@ -10,12 +13,20 @@ import numpy as np
 from tapeflow.dtypes import DType, bool_, is_floating
 from tapeflow.graph import Node, Var
 from tapeflow.jit.passes.fused import Fused
+from tapeflow.ops.shape import wide
 from tapeflow.primitive import Fold, Scalar
 
 
 def load(element: str, dtype: DType) -> str:
-    """`element` of memory as a value: a bool is a byte there."""
+    """`element` of memory as a value: a bool is a byte there, a half is bits."""
+    if wide(dtype) != dtype:
+        return f"of_{dtype.name}({element})"
     return f"bool({element})" if dtype == bool_ else element
+
+
+def stored(value: str, dtype: DType) -> str:
+    """A value as an element of memory."""
+    return f"to_{dtype.name}({value})" if wide(dtype) != dtype else value
 
 
 def literal(value: Any, dtype: DType) -> str:
@@ -23,7 +34,7 @@ def literal(value: Any, dtype: DType) -> str:
     if dtype == bool_:
         return str(bool(value))
     number = float(value) if is_floating(dtype) else int(value)
-    return f"{dtype.name}({number!r})"
+    return f"{wide(dtype).name}({number!r})"
 
 
 class Body:
@@ -57,8 +68,10 @@ class Body:
 
     def _expression(self, node: Node[Var], lowering: Scalar) -> str:
         inputs = dict(zip(node.prim.params, (self.names[v] for v in node.inputs), strict=False))
-        dtype = node.outputs[0].dtype
+        dtype = wide(node.outputs[0].dtype)
         text = _filled(lowering.text, {**node.attrs, **inputs, "t": dtype.name})
+        if node.prim.name == "cast" and dtype != node.outputs[0].dtype:
+            return f"rounded_{node.outputs[0].dtype.name}({text})"
         return f"{dtype.name}({text})" if dtype.kind in self.cast else text
 
     def folds(self) -> Iterator[tuple[str, Node[Var]]]:
@@ -69,7 +82,7 @@ class Body:
 
 def start(fold: Fold, dtype: DType) -> str:
     """Where a reduction to `dtype` starts."""
-    return _filled(fold.start, {"t": dtype.name, "lowest": _bound(dtype, -1),
+    return _filled(fold.start, {"t": wide(dtype).name, "lowest": _bound(dtype, -1),
                                 "highest": _bound(dtype, 1)})
 
 
@@ -88,7 +101,7 @@ def combined(fold: Fold, dtype: DType, a: str, x: str) -> str:
     loop carry as many of them as vectors hold."""
     if is_floating(dtype) and fold.combine in _UNORDERED:
         return f"{_UNORDERED[fold.combine]}({a}, {x})"
-    text = _filled(fold.combine, {"a": a, "x": x, "t": dtype.name})
+    text = _filled(fold.combine, {"a": a, "x": x, "t": wide(dtype).name})
     return text if is_floating(dtype) else f"{dtype.name}({text})"
 
 
@@ -97,7 +110,7 @@ _UNORDERED = {"{a} + {x}": "add_unordered", "{a} * {x}": "multiply_unordered"}
 
 def finished(fold: Fold, dtype: DType, a: str) -> str:
     """The result of a reduction."""
-    return _filled(fold.finish, {"a": a, "t": dtype.name})
+    return _filled(fold.finish, {"a": a, "t": wide(dtype).name})
 
 
 def _filled(text: str, names: Mapping[str, Any]) -> str:

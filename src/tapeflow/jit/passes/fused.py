@@ -4,10 +4,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tapeflow.dtypes import bfloat16, float16
+from tapeflow.dtypes import bfloat16, float16, float64
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.primitive import Fold, Primitive, Scalar
 from tapeflow.tensor import Array, Spec
+from tapeflow_kernels.cpu.halves import converts
+from tapeflow_kernels.machine import host
 
 Shape = tuple[int, ...]
 
@@ -45,11 +47,8 @@ def is_literal(array: Array) -> bool:
 
 
 def iteration_space(node: Node[Var]) -> tuple[Shape, Shape | None] | None:
-    """The shape that a node loops over, and the axes it reduces; None where it cannot be fused.
-
-    Halves are not: Numba has no arithmetic for them, so they are left to NumPy.
-    """
-    if any(v.dtype in (float16, bfloat16) for v in (*node.inputs, *node.outputs)):
+    """The shape that a node loops over, and the axes it reduces; None where it cannot be fused."""
+    if has_halves(node) and not _fits_halves(node):
         return None
     lowering = node.prim.lowering
     if isinstance(lowering, Scalar):
@@ -58,6 +57,20 @@ def iteration_space(node: Node[Var]) -> tuple[Shape, Shape | None] | None:
     if isinstance(lowering, Fold) and len(node.inputs) == 1 and node.attrs.get("axes"):
         return node.inputs[0].shape, tuple(node.attrs["axes"])
     return None
+
+
+def has_halves(node: Node[Var]) -> bool:
+    """Whether a node reads or gives numbers of 16 bits."""
+    return any(v.dtype in (float16, bfloat16) for v in (*node.inputs, *node.outputs))
+
+
+def _fits_halves(node: Node[Var]) -> bool:
+    """Whether a node means the same if it is computed in float32 and rounded. A neighbour does not,
+    nor does a float64 rounded to float16, which would be rounded twice."""
+    dtypes = {v.dtype for v in (*node.inputs, *node.outputs)}
+    twice = node.outputs[0].dtype == float16 and float64 in dtypes
+    there = float16 not in dtypes or converts("float16", host())
+    return there and not twice and node.prim.name != "nextafter"
 
 
 def _typed(body: Graph) -> Callable[..., tuple[Spec, ...]]:
