@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 import numpy as np
 
 from tapeflow import arguments, config, dispatch
-from tapeflow.jit.arguments import Classified, Kind, Leaf, Parameters, Static
+from tapeflow.jit.arguments import Classified, Kind, Leaf, Parameters, Static, collect
 from tapeflow.jit.signature import fitted
 from tapeflow.ops.elementwise import Weak
 from tapeflow.tensor import Array, Tensor, as_tensor
@@ -50,7 +50,7 @@ class Jitted(Generic[P, R]):
         self.programs: dict[Any, Entry] = {}
         # by id of the instance: those that are equal are still different
         self._methods: dict[int, tuple[Callable[[], Any], Jitted[..., Any]]] = {}
-        self._short: dict[tuple[Any, ...], Entry] = {}  # by shapes and dtypes of positional tensors
+        self._short: dict[tuple[Any, ...], Entry] = {}  # by what `collect` says
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         context = dispatch.here.context
@@ -59,27 +59,45 @@ class Jitted(Generic[P, R]):
         if context.tracer is not None:
             return self.fn(*args, **kwargs)  # part of the trace that is open
         if kwargs:
-            return cast(R, self._general(args, kwargs))
+            return cast(R, self._mixed(args, kwargs))
         key: list[Any] = [config.numerics()]
         arrays: list[Array] = []
         for x in args:
             if type(x) is not Tensor:
-                return cast(R, self._general(args, kwargs))
+                return cast(R, self._mixed(args, kwargs))
             value = x.value
+            if type(value) is not np.ndarray:
+                return cast(R, self._general(args, kwargs))
             arrays.append(value)
             key.append(value.shape)
             key.append(value.dtype)
         entry = self._short.get(tuple(key))
         if entry is None or context.records:
-            return cast(R, self._general(args, kwargs))
+            return cast(R, self._general(args, kwargs, tuple(key)))
         return cast(R, entry.finish(entry.compiled.run(arrays)))
 
-    def _general(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def _mixed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """A call with other arguments than tensors by position."""
+        given = self._parameters.positional(args, kwargs) if kwargs else args
+        if given is None or self._parameters.static:
+            return self._general(args, kwargs)
+        key: list[Any] = [config.numerics()]
+        arrays: list[Array] = []
+        if not collect(given, key, arrays, self._name):
+            return self._general(args, kwargs)
+        entry = self._short.get(tuple(key))
+        if entry is None or dispatch.here.context.records:
+            return self._general(args, kwargs, tuple(key))
+        return entry.finish(entry.compiled.run(arrays))
+
+    def _general(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], key: tuple[Any, ...] | None = None
+    ) -> Any:
+        """Any call; the next one whose arguments have this `key` takes a shorter way."""
         found = self._parameters.classify(args, kwargs)
         entry = self._entry(found)
-        if not kwargs and all(type(x) is Tensor for x in args):
-            types = (part for x in args for part in (x.shape, x.dtype))
-            self._short[(found.numerics, *types)] = entry
+        if key is not None:
+            self._short[key] = entry
         if dispatch.here.context.records:
             return entry.finish_tensors(entry.record(found.passed))
         return entry.finish(entry.compiled.run([x.value for x in found.passed]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from tapeflow import arguments, config
 from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError
-from tapeflow.tensor import Spec, Tensor, as_tensor, of_number
+from tapeflow.tensor import Array, Spec, Tensor, as_tensor, of_number
 from tapeflow.tree import Structure, flatten, paths
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -79,9 +79,9 @@ class Parameters:
             self._signature = inspect.signature(fn)
         except (TypeError, ValueError):  # a built-in function: its arguments stay as they come
             self._signature = inspect.Signature()
-        self._rest = next(  # of *args
-            (p.name for p in self._signature.parameters.values() if p.kind is p.VAR_POSITIONAL), ""
-        )
+        known = self._signature.parameters.values()
+        self._names = [p.name for p in known if p.kind in _POSITIONAL]
+        self._rest = next((p.name for p in known if p.kind is p.VAR_POSITIONAL), "")  # of *args
         names = set(self._signature.parameters)
         if self.static - names:
             raise ArgumentError(
@@ -116,6 +116,17 @@ class Parameters:
                 kinds.append(Leaf(tensor.spec, is_number=type(leaf) in (float, int)))
         return Classified(structure, tuple(kinds), passed)
 
+    def positional(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, ...] | None:
+        """The arguments by position; None where a name stands for none, or leaves one out."""
+        names = self._names[len(args) : len(args) + len(kwargs)]
+        try:
+            given = tuple([kwargs[name] for name in names])
+        except KeyError:
+            return None
+        return (*args, *given) if len(given) == len(kwargs) else None
+
     def leaf_names(self, structure: Structure) -> list[str]:
         """What to call each leaf: `x`, `state["w"][0]`."""
         return [shown + path for _, shown, part in self._given(structure) for path in paths(part)]
@@ -134,13 +145,12 @@ class Parameters:
     def _given(self, structure: Structure) -> Iterator[tuple[str, str, Structure]]:
         """The parameter, the name to show and the structure of each argument."""
         (_, _, args), (_, keys, kwargs) = structure[2]
-        named = [p for p in self._signature.parameters.values() if p.kind in _POSITIONAL]
+        names, rest = self._names, self._rest or "arguments"
         for i, part in enumerate(args):
-            if i < len(named):
-                yield named[i].name, named[i].name, part
+            if i < len(names):
+                yield names[i], names[i], part
             else:
-                rest = self._rest or "arguments"
-                yield rest, f"{rest}[{i - len(named)}]", part
+                yield rest, f"{rest}[{i - len(names)}]", part
         for key, part in zip(keys, kwargs, strict=True):
             yield key, key, part
 
@@ -166,3 +176,41 @@ class Parameters:
                 fix="pass a tensor, a NumPy array, a number, or something hashable",
             ) from None
         return Static(leaf)
+
+
+def collect(given: Iterable[Any], key: list[Any], arrays: list[Array], op: str) -> bool:
+    """Append to `arrays` what is passed of the arguments `given`, and to `key` what tells their
+    types and all else apart; whether they are of the common kinds that this knows.
+
+    It gives what `Parameters.classify` does in a fifth of the time. Each argument begins in the key
+    with a shape or with its type, so that no two lists of arguments have one key.
+    """
+    for x in given:
+        kind = type(x)
+        if kind is Tensor:
+            value = x.value
+            if type(value) is not np.ndarray:
+                return False
+            arrays.append(value)
+            key += value.shape, value.dtype
+        elif kind is float or kind is int:
+            arrays.append(of_number(x, float64 if kind is float else int64, op))
+            key.append(kind)
+        elif kind is np.ndarray:
+            value = as_tensor(x, op=op).value
+            arrays.append(value)
+            key += value.shape, value.dtype
+        elif kind is list or kind is tuple:
+            key += kind, len(x)
+            if not collect(x, key, arrays, op):
+                return False
+        elif kind is dict and all(type(name) is str for name in x):
+            names = sorted(x)
+            key += kind, tuple(names)
+            if not collect([x[name] for name in names], key, arrays, op):
+                return False
+        elif kind is bool or kind is str or x is None:
+            key += kind, x
+        else:
+            return False
+    return True
