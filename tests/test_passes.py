@@ -13,6 +13,7 @@ from tapeflow.graph import Graph, check, evaluate, parse
 from tapeflow.jit.passes import PIPELINE, optimize
 from tapeflow.jit.passes.cse import cse
 from tapeflow.jit.passes.dce import dce
+from tapeflow.jit.passes.flatten import flatten
 from tapeflow.jit.passes.fold_constants import fold_constants
 from tapeflow.jit.passes.fuse import fuse
 from tapeflow.jit.passes.fused import Fused
@@ -397,3 +398,40 @@ dilations={(1,) * len(axes)}, groups=1)
     arrays = [random.standard_normal(v.shape) for v in before.inputs]
     (found,), (wanted,) = evaluate(after, *arrays), evaluate(before, *arrays)
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_what_follows_a_product_of_flattened_rows_joins_it() -> None:
+    before = graph("""graph f(x: f32[2,3,4], w: f32[4,5], b: f32[5], r: f32[2,3,5]) {
+  zero: f32[] = const 0.0
+  rows: f32[6,4] = reshape(x, shape=(6, 4))
+  y: f32[6,5] = matmul(rows, w)
+  z: f32[2,3,5] = reshape(y, shape=(2, 3, 5))
+  bias: f32[2,3,5] = broadcast_to(b, shape=(2, 3, 5), axes=(0, 1))
+  a: f32[2,3,5] = add(z, bias)
+  o: f32[2,3,5] = broadcast_to(zero, shape=(2, 3, 5), axes=(0, 1, 2))
+  c: f32[2,3,5] = maximum(a, o)
+  d: f32[2,3,5] = add(c, r)
+  return d
+}""")
+    after = optimize(before)
+    assert [node.prim.name for node in after.nodes if "reshape" not in node.prim.name] == [
+        "broadcast_to", "product"
+    ]  # fmt: skip
+    random = np.random.default_rng(0)
+    arrays = [random.standard_normal(v.shape).astype("f4") for v in before.inputs]
+    (found,), (wanted,) = evaluate(after, *arrays), evaluate(before, *arrays)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_what_a_product_of_flattened_rows_cannot_take_in_keeps_its_axes() -> None:
+    text = """graph f(x: f32[2,3,4], w: f32[4,4], t: f32[2,4,3]) {
+  rows: f32[6,4] = reshape(x, shape=(6, 4))
+  y: f32[6,4] = matmul(rows, w)
+  z: f32[2,3,4] = reshape(y, shape=(2, 3, 4))
+  e: f32[2,3,4] = erf(z)
+  turned: f32[2,3,4] = transpose(t, axes=(0, 2, 1))
+  a: f32[2,3,4] = multiply(z, e)
+  b: f32[2,3,4] = add(z, turned)
+  return a, b
+}"""
+    check_same(flatten(graph(text)), text)

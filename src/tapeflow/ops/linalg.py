@@ -90,13 +90,22 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     left, right = a.ndim == 1, b.ndim == 1
     x = _shape.expand_dims(a, 0) if left else a
     y = _shape.expand_dims(b, 1) if right else b
-    if x.shape[:-2] != y.shape[:-2] and x.shape[-1] == y.shape[-2]:
-        x, y = _together(a, b, x, y)
-    product = _product(x, y)
+    if y.ndim == 2 < x.ndim and x.shape[-1] == y.shape[0]:
+        product = _by_rows(x, y)
+    else:
+        if x.shape[:-2] != y.shape[:-2] and x.shape[-1] == y.shape[-2]:
+            x, y = _together(a, b, x, y)
+        product = _product(x, y)
     if left or right:
         axes = ((-2,) if left else ()) + ((-1,) if right else ())
         return _shape.squeeze(product, axes)
     return product
+
+
+def _by_rows(x: Tensor, y: Tensor) -> Tensor:
+    """The product of all rows of x, as of one matrix, with the one matrix y."""
+    rows = _shape.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    return _shape.reshape(_product(rows, y), (*x.shape[:-1], y.shape[-1]))
 
 
 def _together(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from tapeflow.jit.passes.bodies import bodies
 from tapeflow.jit.passes.cse import cse
 from tapeflow.jit.passes.dce import dce
 from tapeflow.jit.passes.epilogue import epilogue
+from tapeflow.jit.passes.flatten import flatten
 from tapeflow.jit.passes.fold_constants import fold_constants
 from tapeflow.jit.passes.fuse import fuse
 from tapeflow.jit.passes.gather_products import gather_products
@@ -22,8 +23,8 @@ def _bodies(graph: Graph) -> Graph:
 
 
 PIPELINE: tuple[Pass, ...] = (
-    dce, simplify, fold_constants, cse, simplify, gather_products, regroup, dce, _bodies,
-    epilogue, fuse, dce)
+    dce, simplify, fold_constants, cse, simplify, gather_products, regroup, flatten,
+    simplify, cse, dce, _bodies, epilogue, fuse, dce)
 
 
 def optimize(graph: Graph) -> Graph:

@@ -43,7 +43,8 @@ _WRITTEN: dict[str, Callable[[Value], Instruction]] = {
     "reciprocal": lambda x: ("div", (1.0, x)),
     "cast": lambda x: ("select", (x, 1.0, 0.0)),  # of a comparison
 }
-_TAKEN = frozenset((*_SAME, *_WRITTEN))
+# What may join a product.
+JOINING = frozenset((*_SAME, *_WRITTEN))
 
 
 def epilogue(graph: Graph) -> Graph:
@@ -102,7 +103,7 @@ class _Absorber:
                 self._needs(i, sources)
                 self.owner[node.outputs[0]] = i
                 continue
-            home = self._home(node) if node.prim.name in _TAKEN else None
+            home = self._home(node) if node.prim.name in JOINING else None
             if home is None:
                 self.depends.update((v, sources) for v in node.outputs)
                 continue
@@ -165,9 +166,9 @@ class _Absorber:
             return True
         (x,) = node.inputs
         memory = self._maker(x)
-        return node.prim.name == "broadcast_to" and not (
-            memory and isinstance(memory.prim.lowering, View) and memory.prim.name != "reshape"
-        )
+        if memory is None or not isinstance(memory.prim.lowering, View):
+            return node.prim.name in ("broadcast_to", "reshape")
+        return node.prim.name == "broadcast_to" and memory.prim.name == "reshape"
 
     def _maker(self, v: Var) -> Node[Var] | None:
         return self.graph.nodes[self.producer[v]] if v in self.producer else None
