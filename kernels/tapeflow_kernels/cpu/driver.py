@@ -1,7 +1,8 @@
 """The driver: one piece of code, the same for every program, that walks a table of kernel launches.
 
 A launch is a row `{kernel, argument block, extent, share}`. A loop or branch is a row too, of
-extent -1: its kernel is a function of the driver, which gets the pool and runs rows of its own.
+extent -1: its kernel is a function of the driver (`turns.py`), which gets the pool and runs rows of
+its own, and says whether it was stopped.
 Shares of a row are claimed one by one from a ticket that the calling thread and the workers of a
 pool increment by atomic addition, so a worker that is late or absent costs nothing but its help,
 and no row waits for a thread to wake.
@@ -18,10 +19,12 @@ import functools
 import platform
 
 from ..machine import assemble, load
+from . import turns
 
 ROW = 4  # i64 words of a row
 POOL_WORDS = 32  # the pool: ticket, row and finished shares, each on a cache line of its own
 MAX_SHARES = 4096
+STOPPED = -2  # what a run gives that was stopped
 
 # CPython's and NumPy's objects as compiled code reads them: a list's items, an array's address and
 # flags. `head` is the size of the object header.
@@ -95,7 +98,8 @@ end:
 }}
 
 ; Runs rows first to last - 1; without a pool, or where a row is one share, in this thread alone.
-define void @tapeflow_run(ptr %rows, i64 %first, i64 %last, ptr %pool) {{
+; Gives 0, or {stopped} where a loop was stopped: the rows behind it are not run then.
+define i64 @tapeflow_run(ptr %rows, i64 %first, i64 %last, ptr %pool) {{
   %alone = icmp eq ptr %pool, null
   br label %loop
 loop:
@@ -117,10 +121,15 @@ single:
   %args = load ptr, ptr %args.at
   %kernel = load ptr, ptr %row
   %nested = icmp slt i64 %extent, 0
-  %word.pool = ptrtoint ptr %pool to i64
-  %start = select i1 %nested, i64 %word.pool, i64 0
-  call void %kernel(i64 %start, i64 %extent, ptr %args)
+  br i1 %nested, label %nest, label %flat
+flat:
+  call void %kernel(i64 0, i64 %extent, ptr %args)
   br label %next
+nest:
+  %word.pool = ptrtoint ptr %pool to i64
+  %ended = call i64 %kernel(i64 %word.pool, i64 %extent, ptr %args)
+  %stopped = icmp ne i64 %ended, 0
+  br i1 %stopped, label %leave, label %next
 several:
   %up = add i64 %extent, %share
   %up.1 = sub i64 %up, 1
@@ -130,8 +139,10 @@ several:
 next:
   %r.next = add i64 %r, 1
   br label %loop
+leave:
+  ret i64 {stopped}
 end:
-  ret void
+  ret i64 0
 }}
 
 ; Helps until nothing was to be claimed for `patience` looks in a row.
@@ -204,6 +215,7 @@ end:
 
 ; A whole call: binds, then runs all rows. `state` is {{list, arrays, triples, count, block, rows,
 ; number of rows, pool}}, since one argument is passed from Python in half the time of eight.
+; Gives -1, {stopped} as tapeflow_run does, or what tapeflow_bind gives.
 define i64 @tapeflow_call(ptr %state) {{
   %arrays.at = getelementptr i64, ptr %state, i64 1
   %triples.at = getelementptr i64, ptr %state, i64 2
@@ -224,142 +236,14 @@ define i64 @tapeflow_call(ptr %state) {{
   %sound = icmp eq i64 %unfit, -1
   br i1 %sound, label %go, label %end
 go:
-  call void @tapeflow_run(ptr %rows, i64 0, i64 %last, ptr %pool)
-  br label %end
+  %ran = call i64 @tapeflow_run(ptr %rows, i64 0, i64 %last, ptr %pool)
+  %whole = icmp eq i64 %ran, 0
+  %said = select i1 %whole, i64 -1, i64 %ran
+  ret i64 %said
 end:
   ret i64 %unfit
 }}
 
-; Writes where values lie in this turn into the blocks of a body: patches first to last - 1, each
-; {{word to write, word of args in even turns, the same in odd ones, bytes to add, bytes a row}}.
-define internal void @place(ptr %args, i64 %where, i64 %first, i64 %last, i64 %k, i64 %row) {{
-  %patches.at = getelementptr i64, ptr %args, i64 %where
-  %patches = load ptr, ptr %patches.at
-  %odd = and i64 %k, 1
-  %which = add i64 %odd, 1
-  br label %loop
-loop:
-  %i = phi i64 [ %first, %0 ], [ %i.next, %write ]
-  %more = icmp slt i64 %i, %last
-  br i1 %more, label %write, label %end
-write:
-  %word = mul i64 %i, 5
-  %patch = getelementptr i64, ptr %patches, i64 %word
-  %to = load ptr, ptr %patch
-  %from.at = getelementptr i64, ptr %patch, i64 %which
-  %from = load i64, ptr %from.at
-  %add.at = getelementptr i64, ptr %patch, i64 3
-  %add = load i64, ptr %add.at
-  %stride.at = getelementptr i64, ptr %patch, i64 4
-  %stride = load i64, ptr %stride.at
-  %base.at = getelementptr i64, ptr %args, i64 %from
-  %base = load i64, ptr %base.at
-  %far = mul i64 %stride, %row
-  %near = add i64 %base, %add
-  %address = add i64 %near, %far
-  store i64 %address, ptr %to
-  %i.next = add i64 %i, 1
-  br label %loop
-end:
-  ret void
-}}
-
-define internal i64 @word(ptr %args, i64 %i) {{
-  %at = getelementptr i64, ptr %args, i64 %i
-  %word = load i64, ptr %at
-  ret i64 %word
-}}
-
-define internal i1 @flag(ptr %args) {{
-  %at = load ptr, ptr %args
-  %byte = load i8, ptr %at
-  %set = icmp ne i8 %byte, 0
-  ret i1 %set
-}}
-
-; Runs the rows of the body that is described from word `at` on: {{rows, number of rows}}.
-define internal void @body(ptr %args, i64 %at, i64 %pool) {{
-  %rows.word = call i64 @word(ptr %args, i64 %at)
-  %rows = inttoptr i64 %rows.word to ptr
-  %next = add i64 %at, 1
-  %last = call i64 @word(ptr %args, i64 %next)
-  %helpers = inttoptr i64 %pool to ptr
-  call void @tapeflow_run(ptr %rows, i64 0, i64 %last, ptr %helpers)
-  ret void
-}}
-
-; A row that is a loop: `args` is {{address of the test's result, rows of the body, their number,
-; rows of the test, their number, turns or -1, first row of data, step, patches, patches for the
-; first turn only, all patches, copies, their number, and the addresses of which patches speak}}.
-define void @tapeflow_loop(i64 %pool, i64 %extent, ptr %args) {{
-  %turns = call i64 @word(ptr %args, i64 5)
-  %first = call i64 @word(ptr %args, i64 6)
-  %step = call i64 @word(ptr %args, i64 7)
-  %fixed = call i64 @word(ptr %args, i64 9)
-  %all = call i64 @word(ptr %args, i64 10)
-  %endless = icmp slt i64 %turns, 0
-  call void @place(ptr %args, i64 8, i64 0, i64 %fixed, i64 0, i64 0)
-  br label %loop
-loop:
-  %k = phi i64 [ 0, %0 ], [ %k.next, %turn ]
-  %row = phi i64 [ %first, %0 ], [ %row.next, %turn ]
-  %more = icmp slt i64 %k, %turns
-  %enter = or i1 %more, %endless
-  br i1 %enter, label %look, label %end
-look:
-  call void @place(ptr %args, i64 8, i64 %fixed, i64 %all, i64 %k, i64 %row)
-  br i1 %endless, label %test, label %turn
-test:
-  call void @body(ptr %args, i64 3, i64 %pool)
-  %go = call i1 @flag(ptr %args)
-  br i1 %go, label %turn, label %end
-turn:
-  call void @body(ptr %args, i64 1, i64 %pool)
-  %k.next = add i64 %k, 1
-  %row.next = add i64 %row, %step
-  br label %loop
-end:
-  %odd = and i64 %k, 1
-  %copies.word = call i64 @word(ptr %args, i64 11)
-  %copies = inttoptr i64 %copies.word to ptr
-  %count = call i64 @word(ptr %args, i64 12)
-  %wanted = mul i64 %odd, %count
-  br label %copying
-copying:
-  %c = phi i64 [ 0, %end ], [ %c.next, %copy ]
-  %c.more = icmp slt i64 %c, %wanted
-  br i1 %c.more, label %copy, label %done
-copy:
-  %c.word = mul i64 %c, 3
-  %copy.at = getelementptr i64, ptr %copies, i64 %c.word
-  %to.word = call i64 @word(ptr %copy.at, i64 0)
-  %from.word = call i64 @word(ptr %copy.at, i64 1)
-  %bytes = call i64 @word(ptr %copy.at, i64 2)
-  %to.at = call i64 @word(ptr %args, i64 %to.word)
-  %from.at = call i64 @word(ptr %args, i64 %from.word)
-  %to = inttoptr i64 %to.at to ptr
-  %from = inttoptr i64 %from.at to ptr
-  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %bytes, i1 false)
-  %c.next = add i64 %c, 1
-  br label %copying
-done:
-  ret void
-}}
-
-; A row that is a branch: `args` is {{address of the condition, then for what happens if it is true,
-; and for the other: rows, their number, patches, their number; and the addresses}}.
-define void @tapeflow_branch(i64 %pool, i64 %extent, ptr %args) {{
-  %true = call i1 @flag(ptr %args)
-  %at = select i1 %true, i64 1, i64 5
-  %patches = add i64 %at, 2
-  %count.at = add i64 %at, 3
-  %count = call i64 @word(ptr %args, i64 %count.at)
-  call void @place(ptr %args, i64 %patches, i64 0, i64 %count, i64 0, i64 0)
-  call void @body(ptr %args, i64 %at, i64 %pool)
-  ret void
-}}
-
-declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare i64 @llvm.smin.i64(i64, i64)
 {declarations}
 """
@@ -373,14 +257,16 @@ def source() -> str:
     head = object.__basicsize__
     word = 8
     pause = _PAUSES.get(platform.machine().lower())
-    return _TEXT.format(
+    text = _TEXT.format(
         row=ROW,
+        stopped=STOPPED,
         items=head + word,
         data=head,
         flags=head + 6 * word,
         pause=f"call void @{pause}()" if pause else "fence seq_cst",
         declarations=f"declare void @{pause}()" if pause else "",
     )
+    return text + turns.TEXT
 
 
 @functools.cache

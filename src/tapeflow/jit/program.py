@@ -23,6 +23,7 @@ from tapeflow.jit.table import Table
 from tapeflow.jit.trace import Ordered
 from tapeflow.tensor import Array
 from tapeflow_kernels import memory
+from tapeflow_kernels.cpu import driver
 
 _TRIAL = 5e-4  # seconds of repetitions that are timed as one
 _REPEATS = 200  # at most, so that what writes over its own input stays near it
@@ -131,6 +132,8 @@ class Program:
             pool.lock.release()
 
     def _run(self, pool: int) -> None:
+        if self._table.watch is not None:
+            self._table.watch.start()
         if self._segments:
             self._run_segments(pool)
             return
@@ -138,6 +141,12 @@ class Program:
             self._state[7] = pool
         while (unfit := self._driver.call(self._state_address)) >= 0:
             self._make_contiguous(unfit)
+        self._end(unfit)
+
+    def _end(self, said: int) -> None:
+        """Raise what stopped a run of which the driver said this, if anything did."""
+        if said == driver.STOPPED and self._table.watch is not None:
+            raise self._table.watch.stopped()
 
     def _make_contiguous(self, slot: int) -> None:
         self._slots[slot] = memory.copy(self._slots[slot])  # type: ignore[arg-type]
@@ -153,7 +162,7 @@ class Program:
             if isinstance(segment, HostStep):
                 self._run_on_host(segment)
             else:
-                self._driver.run(rows, *segment, pool)
+                self._end(self._driver.run(rows, *segment, pool))
 
     # ---- timing
 

@@ -12,12 +12,13 @@ from tapeflow.jit import cache, workers
 from tapeflow.jit.kernel import Launch, Pointer, Scratch
 from tapeflow.jit.nest import Nest, Part
 from tapeflow.jit.plan import Kernels, Plan
+from tapeflow.jit.watch import FIRST, Watch
 from tapeflow.tensor import Array
 from tapeflow_kernels import memory
 from tapeflow_kernels.cpu import driver
 
 _SHARES_PER_THREAD = 4  # so that a thread that starts late finds less to do, not too little
-_LOOP, _BRANCH = 13, 9  # words of a nest's block before its pointers
+_LOOP, _BRANCH = 15, 9  # words of a nest's block before its pointers
 
 
 class Hole(NamedTuple):
@@ -30,10 +31,13 @@ class Hole(NamedTuple):
 
 class Table:
     """The rows of a plan whose arena begins at this address. `holes` are to be filled in before
-    they run; those of bodies are filled in by the driver."""
+    they run; those of bodies are filled in by the driver. `watch` is what may stop its loops, None
+    where it has none; a body has that of its table, and may be a turn of a loop."""
 
-    def __init__(self, plan: Plan, arena: int) -> None:
-        self._plan, self._arena = plan, arena
+    def __init__(
+        self, plan: Plan, arena: int, watch: Watch | None = None, is_turn: bool = False
+    ) -> None:
+        self._plan, self._arena, self.watch, self._is_turn = plan, arena, watch, is_turn
         self.constants = {v: memory.copy(a) for v, a in plan.graph.constants.items()}
         self._addresses = cache.addresses(launch.code for launch in plan.launches)
         self._launches: list[Launch | None] = []  # None for a nest
@@ -100,7 +104,9 @@ class Table:
         first = len(self._words)
         self._launches.append(None)
         arena, _ = self._argument(i, nest.pointers[-1])
-        tables = [Table(part.plan, arena) for part in nest.parts]
+        self.watch = self.watch or Watch()
+        is_turn = self._is_turn or not nest.is_branch
+        tables = [Table(part.plan, arena, self.watch, is_turn) for part in nest.parts]
         self._inner += tables
         head = _BRANCH if nest.is_branch else _LOOP
         patches = [
@@ -112,6 +118,7 @@ class Table:
                 self._words += [*table._span(), self._keep(found), len(found)]
         else:
             self._words += self._loop(nest, tables, [p for found in patches for p in found])
+            self._words += [self.watch.address, 0 if self._is_turn else FIRST]
         for pointer in nest.pointers:
             self._append(i, pointer)
         run = workers.compiled_driver()

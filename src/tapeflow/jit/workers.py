@@ -23,7 +23,7 @@ class Driver:
     def __init__(self) -> None:
         at = cache.driver_addresses()
         self.call = _function(at["tapeflow_call"], 1, _Word)
-        self.run = _function(at["tapeflow_run"], 4)
+        self.run = _function(at["tapeflow_run"], 4, _Word)
         self.bind = _function(at["tapeflow_bind"], 5, _Word)
         self.work = _function(at["tapeflow_work"], 2)
         self.loop, self.branch = at["tapeflow_loop"], at["tapeflow_branch"]  # for rows
