@@ -27,11 +27,13 @@ __all__ = [
     "data_dir",
     "matmul_precision",
     "num_threads",
+    "policy",
     "set_num_threads",
 ]
 
 _THREADS = ("TAPEFLOW_NUM_THREADS", "NUMBA_NUM_THREADS")
 
+POLICIES = ("float32", "mixed_bfloat16")
 PRECISIONS = ("float32", "bfloat16_6x", "bfloat16_3x", "bfloat16")
 
 _threads: int | None = None
@@ -41,6 +43,7 @@ class Numerics(NamedTuple):
     """The settings that are compiled into programs: another one means another trace."""
 
     matmul_precision: str = "float32"
+    policy: str = "float32"
 
 
 _numerics = Numerics()
@@ -197,6 +200,31 @@ def matmul_precision(mode: str | None = None) -> str | Setting:
         return _numerics.matmul_precision
     chosen = _one_of("matmul_precision", "mode", mode, PRECISIONS)
     return _set(_numerics._replace(matmul_precision=chosen))
+
+
+@overload
+def policy(name: None = None) -> str: ...
+
+
+@overload
+def policy(name: str) -> Setting: ...
+
+
+def policy(name: str | None = None) -> str | Setting:
+    """Set in which dtypes layers compute; without argument, what is set. `with` a policy, it holds
+    inside the block, for all threads.
+
+    Args:
+        name: "float32" computes in the dtype of the input, and is the default. "mixed_bfloat16"
+            keeps variables in float32 and lets Dense, also inside MultiHeadAttention, compute in
+            bfloat16, which it gives; other layers and the losses compute in float32.
+
+    Raises: ArgumentError if there is no such policy.
+    """
+    if name is None:
+        return _numerics.policy
+    chosen = _one_of("policy", "name", name, POLICIES)
+    return _set(_numerics._replace(policy=chosen))
 
 
 def _one_of(op: str, name: str, given: object, known: tuple[str, ...]) -> str:

@@ -1,8 +1,12 @@
-"""Losses of a batch: the mean over its examples. `tf.nn` has cross entropies of each example."""
+"""Losses of a batch: the mean over its examples. `tf.nn` has cross entropies of each example.
+
+Losses of float16 or bfloat16 are computed, and given, in float32.
+"""
 from __future__ import annotations
 
 from tapeflow import ops
 from tapeflow.errors import ShapeError
+from tapeflow.ops import reduce
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
 
 __all__ = ["huber", "mean_absolute_error", "mean_squared_error", "sigmoid_cross_entropy",
@@ -14,7 +18,7 @@ def _differences(op: str, targets: TensorLike, predictions: TensorLike) -> Tenso
     if y.shape != p.shape:   # [n] and [n,1] would broadcast to [n,n], which is never meant
         raise ShapeError(op, got=f"targets {y.spec}, predictions {p.spec}", why="the shapes differ",
                          fix="reshape the targets: tf.reshape(y, predictions.shape)")
-    return ops.subtract(p, y)
+    return reduce.widened(ops.subtract(p, y))
 
 
 def mean_squared_error(targets: TensorLike, predictions: TensorLike) -> Tensor:

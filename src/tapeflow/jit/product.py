@@ -74,6 +74,12 @@ def fits(node: Node[Var]) -> bool:
     return lowering.name in (_MATRICES, _WINDOWS) and dtype in (float32, float64)
 
 
+def of_matrices(node: Node[Var]) -> bool:
+    """Whether a contraction is a product of matrices: its epilogue reads and writes halves too."""
+    lowering = node.prim.lowering
+    return isinstance(lowering, Kernel) and lowering.name == _MATRICES
+
+
 def at(layout: Layout, elements: int = 0) -> Pointer:
     """The address of an element of a value, counted in memory."""
     return Pointer(layout.base, (layout.offset + elements) * layout.base.dtype.itemsize)

@@ -12,7 +12,7 @@ from tapeflow.initializers import Initializer
 from tapeflow.nn.activations import Activation
 from tapeflow.nn.dropout import SHARE, dropout
 from tapeflow.nn.module import Module
-from tapeflow.nn.weighted import Weighted, at_least_one, times_matrix
+from tapeflow.nn.weighted import Weighted, as_used, at_least_one, entered, times_matrix
 from tapeflow.primitive import require_floating
 from tapeflow.regularizers import Regularizer
 from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
@@ -55,7 +55,8 @@ class Dense(Weighted):
         self.bias = self.make_bias(self.units, x.dtype)
 
     def call(self, x: TensorLike) -> Tensor:
-        return self.finished(times_matrix(as_tensor(x), self.kernel))
+        t = entered(as_tensor(x))
+        return self.finished(times_matrix(t, as_used(self.kernel, t)))
 
 
 class Dropout(Module):

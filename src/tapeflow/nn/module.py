@@ -22,9 +22,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tapeflow import arguments, scope
+from tapeflow import arguments, config, scope
+from tapeflow.dtypes import bfloat16, float32
 from tapeflow.errors import StateError
-from tapeflow.tensor import Tensor, as_tensor, is_number
+from tapeflow.tensor import Spec, Tensor, as_tensor, is_number
 from tapeflow.tree import flatten
 from tapeflow.variable import Variable
 
@@ -106,7 +107,7 @@ class Module:
 
     def _build(self, inputs: tuple[Any, ...]) -> None:
         with scope.fresh(), scope.entered(self._path or ""):
-            self.build(*map(_spec, inputs))
+            self.build(*map(_built_for, inputs))
         self._built = True
 
     def make_variable(self, name: str, value: Callable[[], Tensor],
@@ -221,6 +222,13 @@ class observing:   # a context manager, like contextlib's
 
     def __exit__(self, *exc: object) -> None:
         _calls.observer = self._previous
+
+
+def _built_for(x: Any) -> Any:
+    """The type that variables are made for: in mixed precision they are float32."""
+    spec = _spec(x)
+    mixed = config.policy() == "mixed_bfloat16" and isinstance(spec, Spec)
+    return Spec(spec.shape, float32) if mixed and spec.dtype == bfloat16 else spec
 
 
 def _spec(x: Any) -> Any:

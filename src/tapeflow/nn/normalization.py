@@ -1,4 +1,4 @@
-"""Layers that bring activations to a common scale."""
+"""Layers that bring activations to a common scale; halves by float32 moments and variables."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,7 +7,8 @@ from tapeflow import arguments, ops
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.nn.module import Module
 from tapeflow.ops.normalization import local_response_normalization
-from tapeflow.ops.shape import normalize_axes
+from tapeflow.ops.reduce import narrowed, widened
+from tapeflow.ops.shape import normalize_axes, wide
 from tapeflow.primitive import require_floating
 from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
 from tapeflow.variable import Variable
@@ -39,9 +40,9 @@ class _Normalization(Module):
         self.sizes = tuple(x.shape[a] for a in self.axes)
         self.gamma = self.beta = None
         if self.scale:
-            self.gamma = self.make_variable("gamma", lambda: ops.ones(self.sizes, x.dtype))
+            self.gamma = self.make_variable("gamma", lambda: ops.ones(self.sizes, wide(x.dtype)))
         if self.center:
-            self.beta = self.make_variable("beta", lambda: ops.zeros(self.sizes, x.dtype))
+            self.beta = self.make_variable("beta", lambda: ops.zeros(self.sizes, wide(x.dtype)))
 
     def along(self, v: Variable | Tensor | None, x: Tensor) -> Tensor | None:
         """v[*sizes], which stands for the axes of x, so that it broadcasts to x."""
@@ -85,20 +86,22 @@ class BatchNorm(_Normalization):
     def build(self, x: Spec) -> None:
         super().build(x)
         self.moving_mean = self.make_variable(
-            "moving_mean", lambda: ops.zeros(self.sizes, x.dtype), trainable=False)
+            "moving_mean", lambda: ops.zeros(self.sizes, wide(x.dtype)), trainable=False)
         self.moving_variance = self.make_variable(
-            "moving_variance", lambda: ops.ones(self.sizes, x.dtype), trainable=False)
+            "moving_variance", lambda: ops.ones(self.sizes, wide(x.dtype)), trainable=False)
 
     def call(self, x: TensorLike, *, training: bool) -> Tensor:
-        t = as_tensor(x)
+        given = as_tensor(x)
+        t = widened(given)
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training and t.size and self._frozen is None:
             mean, variance = ops.moments(t, [a for a in range(t.ndim) if a not in self.axes])
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign_add((ops.stop_gradient(batch) - moving) * (1.0 - self.momentum))
-        return ops.batch_normalization(
+        y = ops.batch_normalization(
             t, self.along(mean, t), self.along(variance, t), self.along(self.beta, t),
             self.along(self.gamma, t), self.epsilon)
+        return narrowed(y, given)
 
 
 class LayerNorm(_Normalization):
@@ -120,9 +123,11 @@ class LayerNorm(_Normalization):
         super().__init__(axis, epsilon, center, scale, name)
 
     def call(self, x: TensorLike) -> Tensor:
-        t = as_tensor(x)
-        return ops.layer_normalization(t, self.along(self.gamma, t), self.along(self.beta, t),
-                                       self.axes, self.epsilon)
+        given = as_tensor(x)
+        t = widened(given)
+        y = ops.layer_normalization(t, self.along(self.gamma, t), self.along(self.beta, t),
+                                    self.axes, self.epsilon)
+        return narrowed(y, given)
 
 
 class LocalResponseNorm(Module):

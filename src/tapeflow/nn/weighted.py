@@ -4,9 +4,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tapeflow import arguments, constraints, initializers, ops, regularizers
+from tapeflow import arguments, config, constraints, initializers, ops, regularizers
 from tapeflow.constraints import Constraint
-from tapeflow.dtypes import DType
+from tapeflow.dtypes import DType, bfloat16, float32
 from tapeflow.errors import ArgumentError
 from tapeflow.initializers import Initializer
 from tapeflow.nn import activations
@@ -49,7 +49,7 @@ class Weighted(Module):
 
     def finished(self, y: Tensor) -> Tensor:
         """y with bias and activation."""
-        return self.activation(y if self.bias is None else y + self.bias)
+        return self.activation(y if self.bias is None else y + as_used(self.bias, y))
 
     @property
     def kernels(self) -> list[Variable]:
@@ -74,7 +74,18 @@ def at_least_one(op: str, name: str, given: int) -> int:
     return found
 
 
-def times_matrix(x: Tensor, kernel: Variable) -> Tensor:
+def entered(x: Tensor) -> Tensor:
+    """x in the dtype in which the policy lets layers multiply."""
+    mixed = config.policy() == "mixed_bfloat16" and x.dtype == float32
+    return ops.cast(x, bfloat16) if mixed else x
+
+
+def as_used(v: Variable, x: Tensor) -> Tensor:
+    """A variable in the dtype of x, in which it is computed with."""
+    return ops.cast(v, x.dtype) if v.dtype != x.dtype else v.value
+
+
+def times_matrix(x: Tensor, kernel: Variable | Tensor) -> Tensor:
     """x @ kernel as one product of two matrices, whatever the leading axes of x."""
     if x.ndim <= 2:
         return ops.matmul(x, kernel)

@@ -132,7 +132,8 @@ def softmax(x: TensorLike, axis: int = -1) -> Tensor:
     Tensor([0.5, 0.5], f32[2])
     """
     x = reduce.floating("softmax", x)
-    return _softmax(x, axis=_shape.normalize_axis("softmax", axis, x.ndim))
+    axis = _shape.normalize_axis("softmax", axis, x.ndim)
+    return reduce.narrowed(_softmax(reduce.widened(x), axis=axis), x)
 
 
 def _log_softmax_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
@@ -157,7 +158,8 @@ def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
     x = reduce.floating("log_softmax", x)
-    return _log_softmax(x, axis=_shape.normalize_axis("log_softmax", axis, x.ndim))
+    axis = _shape.normalize_axis("log_softmax", axis, x.ndim)
+    return reduce.narrowed(_log_softmax(reduce.widened(x), axis=axis), x)
 
 
 def _logsumexp_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:

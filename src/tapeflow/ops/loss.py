@@ -61,7 +61,7 @@ def sparse_softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tens
                              "softmax_cross_entropy")
     if not labels.is_traced:
         _check_labels(labels, logits.shape[-1])
-    return _sparse(cast(labels, int64), logits)
+    return _sparse(cast(labels, int64), reduce.widened(logits))
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:
@@ -100,4 +100,4 @@ def _alike(op: str, labels: TensorLike, logits: TensorLike) -> list[Tensor]:
         raise ShapeError(op, got=f"labels {y.spec}, logits {x.spec}", why="the shapes differ",
                          fix="give a label for each logit; for class numbers use "
                              "sparse_softmax_cross_entropy")
-    return [y, x]
+    return [reduce.widened(y), reduce.widened(x)]

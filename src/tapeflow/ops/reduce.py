@@ -72,7 +72,7 @@ def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
     t = floating("mean", x)
-    return _narrowed(_mean("mean", _widened(t), axis, keepdims), t)
+    return narrowed(_mean("mean", widened(t), axis, keepdims), t)
 
 
 def floating(op: str, x: TensorLike) -> Tensor:
@@ -83,12 +83,12 @@ def floating(op: str, x: TensorLike) -> Tensor:
     return t
 
 
-def _widened(x: Tensor) -> Tensor:
+def widened(x: Tensor) -> Tensor:
     """x in the dtype that its sums are computed in: in float16 the sum before a mean overflows."""
     return x if x.value.dtype.itemsize != 2 else cast(x, _shape.wide(x.dtype))
 
 
-def _narrowed(y: Tensor, x: Tensor) -> Tensor:
+def narrowed(y: Tensor, x: Tensor) -> Tensor:
     """y in the dtype of x."""
     return y if x.value.dtype.itemsize != 2 else cast(y, x.dtype)
 
@@ -149,12 +149,12 @@ def _mean_square(x: Tensor, center: Tensor, *, axes: Axes, factor: float) -> Ten
 def moments(op: str, x: Tensor, axis: Axis, keepdims: bool) -> tuple[Tensor, Tensor]:
     """The mean and the variance of x, in the name of `op`."""
     t = floating(op, x)
-    wide = _widened(t)
+    wide = widened(t)
     center = _mean(op, wide, axis, keepdims=True)
     variance = _central_moment(op, wide, center, axis, 0.0, keepdims)
     if not keepdims:
         center = _shape.reshape(center, variance.shape)
-    return _narrowed(center, t), _narrowed(variance, t)
+    return narrowed(center, t), narrowed(variance, t)
 
 
 def std(x: TensorLike, axis: Axis = None, correction: float = 0.0,
@@ -164,15 +164,15 @@ def std(x: TensorLike, axis: Axis = None, correction: float = 0.0,
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """
     t = floating("std", x)
-    return _narrowed(safe_sqrt(_var("std", _widened(t), axis, correction, keepdims)), t)
+    return narrowed(safe_sqrt(_var("std", widened(t), axis, correction, keepdims)), t)
 
 
 def _var(op: str, x: TensorLike, axis: Axis, correction: float, keepdims: bool) -> Tensor:
     """The variance, in the name of `op`."""
     t = floating(op, x)
-    wide = _widened(t)
+    wide = widened(t)
     center = _mean(op, wide, axis, keepdims=True)
-    return _narrowed(_central_moment(op, wide, center, axis, correction, keepdims), t)
+    return narrowed(_central_moment(op, wide, center, axis, correction, keepdims), t)
 
 
 def safe_sqrt(x: Tensor) -> Tensor:

@@ -6,14 +6,15 @@ product is then never written to memory and read back. A Product node holds the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
 from tapeflow.dtypes import DType, bool_
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.passes.fused import is_literal
-from tapeflow.jit.product import Instruction, Product, fits
+from tapeflow.jit.product import Instruction, Product, fits, of_matrices
+from tapeflow.ops.shape import wide
 from tapeflow.primitive import View
 
 Value = int | float
@@ -136,28 +137,36 @@ class _Absorber:
         """The latest product that can take `node` in."""
         owners = {self.owner[v] for v in node.inputs if v in self.owner}
         for home in sorted(owners, reverse=True):
-            out = self.graph.nodes[home].outputs[0]
-            if all(self._joins(v, home, out) for v in node.inputs) and self._is_typed(
-                node, out.dtype
-            ):
+            if all(self._joins(v, home) for v in node.inputs) and self._is_typed(node, home):
                 return home
         return None
 
-    def _is_typed(self, node: Node[Var], dtype: DType) -> bool:
+    def _is_typed(self, node: Node[Var], home: int) -> bool:
+        """Whether the kernel of a product computes what `node` gives in its own type."""
         (y,) = node.outputs
         if node.prim.name == "cast":
-            return node.inputs[0].dtype == bool_ and y.dtype == dtype
-        return y.dtype in (dtype, bool_)
+            source = node.inputs[0].dtype
+            return (source == bool_ or self._has_type(source, home)) and self._has_type(
+                y.dtype, home
+            )
+        return y.dtype == bool_ or self._has_type(y.dtype, home)
 
-    def _joins(self, v: Var, home: int, out: Var) -> bool:
+    def _has_type(self, dtype: DType, home: int) -> bool:
+        """Whether memory may hold `dtype` for what the kernel of a product computes."""
+        product = self.graph.nodes[home]
+        out = product.outputs[0].dtype
+        return dtype == out or (of_matrices(product) and wide(dtype) == wide(out))
+
+    def _joins(self, v: Var, home: int) -> bool:
         """Whether a product may read `v`: its own, a number, or a matrix known before it."""
         if self.owner.get(v) == home or v in self.literals:
             return True
-        return self._is_readable(v, out) and not self._reaches(self._sources(v), home)
+        return self._is_readable(v, home) and not self._reaches(self._sources(v), home)
 
-    def _is_readable(self, v: Var, out: Var) -> bool:
-        """Whether `v` lies as the operand of a product that gives `out` must."""
-        return (v.shape, v.dtype) == (out.shape, out.dtype) and self._has_rows(v)
+    def _is_readable(self, v: Var, home: int) -> bool:
+        """Whether `v` lies as the operand of a product must."""
+        shape = self.graph.nodes[home].outputs[0].shape
+        return v.shape == shape and self._has_type(v.dtype, home) and self._has_rows(v)
 
     def _has_rows(self, v: Var) -> bool:
         """Whether neighbours in the last axis of `v` lie side by side, or are the same element."""
@@ -202,7 +211,7 @@ class _Absorber:
 
     def _take_in_operands(self, chain: _Chain) -> None:
         """Compute operands that only this product reads, as it reads them: a decayed moment."""
-        nodes, out = self.graph.nodes, self.graph.nodes[chain.matmul].outputs[0]
+        nodes, home = self.graph.nodes, chain.matmul
         inside = set(chain.nodes)
         read = (v for i in chain.nodes for v in nodes[i].inputs)
         todo = sorted({-self.producer[v] for v in read if v in self.producer})  # a heap, last first
@@ -211,9 +220,9 @@ class _Absorber:
             i = -heappop(todo)
             node = nodes[i]
             y = node.outputs[0]
-            if i in self.taken or node.prim.name not in _SAME or y.dtype != out.dtype:
+            if i in self.taken or node.prim.name not in _SAME or not self._has_type(y.dtype, home):
                 continue
-            fitting = (v in self.literals or self._is_readable(v, out) for v in node.inputs)
+            fitting = (v in self.literals or self._is_readable(v, home) for v in node.inputs)
             if self.readers[y] <= inside and all(fitting):
                 found.append(i)
                 inside.add(i)
@@ -233,14 +242,14 @@ class _Absorber:
         operands = tuple(v for v in read if v not in self.literals)
         values: dict[Var, Value] = {v: x for v in read if (x := self.literals.get(v)) is not None}
         values.update((v, k) for k, v in enumerate((acc, *operands)))
-        instructions = []
-        for k, n in enumerate(members):
+        instructions: list[Instruction] = []
+        for n in members:
             arguments = [values[v] for v in n.inputs]
-            written = _WRITTEN.get(n.prim.name)
-            instructions.append(
-                written(*arguments) if written else (_SAME[n.prim.name], tuple(arguments))
-            )
-            values[n.outputs[0]] = 1 + len(operands) + k
+            if _widens(n):
+                values[n.outputs[0]] = arguments[0]
+                continue
+            instructions.append(_instruction(n, arguments))
+            values[n.outputs[0]] = len(operands) + len(instructions)
         inside = chain.inside
         results = (acc, *(n.outputs[0] for n in members))
         outputs = tuple(v for v in results if not self.readers[v] <= inside)
@@ -261,6 +270,20 @@ class _Absorber:
         held = (*numbers, *(v for n in nodes for v in n.inputs))
         constants = {v: self.graph.constants[v] for v in held if v in self.graph.constants}
         return Graph("epilogue", inputs, (*nodes, *members), outputs, constants)
+
+
+def _widens(node: Node[Var]) -> bool:
+    """Whether a node changes no number, only how memory would hold it."""
+    dtype = node.inputs[0].dtype
+    return node.prim.name == "cast" and dtype != bool_ and node.outputs[0].dtype == wide(dtype)
+
+
+def _instruction(node: Node[Var], arguments: Sequence[Value]) -> Instruction:
+    """What a kernel does for a node."""
+    if node.prim.name == "cast" and node.inputs[0].dtype != bool_:
+        return node.outputs[0].dtype.name, tuple(arguments)
+    written = _WRITTEN.get(node.prim.name)
+    return written(*arguments) if written else (_SAME[node.prim.name], tuple(arguments))
 
 
 def literals(graph: Graph) -> dict[Var, float]:
