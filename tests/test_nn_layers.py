@@ -153,6 +153,16 @@ def test_what_does_not_fit_is_refused(error: Any, attempt: Callable[[], object])
     assert caught.value.fix and "test_nn_layers.py" in caught.value.at
 
 
+@pytest.mark.parametrize("layer", [nn.BatchNorm(), nn.LayerNorm()])
+def test_other_features_than_the_first_are_refused_and_change_nothing(layer: nn.Module) -> None:
+    layer(IMAGES)
+    before = [v.numpy() for v in layer.variables]
+    for x in (IMAGES[..., :1], IMAGES[..., 0]):
+        with pytest.raises(ShapeError, match=rf"{type(layer).__name__}: its scales are for \[4\]"):
+            layer(x, training=True)
+    np.testing.assert_equal([v.numpy() for v in layer.variables], before)
+
+
 def test_a_layer_refused_its_input_is_not_built_yet() -> None:
     layer = nn.Conv2D(4, 3, groups=2)
     with pytest.raises(ArgumentError):

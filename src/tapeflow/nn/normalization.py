@@ -44,6 +44,17 @@ class _Normalization(Module):
         if self.center:
             self.beta = self.make_variable("beta", lambda: ops.zeros(self.sizes, wide(x.dtype)))
 
+    def fitting(self, x: TensorLike) -> Tensor:
+        """x, if it has the features that the layer was made for."""
+        t = as_tensor(x)
+        sizes = tuple(t.shape[a] for a in self.axes if a < t.ndim)
+        if sizes != self.sizes:
+            raise ShapeError(type(self).__name__, got=t.spec,
+                             why=f"its scales are for {list(self.sizes)} features along "
+                                 f"{list(self.axes)}, not {list(sizes)}",
+                             fix="give inputs like the first one, or make another layer")
+        return t
+
     def along(self, v: Variable | Tensor | None, x: Tensor) -> Tensor | None:
         """v[*sizes], which stands for the axes of x, so that it broadcasts to x."""
         if v is None:
@@ -67,7 +78,8 @@ class BatchNorm(_Normalization):
         name: its scope.
 
     Raises: ArgumentError for a negative epsilon, or unless 0 <= momentum <= 1; at the first call
-        ShapeError or DTypeError unless the input is f[batch, ..., features].
+        ShapeError or DTypeError unless the input is f[batch, ..., features]; later ShapeError
+        unless there are as many features.
     Source: Ioffe & Szegedy (2015), arXiv:1502.03167.
     """
 
@@ -91,7 +103,7 @@ class BatchNorm(_Normalization):
             "moving_variance", lambda: ops.ones(self.sizes, wide(x.dtype)), trainable=False)
 
     def call(self, x: TensorLike, *, training: bool) -> Tensor:
-        given = as_tensor(x)
+        given = self.fitting(x)
         t = widened(given)
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training and t.size and self._frozen is None:
@@ -114,7 +126,7 @@ class LayerNorm(_Normalization):
         name: its scope.
 
     Raises: ArgumentError for a negative epsilon; at the first call ShapeError or DTypeError unless
-        the input is f[batch, ..., features].
+        the input is f[batch, ..., features]; later ShapeError unless there are as many features.
     Source: Ba, Kiros & Hinton (2016), arXiv:1607.06450.
     """
 
@@ -123,7 +135,7 @@ class LayerNorm(_Normalization):
         super().__init__(axis, epsilon, center, scale, name)
 
     def call(self, x: TensorLike) -> Tensor:
-        given = as_tensor(x)
+        given = self.fitting(x)
         t = widened(given)
         y = ops.layer_normalization(t, self.along(self.gamma, t), self.along(self.beta, t),
                                     self.axes, self.epsilon)
