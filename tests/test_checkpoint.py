@@ -175,6 +175,13 @@ def test_a_match_that_finds_nothing_is_an_error(tmp_path: Path) -> None:
         tf.Checkpoint(v=tf.Variable(1.0)).restore(path, match="hidden")
 
 
+def test_a_name_that_is_not_there_cannot_be_given_another(tmp_path: Path) -> None:
+    model = _model()
+    path = tf.Checkpoint(model=model).save(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"(?s)'hiden1'.*model/hidden1/kernel"):
+        tf.Checkpoint(model=model).restore(path, rename={"hiden1": "hidden2"}, strict=False)
+
+
 def test_two_names_that_become_one_are_refused(tmp_path: Path) -> None:
     path = tf.Checkpoint(a=tf.Variable(1.0), b=tf.Variable(1.0)).save(tmp_path / "c.safetensors")
     with pytest.raises(CheckpointError, match="two names in the file become 'a'"):

@@ -106,7 +106,7 @@ class Checkpoint:
 
         Returns: the names that were restored.
         Raises: CheckpointError that lists every name that is unknown, missing, or of another type;
-            or if the file is not whole; ArgumentError if `match` is no regular expression.
+            or if the file is not whole, or has nothing to rename; ArgumentError if `match` is no regular expression.
         """
         named = arguments.mapping("restore", "rename", {} if rename is None else rename)
         _check_pattern(match)
@@ -242,6 +242,11 @@ def _spec(array: Array) -> Spec:
 
 def _renamed(path: PathLike, arrays: Mapping[str, Array], rename: Mapping[str, str],
              ) -> dict[str, Array]:
+    for old in rename:
+        if not any(f"/{old}/" in f"/{name}/" for name in arrays):
+            raise CheckpointError("restore", got=f"{path}, rename={dict(rename)}",
+                                  why=f"no name in the file has the part {old!r}",
+                                  fix="use one of the file's: " + ", ".join(sorted(arrays)))
     renamed: dict[str, Array] = {}
     for name, array in arrays.items():
         new = f"/{name}/"
