@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,30 @@ def trace_of(f: Any) -> Any:
 def test_a_traced_tensor_has_no_value(call: Any) -> None:
     with pytest.raises(TraceError, match=r"(?s)fix: .*test_tensor\.py"):
         trace_of(call)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(np.mean, np.sum, np.max, np.min, np.any, np.std, np.transpose, np.argmax, np.median),
+        lambda x: np.sum(x, axis=1, keepdims=True),
+        lambda x: np.concatenate([x, x], axis=-1),
+        lambda x: np.where(x > 2.0, x, -x),
+    ],
+)
+@pytest.mark.parametrize("make", [tf.asarray, tf.Variable])
+def test_numpys_functions_take_tensors_and_variables_for_arrays(
+    function: Callable[..., Any], make: Callable[..., Any]
+) -> None:
+    array = np.array([[1.0, 2.0], [4.0, 8.0]])
+    given = function(make(array))
+    assert isinstance(given, np.ndarray | np.generic)
+    np.testing.assert_array_equal(given, function(array))
+
+
+def test_numpys_functions_say_that_a_traced_tensor_has_no_value() -> None:
+    with pytest.raises(TraceError, match="numpy: inside a compiled function"):
+        trace_of(np.mean)
 
 
 @pytest.mark.parametrize("dtype", [">f4", ">i8", "<u2", ">f8"])

@@ -227,6 +227,11 @@ class Tensor:
             )
         return array.astype(dtype)
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's functions take tensors for arrays: some would call our method of their name with
+        arguments of their own."""
+        return function(*_arrays(args), **{name: _arrays(x) for name, x in kwargs.items()})
+
     def __dlpack__(self, **keywords: Any) -> Any:
         return self.concrete("dlpack").__dlpack__(**keywords)
 
@@ -257,6 +262,13 @@ _TRACE_FIX = {
     "int": "pass the number in static_argnames of tf.jit",
     "float": "keep it a tensor, or return it from the compiled function",
 }
+
+def _arrays(x: Any) -> Any:
+    """x, a tensor, or lists and tuples of them, with arrays instead."""
+    if isinstance(x, list | tuple):
+        return [*map(_arrays, x)] if isinstance(x, list) else tuple(map(_arrays, x))
+    return np.asarray(x) if hasattr(x, "__array_function__") else x
+
 
 TensorLike: TypeAlias = (
     Any  # Tensor | Variable | NDArray | bool | int | float | nested lists of them

@@ -32,6 +32,7 @@ class Variable:
     """
 
     __array_priority__ = Tensor.__array_priority__
+    __array_function__ = Tensor.__array_function__
     __slots__ = ("__weakref__", "constraint", "name", "tensor", "trainable")
 
     def __init__(
