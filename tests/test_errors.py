@@ -82,3 +82,24 @@ def test_an_index_out_of_range_is_found_when_compiled_code_runs(call: Any) -> No
         call(x)
     with pytest.raises(errors.OutOfRangeError, match="index 9 on an axis of size 2"):
         tf.jit(call)(x)
+
+
+def test_memory_that_cannot_be_had_says_how_much_and_for_what() -> None:
+    huge = tf.broadcast_to(tf.asarray(np.float32(1)), (1 << 30, 1))
+    with pytest.raises(errors.OutOfMemoryError, match=r"f32\[1073741824,1048576\], .* bytes") as it:
+        huge + tf.ones((1, 1 << 20))
+    assert "test_errors.py" in it.value.at
+    with pytest.raises(errors.OutOfMemoryError, match="bytes cannot be had"):
+        tf.zeros((1 << 30, 1 << 20))
+
+
+def test_a_program_without_memory_names_its_largest_values_and_their_lines() -> None:
+    @tf.jit
+    def outer(x: tf.Tensor) -> tf.Tensor:
+        wide = tf.expand_dims(x, 0) * tf.ones((1 << 34, 1))
+        return tf.sum(tf.exp(wide), axis=0) + tf.sort(wide, axis=0)[0]
+
+    with pytest.raises(errors.OutOfMemoryError, match="for intermediate values") as it:
+        outer(tf.ones(1 << 12))
+    assert "f32[17179869184,4096]" in str(it.value)
+    assert "test_errors.py" in it.value.got

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
+from tapeflow.errors import OutOfMemoryError
 from tapeflow.tensor import Spec, Tensor
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def apply(prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any] 
                 value = context.quiet(prim.eager, a.value, b.value, **attrs)
             else:
                 value = context.quiet(prim.eager, *[x.value for x in inputs], **attrs)
-        except (ValueError, TypeError, IndexError, AttributeError):
-            _explain(prim, inputs, attrs)
+        except (ValueError, TypeError, IndexError, AttributeError, MemoryError) as error:
+            _explain(prim, inputs, attrs, error)
             raise
         outputs = tuple(map(wrap, value)) if prim.multiple else wrap(value)
     for record in context.records:
@@ -112,11 +113,21 @@ def _traced(
     return emitted if prim.multiple else emitted[0]
 
 
-def _explain(prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> None:
+def _explain(
+    prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any], error: Exception
+) -> None:
     """Raise what the shape rule says of inputs that the array function did not take."""
     for x in inputs:
         x.concrete(prim.name)
-    prim.output_specs(tuple(x.spec for x in inputs), attrs)
+    specs = prim.output_specs(tuple(x.spec for x in inputs), attrs)
+    if isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
+        raise OutOfMemoryError(
+            prim.name,
+            got=", ".join(str(x.spec) for x in inputs),
+            why=f"{' and '.join(map(str, specs))}, {sum(s.nbytes for s in specs):,} bytes, cannot "
+            "be had",
+            fix="work on a part at a time, or in a narrower dtype",
+        ) from error
 
 
 def wrap(value: Any) -> Tensor:
@@ -134,8 +145,8 @@ def unary(prim: Primitive, x: Tensor, attrs: Mapping[str, Any] = NO_ATTRS) -> Te
     tensor = _new(Tensor)
     try:
         value = context.quiet(prim.eager, x.value, **attrs)
-    except (ValueError, TypeError, IndexError, AttributeError):
-        _explain(prim, (x,), attrs)
+    except (ValueError, TypeError, IndexError, AttributeError, MemoryError) as error:
+        _explain(prim, (x,), attrs, error)
         raise
     tensor.value = value if type(value) is _ndarray else np.asarray(value)
     for record in context.records:
@@ -161,7 +172,7 @@ def binary(
                     tensor = _new(Tensor)
                     try:
                         value = context.quiet(array_fn, a, b)
-                    except TypeError:  # a traced value that outlived its trace, as `general` says
+                    except (TypeError, MemoryError):  # which `general` explains
                         return general(x, y)
                     tensor.value = value if type(value) is _ndarray else np.asarray(value)
                     for record in context.records:
@@ -170,7 +181,7 @@ def binary(
             elif type(y) in numbers and a.dtype.kind == "f":
                 try:
                     tensor = wrap(context.quiet(array_fn, a, y))
-                except (TypeError, OverflowError):
+                except (TypeError, OverflowError, MemoryError):
                     return general(x, y)
                 for record in context.records:
                     record((prim, (x, wrap(np.array(y, a.dtype))), NO_ATTRS, tensor))
@@ -194,7 +205,7 @@ def reflected(
             if b.dtype.kind == "f":
                 try:
                     tensor = wrap(context.quiet(array_fn, x, b))
-                except (TypeError, OverflowError):
+                except (TypeError, OverflowError, MemoryError):
                     return general(x, y)
                 for record in context.records:
                     record((prim, (wrap(np.array(x, b.dtype)), y), NO_ATTRS, tensor))

@@ -9,6 +9,7 @@ TapeflowError
 ├── StateError        (also RuntimeError)  a variable, tape or layer in the wrong state
 ├── CheckpointError   (also ValueError)    a file that does not fit the model, or is not whole
 ├── MissingExtraError (also ImportError)   an optional dependency that is not installed
+├── OutOfMemoryError  (also MemoryError)   memory that cannot be had
 └── DistributedError  (also RuntimeError)  a peer that is missing, has failed, or disagrees
 """
 
@@ -69,6 +70,10 @@ class CheckpointError(TapeflowError, ValueError):
 
 class MissingExtraError(TapeflowError, ImportError):
     """An optional dependency is not installed."""
+
+
+class OutOfMemoryError(TapeflowError, MemoryError):
+    """The system does not give the memory that a value or a program needs."""
 
 
 class DistributedError(TapeflowError, RuntimeError):

@@ -34,6 +34,10 @@ class Spec:
     def size(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
     def __str__(self) -> str:
         return f"{SHORT[self.dtype]}[{','.join(map(str, self.shape))}]"
 

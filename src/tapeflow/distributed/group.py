@@ -150,7 +150,7 @@ class Group:
     def _fresh(self, spec: Spec) -> Array:
         """An array for a result. Large ones take the memory of an earlier result that nobody holds
         any more: to page in 40 MB takes as long as to reduce them."""
-        if spec.size * spec.dtype.itemsize < _PAGED_IN:
+        if spec.nbytes < _PAGED_IN:
             return np.empty(spec.shape, spec.dtype)
         with self._lock:
             if spec not in self._results:

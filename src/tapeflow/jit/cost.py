@@ -51,7 +51,7 @@ def of_plan(plan: Plan) -> Cost:
 
 def _of_node(node: Node[Var], layouts: Mapping[Var, Layout]) -> Cost:
     moved = sum(_read(v, layouts[v]) for v in dict.fromkeys(node.inputs))
-    moved += sum(v.spec.size * v.dtype.itemsize for v in node.outputs)
+    moved += sum(v.spec.nbytes for v in node.outputs)
     return Cost(_flops(node), moved)
 
 

@@ -118,7 +118,7 @@ def _on_host(step: HostStep) -> str:
 
 
 def _nbytes(v: Any) -> int:
-    return int(v.spec.size * v.dtype.itemsize)
+    return int(v.spec.nbytes)
 
 
 class Explanation:

@@ -124,7 +124,7 @@ class Builder:
         ]
         for v, whole in rows:
             at = self._pointer(self.address(whole))
-            places[v] = Place(at, at, v.spec.size * v.dtype.itemsize)
+            places[v] = Place(at, at, v.spec.nbytes)
         return Nest(
             node,
             (Part(plan, places),),
@@ -159,7 +159,7 @@ class Builder:
             of_turn[turn.graph.inputs[m + k]] = of_test[test.graph.inputs[n + k]] = Place(even, odd)
             of_turn[_bases(turn)[k]] = Place(odd, even)
             if even != odd:
-                last.append((even, odd, end.spec.size * end.dtype.itemsize))
+                last.append((even, odd, end.spec.nbytes))
         flag = self._pointer(Pointer(self._buffer(test.graph.outputs[0])))
         of_test[_bases(test)[0]] = Place(flag, flag)
         return Nest(

@@ -275,7 +275,7 @@ class _Planner:
             for v in (*step.node.inputs, *step.node.outputs, *meant):
                 base = self.layouts[v].base
                 if base not in exclude:
-                    touch(base, i, base.spec.size * base.dtype.itemsize)
+                    touch(base, i, base.spec.nbytes)
             for scratch in scratches(step):
                 touch((i, scratch), i, scratch.nbytes)
         return lives

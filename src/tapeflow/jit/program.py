@@ -19,6 +19,7 @@ from tapeflow.jit.kernel import Layout
 from tapeflow.jit.memory import Outputs
 from tapeflow.jit.plan import HostStep, Kernels, Plan, Step
 from tapeflow.jit.plan import plan as make_plan
+from tapeflow.jit.shortage import shortage
 from tapeflow.jit.table import Table
 from tapeflow.jit.trace import Ordered
 from tapeflow.tensor import Array
@@ -38,11 +39,14 @@ class Program:
         start = time.perf_counter()
         self._driver = workers.compiled_driver()
         self._lock = threading.Lock()
-        self._arena = memory.empty((max(plan.arena_bytes, memory.ALIGNMENT),), np.uint8)
+        try:
+            self._arena = memory.empty((max(plan.arena_bytes, memory.ALIGNMENT),), np.uint8)
+            self._outputs = [Outputs(v.shape, v.dtype) for v in plan.fresh]
+        except MemoryError as error:
+            raise shortage(plan) from error
         self._roots = {v: i for i, v in enumerate((*plan.graph.inputs, *plan.fresh))}
         self._blank: list[Array | None] = [None] * len(self._roots)
         self._slots = list(self._blank)
-        self._outputs = [Outputs(v.shape, v.dtype) for v in plan.fresh]
         self._returns = [self._return_of(v) for v in plan.graph.outputs]
         self._table = Table(plan, int(self._arena.ctypes.data))
         triples = [(self._roots[of], word, add) for of, word, add in self._table.holes]

@@ -8,10 +8,10 @@ import numpy as np
 
 from tapeflow import arguments, dispatch
 from tapeflow.dtypes import as_dtype, float32, int64
-from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.errors import ArgumentError, OutOfMemoryError, ShapeError
 from tapeflow.ops.elementwise import cast, where
 from tapeflow.ops.shape import another, broadcast_shapes, broadcast_to, reshape
-from tapeflow.tensor import Tensor, TensorLike, as_tensor, is_number
+from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor, is_number
 
 Shape = int | Sequence[int]
 
@@ -62,7 +62,12 @@ def _full(op: str, shape: Shape, fill_value: TensorLike, dtype: Any) -> Tensor:
     recorded = dispatch.here.context.records and not is_number(fill_value)
     if value.is_traced or dispatch.tracer() or recorded or value.value.ndim:
         return broadcast_to(value, sizes)
-    array = np.empty(sizes, value.dtype)
+    try:
+        array = np.empty(sizes, value.dtype)
+    except MemoryError as error:
+        nbytes = Spec(sizes, value.dtype).nbytes
+        raise OutOfMemoryError(op, got=f"shape {sizes}, {value.dtype.name}", fix="make it smaller",
+                               why=f"{nbytes:,} bytes cannot be had") from error
     array[...] = value.value
     return dispatch.wrap(array)
 
