@@ -106,7 +106,8 @@ class Checkpoint:
 
         Returns: the names that were restored.
         Raises: CheckpointError that lists every name that is unknown, missing, or of another type;
-            or if the file is not whole, or has nothing to rename; ArgumentError if `match` is no regular expression.
+            or if the file is not whole, or has nothing to rename; ArgumentError if `match` is no
+            regular expression.
         """
         named = arguments.mapping("restore", "rename", {} if rename is None else rename)
         _check_pattern(match)
