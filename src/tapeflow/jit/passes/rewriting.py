@@ -1,6 +1,7 @@
 """Rewriter: a graph on its way through a pass that replaces nodes, in order."""
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ class Rewriter:
         self._nodes: list[Node[Var]] = []
         self._taken = {v.name for v in (*graph.inputs, *graph.constants)}
         self._taken.update(v.name for node in graph.nodes for v in node.outputs)
+        self._numbers = itertools.count()   # of names: those before are taken
         self.constants: dict[Var, Array] = dict(graph.constants)
         self._producer: dict[Var, Node[Var]] = {}
 
@@ -70,7 +72,7 @@ class Rewriter:
 
     def fresh(self, shape: tuple[int, ...], dtype: DType) -> Var:
         """A new value, whose name no other has."""
-        name = next(n for i in range(len(self._taken) + 1) if (n := f"k{i}") not in self._taken)
+        name = next(n for i in self._numbers if (n := f"k{i}") not in self._taken)
         self._taken.add(name)
         return Var(name, shape, dtype)
 
