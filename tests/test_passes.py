@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tapeflow.ops.conv  # noqa: F401   # whose primitives are registered by its first use
 from tapeflow.graph import Graph, check, evaluate, parse
 from tapeflow.jit.passes import PIPELINE, optimize
 from tapeflow.jit.passes.cse import cse
