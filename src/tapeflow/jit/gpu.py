@@ -57,7 +57,7 @@ class DeviceProgram:
     """A graph on a CUDA device."""
 
     def __init__(self, graph: Graph) -> None:
-        self.plan = plan(optimize(graph), {})
+        self.plan = plan(optimize(graph), {}, chained=False)
         self.steps = [(step.node, self._grids(step.node)) for step in self.plan.steps]
 
     def _grids(self, node: Node[Var]) -> Sequence[Grid]:

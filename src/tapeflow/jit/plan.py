@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.jit import contract, convolve, pool, product
+from tapeflow.jit import chain, contract, convolve, pool, product
 from tapeflow.jit.codegen import loops
 from tapeflow.jit.control.holder import Holder
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
@@ -75,10 +75,13 @@ class Plan:
         return [name for s in steps for name in s.inside or (s.node.prim.name,)]
 
 
-def plan(graph: Graph, updates: Mapping[Var, Var], *, any_size: bool = False) -> Plan:
+def plan(
+    graph: Graph, updates: Mapping[Var, Var], *, any_size: bool = False, chained: bool = True
+) -> Plan:
     """The plan of `graph`; `updates` says which outputs may take the memory of which input. With
-    `any_size` contractions prefer code for all sizes to new code for these."""
-    return _Planner(graph, updates, any_size).run()
+    `any_size` contractions prefer code for all sizes to new code for these; loops over the same
+    rows are one step where they may be `chained`, which devices have no launches for."""
+    return _Planner(graph, updates, any_size, chained=chained).run()
 
 
 def plan_body(graph: Graph, updates: Mapping[Var, Var], *, any_size: bool = False) -> Plan:
@@ -93,6 +96,7 @@ class _Planner:
     updates: Mapping[Var, Var]
     any_size: bool = False
     is_body: bool = False
+    chained: bool = True
     layouts: dict[Var, Layout] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     updated: dict[Var, Var] = field(default_factory=dict)
@@ -109,6 +113,8 @@ class _Planner:
             self.layouts[v] = own(v)
         for i, node in enumerate(self.graph.nodes):
             self._node(i, node)
+        if self.chained:
+            self._chain()
         outputs = [self._returned(v) for v in self.graph.outputs]
         bases = {*self.graph.inputs, *self.graph.constants}
         fresh = tuple(
@@ -157,6 +163,25 @@ class _Planner:
             self.steps.append(HostStep(node))
             return
         self.steps.append(Kernels(node, tuple(launches)))
+
+    def _chain(self) -> None:
+        """Let steps over the same rows become one."""
+        nodes = [step.node if isinstance(step, Kernels) else None for step in self.steps]
+        read = [v for step in self.steps for v in self._reads(step)]
+        uses = Counter(self.layouts[v].base for v in (*read, *self.graph.outputs))
+        joined: list[Step] = []
+        for part in chain.Steps(nodes, self.layouts, self.updated).joined():
+            if isinstance(part, int):
+                joined.append(self.steps[part])
+            else:
+                part.settle(uses)
+                joined.append(Kernels(part.node(), (part.launch(),)))
+        self.steps = joined
+
+    def _reads(self, step: Step) -> list[Var]:
+        """What a step reads, and of loops what their bodies mean."""
+        pointers = step.pointers if isinstance(step, Nest) else ()
+        return [*step.node.inputs, *(p.of for p in pointers if isinstance(p.of, Var))]
 
     def _product(self, node: Node[Var]) -> None:
         """The steps of a contraction, after copies of inputs that do not lie as it needs them."""
@@ -270,9 +295,7 @@ class _Planner:
             lives[key] = Lifetime(first, step, nbytes)
 
         for i, step in enumerate(self.steps):
-            pointers = step.pointers if isinstance(step, Nest) else ()
-            meant = (p.of for p in pointers if isinstance(p.of, Var))
-            for v in (*step.node.inputs, *step.node.outputs, *meant):
+            for v in (*self._reads(step), *step.node.outputs):
                 base = self.layouts[v].base
                 if base not in exclude:
                     touch(base, i, base.spec.nbytes)
