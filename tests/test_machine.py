@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import platform
 from concurrent.futures import ThreadPoolExecutor
 
@@ -73,6 +74,19 @@ def test_threads_that_finish_modules_at_once_give_what_one_alone_gives() -> None
         ways = [(text, i % 2 == 1) for i, text in enumerate(texts)]
         jobs = [pool.submit(Assembly(text, optimise=way).finish) for text, way in ways]
         assert [job.result() for job in jobs] == [alone[text, way] for text, way in ways]
+
+
+def test_a_finished_module_holds_nothing_that_a_collector_could_free_in_a_wrong_order() -> None:
+    """LLVM's context must outlive its modules, which finalizers of a cycle do not care for."""
+    for _ in range(20):
+        assembly = Assembly(ADD)
+        assert assembly.finish()
+        held = vars(assembly).copy()
+        cycle: list[object] = [assembly]
+        cycle.append(cycle)
+        del assembly, cycle
+        gc.collect()
+        assert held == {}
 
 
 def test_a_missing_symbol_is_an_error() -> None:

@@ -72,8 +72,17 @@ class Assembly:
         self._error = llvm.ffi.OutputString()
 
     def finish(self) -> bytes:
-        """The relocatable object. Raises: RuntimeError if there is no code for the module."""
-        native = _unlocked()
+        """The relocatable object; can be asked for once.
+
+        Raises: RuntimeError if there is no code for the module.
+        """
+        try:
+            return self._emitted(_unlocked())
+        finally:
+            # now, and in order: a collector of cycles might free the context before its module
+            vars(self).clear()
+
+    def _emitted(self, native: Any) -> bytes:
         if self._passes is not None:
             native.LLVMPY_RunNewModulePassManager(self._passes, self._module, self._builder)
         buffer = native.LLVMPY_TargetMachineEmitToMemory(
