@@ -25,11 +25,13 @@ from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.halves import converts
 from tapeflow_kernels.machine import (
+    AMX,
     AVX2,
     AVX512,
     AVX512_BF16,
     BASELINE,
     Host,
+    amx_is_permitted,
     assemble,
     assembly,
     host,
@@ -40,13 +42,15 @@ Array = NDArray[Any]
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
 X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="targets x86")
+PRECISIONS = ("float32", "bfloat16_6x", "bfloat16_3x", "bfloat16")
 HOSTS = {"", *host().features.split(","), "-prefer-256-bit"}
-# What sums are formed in, what memory holds, the products of bfloat16 terms.
-KINDS = [("float32", "float32", 0), ("float64", "float64", 0)]
-KINDS += [("float32", dtype, 0) for dtype in ("bfloat16", "float16") if converts(dtype, host())]
-if host().has("avx512bf16"):
-    KINDS += [("float32", "float32", 1), ("float32", "bfloat16", 1), ("float32", "float32", 3)]
-    KINDS += [("float32", "float32", 6)]
+# What sums are formed in, what memory holds, the products of bfloat16 terms, what multiplies them.
+KINDS = [("float32", "float32", 0, ""), ("float64", "float64", 0, "")]
+KINDS += [("float32", dtype, 0, "") for dtype in ("bfloat16", "float16") if converts(dtype, host())]
+TERMS = [("float32", "bfloat16", 1), *(("float32", "float32", n) for n in (1, 3, 6))]
+KINDS += [(*kind, "model") for kind in TERMS]
+if contraction.multiplies_pairs(host()):
+    KINDS += [(*kind, "") for kind in TERMS]
 TARGETS = [pytest.param(t, id=name, marks=X86) for t, name in ((AVX2, "avx2"), (BASELINE, "sse2"))]
 
 
@@ -144,7 +148,7 @@ def product(
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
     """Any strides: permuted axes, broadcast batch axes, several reductions, packed or not."""
-    dtype, source, products = draw(st.sampled_from(KINDS))
+    dtype, source, products, tiles = draw(st.sampled_from(KINDS))
     batch = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
     reduce = tuple(draw(st.lists(st.integers(0, 7), min_size=1, max_size=3)))
     m, n = draw(st.integers(0, 40)), draw(st.integers(1, 80))
@@ -160,7 +164,7 @@ def problems(draw: st.DrawFn) -> Problem:
     out = strides(c_shape, [*draw(st.permutations(range(len(c_shape) - 1))), len(c_shape) - 1])
     stored = Epilogue(stores=((0, tuple(out)),))
     kind = "" if source == dtype else source
-    loops = len(reduce), pack_a, pack_b, kind, products
+    loops = len(reduce), pack_a, pack_b, kind, products, tiles
     c = Contraction(dtype, n, tuple(a), tuple(b), stored, *loops)
     x, y, z = memory(a_shape, source, 0), memory(b_shape, source, 1), memory(c_shape, dtype, 2)
     return Problem(c, Extents(m, reduce, batch), x, y, [], [z])
@@ -386,19 +390,21 @@ def test_packing_is_planned_where_it_is_needed_or_repaid() -> None:
     assert plan(50, (1, 784), (300, 1), k=50) == (False, False)
 
 
-@pytest.mark.skipif(not contraction.multiplies_pairs(host()), reason="no pairs here")
-@pytest.mark.parametrize(("products", "bits"), [(3, 16), (6, 23)])
-def test_sums_of_terms_keep_the_bits_they_promise(products: int, bits: int) -> None:
+@pytest.mark.parametrize("tiles", ["", "model"])
+@pytest.mark.parametrize(("products", "bits"), [(1, 8), (3, 16), (6, 23)])
+def test_sums_of_terms_keep_the_bits_they_promise(products: int, bits: int, tiles: str) -> None:
     """Six products come within 4 times float32's own error, three keep 16 bits."""
+    if not tiles and not contraction.multiplies_pairs(host()):
+        pytest.skip("no instruction multiplies pairs here")
     errors = []
-    for terms in (0, products):
-        problem = product(64, 512, 64, pack_a=True, pack_b=True, products=terms)
+    for options in ({}, {"products": products, "tiles": tiles}):
+        problem = product(64, 512, 64, pack_a=True, pack_b=True, **options)
         problem.solve()
         x, y = (z.astype(np.float64) for z in (problem.a, problem.b))
         x, y = x.reshape(64, 512), y.reshape(512, 64)
         errors.append(np.abs(problem.stores[0].reshape(64, 64) - x @ y))
     magnitude = np.abs(x) @ np.abs(y)
-    assert (errors[1] <= 2.0**-bits * magnitude).all()
+    assert (errors[1] <= 2.1 * 2.0**-bits * magnitude).all()
     if products == 6:
         assert errors[1].max() <= 4 * errors[0].max()
         assert np.sqrt(np.mean(errors[1] ** 2)) <= 4 * np.sqrt(np.mean(errors[0] ** 2))
@@ -443,3 +449,40 @@ def test_the_code_for_all_sizes_is_one_text() -> None:
         for m, k, n in ((3, 4, 5), (70, 1, 80))
     }
     assert len(texts) == 1
+
+
+@X86
+@pytest.mark.parametrize("products", [1, 3])
+def test_tiles_are_multiplied_by_their_instruction(products: int) -> None:
+    """The text for a CPU with AMX; the model of it is what runs in other tests."""
+    problem = product(70, 96, 70, pack_a=True, pack_b=True, products=products, tiles="amx")
+    code = assembly(nest.emit(problem.c, "kernel", AMX), AMX, optimise=False)
+    assert code.count("ldtilecfg") == code.count("tilerelease") == 1
+    assert set(re.findall(r"tdpbf16ps\s+(%tmm\d), (%tmm\d), (%tmm\d)", code)) == {
+        (f"%tmm{6 + c}", f"%tmm{4 + r}", f"%tmm{2 * r + c}") for r in (0, 1) for c in (0, 1)
+    }
+
+
+def test_tiles_sum_up_any_number_of_rows() -> None:
+    for m in (0, 1, 15, 16, 17, 33, 64):
+        product(m, 37, 37, pack_a=True, pack_b=True, products=1, tiles="model").check()
+
+
+def test_a_way_is_chosen_by_what_the_cpu_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ways(target: Host, m: int = 64) -> list[tuple[int, str]]:
+        asked = [("bfloat16", "float32"), *(("float32", p) for p in PRECISIONS)]
+        return [contraction.way(*pair, (Extents(m, (64,)), 64), target) for pair in asked]
+
+    exact = (0, "")
+    assert ways(AVX2) == [exact] * 5
+    assert ways(AVX512_BF16) == [(1, ""), exact, exact, exact, (1, "")]
+    monkeypatch.setattr(contraction, "amx_is_permitted", lambda: False)
+    assert ways(AMX) == ways(AVX512_BF16)
+    monkeypatch.setattr(contraction, "amx_is_permitted", lambda: True)
+    assert ways(AMX) == [(1, "amx"), exact, (6, "amx"), (3, "amx"), (1, "amx")]
+    assert ways(AMX, m=4) == [(1, ""), exact, exact, exact, exact]
+
+
+def test_tile_registers_are_only_permitted_where_there_are_some() -> None:
+    assert host().has("amx-tile") or not amx_is_permitted()
+    assert contraction.way("bfloat16", "float32", (Extents(0, (1,)), 1), host())[1] == ""

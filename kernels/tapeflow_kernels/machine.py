@@ -5,12 +5,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import platform
+import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
+
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 
 _lock = threading.Lock()  # the linker is not safe to share
 _libraries = itertools.count()
@@ -38,6 +42,12 @@ class Host:
 BASELINE = Host("x86-64", "", vector_bytes=16, registers=16)
 AVX512 = Host("skylake-avx512", "-prefer-256-bit", vector_bytes=64, registers=32)
 AVX512_BF16 = Host("cooperlake", "-prefer-256-bit,+avx512bf16,+f16c", vector_bytes=64, registers=32)
+AMX = Host(
+    "sapphirerapids",
+    "-prefer-256-bit,+amx-bf16,+amx-tile,+avx512bf16,+f16c",
+    vector_bytes=64,
+    registers=32,
+)
 AVX2 = Host("haswell", "+avx2,+fma,+f16c", vector_bytes=32, registers=16)
 
 
@@ -95,6 +105,18 @@ class Assembly:
             return ctypes.string_at(start, native.LLVMPY_GetBufferSize(buffer))
         finally:
             native.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+@functools.cache
+def amx_is_permitted() -> bool:
+    """Whether the operating system lets this process use the tile registers; asked for once.
+
+    Source: Linux, Documentation/arch/x86/xstate.rst.
+    """
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    system = ctypes.CDLL(None, use_errno=True)
+    return int(system.syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA)) == 0
 
 
 def assemble(ir: str, target: Host | None = None, *, optimise: bool = True) -> bytes:

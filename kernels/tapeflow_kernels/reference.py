@@ -129,13 +129,17 @@ def packing(
     for panel in range(count):
         columns = x[:, :, panel * p.width : (panel + 1) * p.width]
         panels[:, panel, :, : columns.shape[-1]] = columns
+    if p.turned:
+        shape = panels.shape
+        blocks = panels.reshape(*shape[:2], shape[2] // p.block, p.block, p.pitch)
+        panels = blocks.swapaxes(-1, -2).reshape(panels.shape)
     return panels
 
 
 def _paired(p: Packing, x: Array) -> Array:
     """[copies, steps, n] of x [copies, outer steps, k, n]: pairs of each term as float32."""
     copies, outer, k, n = x.shape
-    left = np.zeros((copies, outer, k + k % 2, n), np.float32)
+    left = np.zeros((copies, outer, k + -k % (2 * p.block), n), np.float32)
     left[:, :, :k] = x
     terms = []
     for _ in range(max(p.terms) + 1):

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
-from ..machine import Host, host
+from ..machine import Host, amx_is_permitted, host
 from .epilogue import Epilogue
 from .packing import Packing
 from .tile import Tile, tile_for
+from .tiles import DEPTH
 
 # Where the extents start in the argument block.
 FIRST_EXTENT = 8
@@ -40,6 +41,8 @@ _ROWS_REPAY_PAGES = 40
 _PAGE_BYTES = 4096
 _COLUMNS_REPAY_A = 128
 _STEPS_REPAY_A = 128
+# The products of each precision. With vectors, three take longer than exact ones.
+_PRODUCTS = {"float32": 0, "bfloat16": 1, "bfloat16_3x": 3, "bfloat16_6x": 6}
 # Both operands are packed into pairs of float32 numbers rounded where that is repaid.
 _ROWS_REPAY_PAIRS = 16
 _COLUMNS_REPAY_PAIRS = 16
@@ -69,6 +72,7 @@ class Contraction:
     memory: what A and B hold, where that is not `dtype`: "bfloat16" or "float16"; both are packed.
     products: 0 multiplies elements as they are. Otherwise each is a sum of bfloat16 terms, and so
         many products of terms are added up (`TERMS`); both operands are packed, as pairs.
+    tiles: what multiplies pairs: "" vectors, "amx" tile registers, "model" a model of these.
     """
 
     dtype: str
@@ -81,6 +85,7 @@ class Contraction:
     pack_b: bool = False
     memory: str = ""
     products: int = 0
+    tiles: Literal["", "amx", "model"] = ""
 
     def __post_init__(self) -> None:
         assert self.reductions >= 1
@@ -116,7 +121,14 @@ class Contraction:
     def reduced(self, extents: Extents) -> tuple[int, ...]:
         """The extents of these loops."""
         *outer, last = extents.reduce
-        return (self.products, *outer, math.ceil(last / 2)) if self.products else extents.reduce
+        at_once = DEPTH if self.tiles else 2
+        if not self.products:
+            return extents.reduce
+        return (self.products, *outer, math.ceil(last / at_once))
+
+    def tile(self, target: Host) -> Tile:
+        """What a work item computes."""
+        return tile_for(self.dtype, self.n, target, tiles=self.tiles != "")
 
 
 @dataclass(frozen=True)
@@ -147,19 +159,24 @@ def multiplies_pairs(target: Host) -> bool:
     return target.has("avx512bf16") and target.vector_bytes == 64
 
 
-def products(dtype: str, precision: str, sizes: tuple[Extents, int], target: Host) -> int:
-    """How many products of bfloat16 terms make one of numbers of this dtype, in code that is at
-    least as exact as `precision` says and no slower than exact code; 0 multiplies as it is.
+def way(
+    dtype: str, precision: str, sizes: tuple[Extents, int], target: Host
+) -> tuple[int, Literal["", "amx"]]:
+    """How numbers of this dtype are multiplied, in code that is at least as exact as `precision`
+    says and no slower than exact code: `products` and `tiles` of a contraction.
 
     sizes: the extents, and the number of columns.
     """
-    if not multiplies_pairs(target):
-        return 0
-    if dtype == "bfloat16":
-        return 1
     extents, n = sizes
     few = extents.m < _ROWS_REPAY_PAIRS or n < _COLUMNS_REPAY_PAIRS
-    return 0 if precision != "bfloat16" or few else 1
+    has_tiles = target.has("amx-bf16") and amx_is_permitted()
+    if dtype == "bfloat16":
+        return (1, "amx") if has_tiles and not few else (int(multiplies_pairs(target)), "")
+    if dtype != "float32" or few:
+        return 0, ""
+    if has_tiles:
+        return _PRODUCTS[precision], "" if precision == "float32" else "amx"
+    return (1 if precision == "bfloat16" and multiplies_pairs(target) else 0), ""
 
 
 def plan(c: Contraction, extents: Extents) -> Contraction:
@@ -176,7 +193,7 @@ def plan(c: Contraction, extents: Extents) -> Contraction:
 
 def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:
     """The number of independent work items."""
-    tile = tile_for(c.dtype, c.n, target or host())
+    tile = c.tile(target or host())
     tiles = math.ceil(extents.m / _height(c, tile, extents.m))
     return math.prod(extents.batch) * tiles * math.ceil((c.n or extents.n) / tile.width)
 
@@ -190,7 +207,7 @@ def arguments(
     reduction extents…, batch extents…, operands…, stores…. Of an open contraction: the columns
     before the operands; `c` has the strides that the code leaves open.
     """
-    tile = tile_for(c.dtype, c.n, target or host())
+    tile = c.tile(target or host())
     rows = _height(c, tile, extents.m)
     tiles = math.ceil(extents.m / rows)
     reduce = c.reduced(extents)
@@ -208,7 +225,7 @@ def arguments(
 
 def scratch_bytes(c: Contraction, extents: Extents, target: Host | None = None) -> int:
     """The size of the scratch memory for partial sums; 0 unless the reduction is long."""
-    tile = tile_for(c.dtype, c.n, target or host())
+    tile = c.tile(target or host())
     reduce = c.reduced(extents)
     if _reduction_block(tile, reduce) >= reduce[0]:
         return 0
@@ -217,17 +234,20 @@ def scratch_bytes(c: Contraction, extents: Extents, target: Host | None = None) 
 
 def packing_a(c: Contraction, target: Host | None = None) -> Packing:
     """How A is brought into panels of as many rows as a tile has."""
-    tile = tile_for(c.dtype, c.n, target or host())
+    tile = c.tile(target or host())
     batch, m, reduce = c.a[: c.batch], c.a[c.batch], c.a[c.batch + 1 :]
     strides, terms = (*batch, *reduce, m), TERMS[c.products][0]
-    return Packing(c.dtype, strides, c.reductions, tile.rows, tile.a_pitch, c.memory, terms)
+    sizes = tile.rows, tile.a_pitch
+    turned = c.tiles != ""
+    return Packing(c.dtype, strides, c.reductions, *sizes, c.memory, terms, tile.depth, turned)
 
 
 def packing_b(c: Contraction, target: Host | None = None) -> Packing:
     """How B is brought into panels of as many columns as a tile has."""
-    tile = tile_for(c.dtype, c.n, target or host())
+    tile = c.tile(target or host())
     terms = TERMS[c.products][1]
-    return Packing(c.dtype, c.b, c.reductions, tile.width, tile.width, c.memory, terms)
+    sizes = tile.width, tile.width
+    return Packing(c.dtype, c.b, c.reductions, *sizes, c.memory, terms, tile.depth)
 
 
 def _height(c: Contraction, tile: Tile, m: int) -> int:
@@ -236,7 +256,7 @@ def _height(c: Contraction, tile: Tile, m: int) -> int:
 
 def _group(tile: Tile, rows: int, steps: int) -> int:
     """Tiles that walk all columns together."""
-    row_bytes = max(1, steps) * tile.lanes.itemsize
+    row_bytes = max(1, steps) * tile.lanes.itemsize * tile.depth
     beside_panel = _SMALL_GROUP_BYTES - tile.width * row_bytes
     room = beside_panel if beside_panel >= rows * row_bytes else _GROUP_BYTES
     return max(1, room // (rows * row_bytes))
@@ -245,7 +265,7 @@ def _group(tile: Tile, rows: int, steps: int) -> int:
 def _reduction_block(tile: Tile, reduce: tuple[int, ...]) -> int:
     """Steps of the outermost reduction loop that are summed up at once."""
     inner = math.prod(reduce[1:])
-    step = max(1, (tile.rows + tile.width) * tile.lanes.itemsize * inner)
+    step = max(1, (tile.rows + tile.width) * tile.lanes.itemsize * tile.depth * inner)
     if step * reduce[0] <= _REDUCTION_BYTES:
         return max(1, reduce[0])
     return max(1, _BLOCK_BYTES // step)

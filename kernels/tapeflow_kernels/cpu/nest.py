@@ -12,7 +12,10 @@ from .finish import Finish, Place, emit_finish
 from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
-from .tile import HEIGHT_STEP, Tile, tile_for
+from .tile import HEIGHT_STEP, Tile
+from .tiles import SIDE, Block, Instructions, Model, Tiles, emit_sums
+
+_TILES: dict[str, type[Tiles]] = {"amx": Instructions, "model": Model}
 
 
 def emit(c: Contraction, name: str, target: Host | None = None) -> str:
@@ -20,10 +23,10 @@ def emit(c: Contraction, name: str, target: Host | None = None) -> str:
     assert (c.pack_a and c.pack_b) or not (c.products or c.memory), "panels convert: pack both"
     assert c.pack_b or c.b[-1] == 1 or c.n == 1, "B's columns do not lie side by side: pack it"
     module = Module()
-    tile = tile_for(c.dtype, c.n, target or host())
+    tile = c.tile(target or host())
     for columns in tile.widths:
         for height in tile.heights:
-            emit_micro(module, _micro(c, tile, height, columns), f"sums_{columns}_{height}")
+            _emit_sums(module, c, tile, (height, columns))
         if not c.is_open:
             _emit_finish(module, c, tile, columns)
     if c.is_open:
@@ -33,6 +36,17 @@ def emit(c: Contraction, name: str, target: Host | None = None) -> str:
         )
     _Nest(module, c, tile, name).emit()
     return module.text()
+
+
+def _emit_sums(module: Module, c: Contraction, tile: Tile, sizes: tuple[int, int]) -> None:
+    """Write what sums up a tile of so many rows and columns."""
+    height, columns = sizes
+    micro, name = _micro(c, tile, height, columns), f"sums_{columns}_{height}"
+    if c.tiles:
+        block = Block(height, micro.vectors * SIDE, tile.a_pitch, tile.width)
+        emit_sums(module, _TILES[c.tiles](), block, c.loops, name)
+    else:
+        emit_micro(module, micro, name)
 
 
 def _micro(c: Contraction, tile: Tile, height: int, columns: int) -> Micro:
@@ -87,8 +101,13 @@ class _Nest:
             f.loop(self.start, self.stop, lambda item, _: self._item(item, k))
             return []
 
+        tiles = _TILES[self.c.tiles]() if self.c.tiles else None
+        if tiles:
+            tiles.configure(f)
         # A reduction over nothing still has one block, so that its sums are finished.
         f.loop(0, f.larger(self.reduce[0], 1), block, step=self.block)
+        if tiles:
+            tiles.release(f)
 
     def _argument(self, kind: str, index: int) -> Value:
         return self.f.load(kind, self.f.at(self.arguments, index, "i64"), 8)
@@ -137,14 +156,14 @@ class _Nest:
         c = self.c
         if c.pack_a:
             panel = place.tile + self.tiles * self._copy(c.a, place)
-            return self._packed(panel, k, self.tile.a_pitch)
+            return self._packed(panel, k, self.tile.a_pitch * self.tile.depth)
         return offset(c.a[: c.batch + 2], [*place.batch, place.row, k])
 
     def _offset_b(self, place: _Place, k: Value) -> Index:
         c = self.c
         if c.pack_b:
             panel = place.panel + self._copy(c.b, place) * self.panels
-            return self._packed(panel, k, self.tile.width)
+            return self._packed(panel, k, self.tile.width * self.tile.depth)
         column = place.panel * self.tile.width
         return offset((*c.b[: c.batch + 1], 1), [*place.batch, k, column])
 
@@ -179,7 +198,7 @@ class _Nest:
 
         shorter = self.f.constant("i64", str(self.tile.rows)) - rows
         cases = dict(enumerate(map(case, self.tile.heights)))
-        self.f.switch(shorter // HEIGHT_STEP, cases)
+        self.f.switch(shorter // self.tile.step, cases)
 
     def _add_partial(self, item: Value, k: Value, last: Value) -> None:
         """Add the sums of earlier blocks; keep the result unless this block is the last."""

@@ -34,6 +34,9 @@ class Packing:
     source: what memory holds, where that is not `dtype`: "bfloat16" or "float16".
     terms: of pairs, the bfloat16 terms of each number in the order of the panels: 0 is the number
         rounded, 1 what is left of it rounded, 2 what is left then. None: no pairs.
+    block: the elements of a panel come in whole blocks of so many along the last reduction, zero
+        behind its end.
+    turned: in each block, elements along the reduction lie side by side, not columns.
     """
 
     dtype: str
@@ -43,6 +46,8 @@ class Packing:
     pitch: int
     source: str = ""
     terms: tuple[int, ...] = ()
+    block: int = 1
+    turned: bool = False
 
     @property
     def step(self) -> int:
@@ -74,7 +79,7 @@ def items(p: Packing, n: int, batch: tuple[int, ...] = ()) -> int:
 
 def elements(p: Packing, n: int, reduce: tuple[int, ...], batch: tuple[int, ...] = ()) -> int:
     """The size of the panels."""
-    steps = math.prod(reduce[:-1]) * math.ceil(reduce[-1] / p.step)
+    steps = math.prod(reduce[:-1]) * math.ceil(reduce[-1] / (p.step * p.block)) * p.block
     return items(p, n, batch) * max(1, len(p.terms)) * steps * p.pitch
 
 
@@ -155,7 +160,8 @@ class _Copy:
 
     def _elements(self, steps: Value) -> Value:
         """The elements of a panel that so many steps take."""
-        return (steps + (self.p.step - 1)) // self.p.step * self.p.pitch
+        unit = self.p.step * self.p.block
+        return (steps + (unit - 1)) // unit * (self.p.block * self.p.pitch)
 
     def _reduction(self, level: int, at: list[Value], columns: Value) -> Value:
         """Copy all steps of the loops from `level` in; gives where the panel goes on."""
@@ -177,6 +183,9 @@ class _Copy:
             self._transposed(source, panel, columns)
         else:
             self._scattered(source, panel, columns)
+        if p.block > 1:
+            for place in range(len(p.terms)):
+                self._finish_blocks(self.f.at(panel, self.term * place, self.lanes.element))
         return self.f.at(panel, self._elements(self.reduce[-1]), self.lanes.element)
 
     def _write(
@@ -192,6 +201,32 @@ class _Copy:
         for place, term in enumerate(order):
             at = f.at(panel, self.term * place, lanes.element)
             Memory(lanes, lanes.dtype).store(f, pairs[term], at, mask)
+
+    def _finish_blocks(self, panel: Value) -> None:
+        """Fill the last block of a panel with zeros, and turn all blocks if they must be."""
+        f, p, lanes = self.f, self.p, self.lanes
+        zero = f.constant(lanes.vector, "zeroinitializer")
+        written = (self.reduce[-1] + (p.step - 1)) // p.step * p.pitch
+        end = self._elements(self.reduce[-1])
+
+        def clear(i: Value, _: list[Value]) -> list[Value]:
+            lanes.store(f, zero, f.at(panel, i, lanes.element))
+            return []
+
+        def turn(i: Value, _: list[Value]) -> list[Value]:
+            side = Lanes(p.dtype, p.block)
+            here = f.at(panel, i, lanes.element)
+            rows: list[Value] = []
+            for v in range(0, p.pitch, p.block):
+                at = (f.at(here, r * p.pitch + v, lanes.element) for r in range(p.block))
+                rows += side.transpose(f, [side.load(f, place) for place in at])
+            for r, row in enumerate(rows):
+                side.store(f, row, f.at(here, r * p.block, lanes.element))
+            return []
+
+        f.loop(written, end, clear, step=lanes.count)
+        if p.turned:
+            f.loop(0, end, turn, step=p.block * p.pitch)
 
     def _present(self, k: Value, mask: Value) -> list[Value]:
         """The mask of each of the steps from k on that share an element; none behind the end."""

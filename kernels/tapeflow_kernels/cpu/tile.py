@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..machine import Host
 from .lanes import Lanes
+from .tiles import SIDE
 
 # Tile heights that have code: every third. Fewer would waste rows, more would take longer to
 # compile: a kernel for n = 300 takes 70 ms with all 14 heights and 30 ms with these 5.
@@ -26,6 +27,8 @@ class Tile:
     rows: int
     vectors: int
     n: int
+    step: int = HEIGHT_STEP  # between numbers of rows that have code
+    depth: int = 1  # elements of panels along the reduction that are multiplied at once
 
     @property
     def width(self) -> int:
@@ -46,7 +49,7 @@ class Tile:
     @property
     def heights(self) -> list[int]:
         """The numbers of rows that have code of their own, from the most to the fewest."""
-        return list(range(self.rows, 0, -HEIGHT_STEP))
+        return list(range(self.rows, 0, -self.step))
 
     def height(self, m: int) -> int:
         """The number of rows of each tile but the last that takes least time for m rows."""
@@ -66,9 +69,12 @@ class Tile:
         return math.ceil(self.rows / self.lanes.count) * self.lanes.count
 
 
-def tile_for(dtype: str, n: int, target: Host) -> Tile:
-    """The tile that fills the target's registers: sums, a row of B's vectors, an element of A."""
-    lanes = Lanes.filling(dtype, target.vector_bytes)
+def tile_for(dtype: str, n: int, target: Host, tiles: bool = False) -> Tile:
+    """The tile that fills the target's registers: sums, a row of B's vectors, an element of A; or,
+    if it has tile registers, four of these."""
+    lanes = Lanes(dtype, SIDE) if tiles else Lanes.filling(dtype, target.vector_bytes)
     vectors = min(2, math.ceil(n / lanes.count)) if n else 2
+    if tiles:
+        return Tile(lanes, 2 * SIDE, vectors, n, SIDE, SIDE)
     rows = min(14, (target.registers - vectors - 1) // vectors)
     return Tile(lanes, rows, vectors, n)

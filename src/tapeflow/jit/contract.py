@@ -36,7 +36,7 @@ def lower(
         tuple(v.dtype.name for v in (*parts.operands, *node.outputs)),
     )
     precision = parts.of.attrs.get("precision", "float32")
-    products = contraction.products(a.dtype.name, precision, (extents, out[-1]), host())
+    products, tiles = contraction.way(a.dtype.name, precision, (extents, out[-1]), host())
     sums = computed(a.dtype.name)
     c = Contraction(
         sums,
@@ -46,6 +46,7 @@ def lower(
         epilogue,
         memory="" if sums == a.dtype.name else a.dtype.name,
         products=products,
+        tiles=tiles,
     )
     places = Pointers(
         product.at(layouts[a]),

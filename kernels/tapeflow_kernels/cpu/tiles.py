@@ -1,0 +1,205 @@
+"""Products of bfloat16 tiles: AMX, or a model of it in instructions that every CPU has.
+
+A tile has 16 rows of 64 bytes. Four of the eight hold sums, two rows of A, two columns of B:
+
+    sums[16 x 16 float32] += A[16 x 16 pairs] · B[16 pairs x 16 columns]
+
+Panels of A hold [block, row, 16 pairs], those of B [block, 16 pairs, column], whole blocks only.
+Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, TDPBF16PS and
+LDTILECFG.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .ir import Function, Index, Module, Value
+from .lanes import Lanes
+
+SIDE = 16  # rows of a tile, and 32-bit elements of a row
+DEPTH = 2 * SIDE  # steps of a reduction that one instruction takes
+_ROW_BYTES = 64
+_CELLS = SIDE * SIDE
+_LANES = Lanes("float32", SIDE)
+
+
+class Tiles(ABC):
+    """What can be done with the eight tiles; `stride` is the bytes from row to row in memory."""
+
+    @abstractmethod
+    def configure(self, f: Function) -> None:
+        """Give every tile its full size; what a kernel begins with."""
+
+    @abstractmethod
+    def release(self, f: Function) -> None:
+        """What a kernel ends with."""
+
+    @abstractmethod
+    def begin(self, f: Function) -> None:
+        """What a function begins with that computes with tiles."""
+
+    @abstractmethod
+    def zero(self, f: Function, tile: int) -> None: ...
+
+    @abstractmethod
+    def load(self, f: Function, tile: int, pointer: Value, stride: int) -> None: ...
+
+    @abstractmethod
+    def store(self, f: Function, tile: int, pointer: Value, stride: int) -> None: ...
+
+    @abstractmethod
+    def multiply_add(self, f: Function, sums: int, a: int, b: int) -> None: ...
+
+
+class Instructions(Tiles):
+    """Those of a CPU with AMX."""
+
+    def configure(self, f: Function) -> None:
+        """Palette 1 at byte 0, bytes of a row from 16 on, 16 bits each, rows from 48 on, 8 each."""
+        place = f.value("ptr", "alloca [64 x i8], align 64")
+        f.store(f.constant("<16 x i32>", "zeroinitializer"), place, 64)
+        f.store(f.constant("i8", "1"), place, 1)
+        f.store(f.constant("<8 x i16>", f"splat (i16 {_ROW_BYTES})"), f.at(place, 16, "i8"), 2)
+        f.store(f.constant("<8 x i8>", f"splat (i8 {SIDE})"), f.at(place, 48, "i8"), 1)
+        f.effect("llvm.x86.ldtilecfg", [place])
+
+    def release(self, f: Function) -> None:
+        f.effect("llvm.x86.tilerelease", [])
+
+    def begin(self, f: Function) -> None:
+        pass
+
+    def zero(self, f: Function, tile: int) -> None:
+        f.effect("llvm.x86.tilezero", [_number(f, tile)])
+
+    def load(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
+        f.effect("llvm.x86.tileloadd64", [_number(f, tile), pointer, stride])
+
+    def store(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
+        f.effect("llvm.x86.tilestored64", [_number(f, tile), pointer, stride])
+
+    def multiply_add(self, f: Function, sums: int, a: int, b: int) -> None:
+        f.effect("llvm.x86.tdpbf16ps", [_number(f, tile) for tile in (sums, a, b)])
+
+
+class Model(Tiles):
+    """What the manual says of the same instructions: subnormal factors are zero; products with even
+    and those with odd numbers are summed apart, with one rounding each, then both are added."""
+
+    def configure(self, f: Function) -> None:
+        pass
+
+    def release(self, f: Function) -> None:
+        pass
+
+    def begin(self, f: Function) -> None:
+        self._tiles = f.value("ptr", f"alloca [{8 * _CELLS} x float], align 64")
+
+    def zero(self, f: Function, tile: int) -> None:
+        nothing = f.constant(_LANES.vector, "zeroinitializer")
+        self._rows(f, lambda row: _LANES.store(f, nothing, self._row(f, tile, row)))
+
+    def load(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
+        def copy(row: Value) -> None:
+            here = f.at(pointer, row * stride, "i8")
+            _LANES.store(f, _LANES.load(f, here), self._row(f, tile, row))
+
+        self._rows(f, copy)
+
+    def store(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
+        def copy(row: Value) -> None:
+            here = f.at(pointer, row * stride, "i8")
+            _LANES.store(f, _LANES.load(f, self._row(f, tile, row)), here)
+
+        self._rows(f, copy)
+
+    def multiply_add(self, f: Function, sums: int, a: int, b: int) -> None:
+        zero = f.constant(_LANES.vector, "zeroinitializer")
+
+        def one(row: Value) -> None:
+            def step(k: Value, totals: list[Value]) -> list[Value]:
+                x = _LANES.broadcast(f, f.at(self._row(f, a, row), k, "float"))
+                pairs = zip(_halves(f, x), _halves(f, _LANES.load(f, self._row(f, b, k))),
+                            totals, strict=True)  # fmt: skip
+                return [f.intrinsic(_LANES.vector, f"llvm.fma.{_LANES.suffix}", t) for t in pairs]
+
+            even, odd = f.loop(0, SIDE, step, [zero, zero])
+            here = self._row(f, sums, row)
+            both = _LANES.add(f, even, odd)
+            _LANES.store(f, _LANES.add(f, _LANES.load(f, here), both), here)
+
+        self._rows(f, one)
+
+    def _row(self, f: Function, tile: int, row: Index) -> Value:
+        return f.at(self._tiles, row * SIDE + tile * _CELLS, "float")
+
+    def _rows(self, f: Function, body: Callable[[Value], None]) -> None:
+        def each(row: Value, _: list[Value]) -> list[Value]:
+            body(row)
+            return []
+
+        f.loop(0, SIDE, each)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The sums of `rows` by `columns`; a panel of A has `pitch` rows, one of B `width` columns."""
+
+    rows: int
+    columns: int
+    pitch: int
+    width: int
+
+
+def emit_sums(module: Module, tiles: Tiles, block: Block, loops: int, name: str) -> None:
+    """Write `void name(ptr a, ptr b, ptr sums, i64 rows, i64 extents…)`, as `micro.emit_micro`.
+
+    sums: [rows, columns], written.
+    """
+    height, columns, pitch, width = block.rows, block.columns, block.pitch, block.width
+    f = module.internal(name, ["ptr"] * 3 + ["i64"] * (1 + loops))
+    a, b, sums, _, *extents = f.parameters
+    tiles.begin(f)
+    grid = [(r, c) for r in range(height // SIDE) for c in range(columns // SIDE)]
+    for r, c in grid:
+        tiles.zero(f, 2 * r + c)
+    steps = extents[0]
+    for extent in extents[1:]:
+        steps = steps * extent
+
+    def step(_: Value, at: list[Value]) -> list[Value]:
+        for r in range(height // SIDE):
+            tiles.load(f, 4 + r, f.at(at[0], r * _CELLS, "float"), _ROW_BYTES)
+        for c in range(columns // SIDE):
+            tiles.load(f, 6 + c, f.at(at[1], c * SIDE, "float"), width * 4)
+        for r, c in grid:
+            tiles.multiply_add(f, 2 * r + c, 4 + r, 6 + c)
+        return [f.at(at[0], pitch * SIDE, "float"), f.at(at[1], width * SIDE, "float")]
+
+    f.loop(0, steps, step, [a, b])
+    for r, c in grid:
+        where = f.at(sums, r * SIDE * columns + c * SIDE, "float")
+        tiles.store(f, 2 * r + c, where, columns * 4)
+
+
+def _number(f: Function, tile: int) -> Value:
+    return f.constant("i8", str(tile))
+
+
+def _halves(f: Function, pairs: Value) -> list[Value]:
+    """The first and the second bfloat16 number of each pair, as float32; subnormal ones as zero."""
+    kind = f"<{SIDE} x i32>"
+    bits = f.value(kind, f"bitcast {pairs.type} {pairs.name} to {kind}")
+    low = f.value(kind, f"shl {kind} {bits.name}, splat (i32 16)")
+    high = f.value(kind, f"and {kind} {bits.name}, splat (i32 -65536)")
+    return [_flushed(f, half) for half in (low, high)]
+
+
+def _flushed(f: Function, bits: Value) -> Value:
+    exponent = f.value(bits.type, f"and {bits.type} {bits.name}, splat (i32 2139095040)")
+    is_small = f.value(_LANES.mask, f"icmp eq {bits.type} {exponent.name}, zeroinitializer")
+    choice = f"{_LANES.mask} {is_small.name}, {bits.type} zeroinitializer, {bits.type} {bits.name}"
+    chosen = f.value(bits.type, f"select {choice}")
+    return f.value(_LANES.vector, f"bitcast {bits.type} {chosen.name} to {_LANES.vector}")
