@@ -14,7 +14,7 @@ In a diagonal convolution rows are taps along x, and each column has its own cha
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..machine import Host, host
@@ -64,6 +64,12 @@ class Filter:
     def columns(self, target: Host) -> int:
         """The columns of a panel."""
         return self.vectors * self.lanes(target).count
+
+    def of_any_block(self) -> Filter:
+        """What the second kernel depends on: not how the first cuts the places into blocks."""
+        ones = (1, 1, 1)
+        block = replace(self, strides=ones, dilations=ones, rows=1, width=1, images=1)
+        return replace(block, dense=False)
 
     def patch(self, target: Host) -> Patch:
         """Of one image."""

@@ -339,9 +339,8 @@ def _filter(problem: _Problem) -> list[Launch] | None:
         *(shape, division, g.channels, problem.epilogue(axes(group))),
         problem.pointers(sums, sums),
     )
-    plain = replace(plan, epilogue=Epilogue(()))
-    first = product.code("sums", plain, filters.emit_sums)
-    second = product.code("finish", plan, filters.emit_finish_of_sums)
+    first = product.code("sums", replace(plan, epilogue=Epilogue(())), filters.emit_sums)
+    second = product.code("finish", plan.of_any_block(), filters.emit_finish_of_sums)
     count = gradient.finish_items(plan, division)
     return [
         Launch(first, tuple(of_sums), division.items, product.grain(division.items, g.flops)),
