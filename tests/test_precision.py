@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import tapeflow as tf
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.gpu import DeviceProgram
+from tapeflow.jit.passes.widen import widen
 from tapeflow.jit.plan import HostStep, plan
 from tapeflow.ops.elementwise import Elementwise
 from tapeflow.primitive import REGISTRY
@@ -219,3 +220,41 @@ def test_halves_of_a_cuda_program_stay_on_the_host() -> None:
     y = Var("y", (4,), tf.bfloat16)
     program = DeviceProgram(Graph("f", (x,), (Node(REGISTRY["tanh"], (x,), {}, (y,)),), (y,)))
     assert [grids for _, grids in program.steps] == [()]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["conv", "max_pool", "avg_pool"])
+def test_windows_over_halves_and_their_gradients_have_kernels(name: str, dtype: str) -> None:
+    def of(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        y = tf.nn.conv2d(x, w) if name == "conv" else getattr(tf.nn, name)(x, 2)
+        return tf.sum(y * y)
+
+    x, w = numbers((2, 6, 6, 4), dtype, 0), numbers((3, 3, 4, 8), dtype, 1)
+    fn = tf.jit(tf.value_and_grad(of, argnums=(0, 1) if name == "conv" else 0))
+    assert host_steps(fn, x, w) == []
+    loss, gradients = fn(x, w)
+    wanted, exact_gradients = tf.value_and_grad(of, argnums=(0, 1))(
+        tf.cast(x, tf.float64), tf.cast(w, tf.float64)
+    )
+    assert loss.dtype.name == dtype
+    np.testing.assert_allclose(float(loss), float(wanted), rtol=8 * HALF_ULP[dtype])
+    for g, e in zip(gradients if name == "conv" else [gradients], exact_gradients, strict=False):
+        scale = np.abs(e.numpy()).max()
+        np.testing.assert_allclose(
+            g.numpy().astype(np.float64), e.numpy(), atol=8 * HALF_ULP[dtype] * scale
+        )
+
+
+def test_casts_stand_around_a_convolution_of_halves() -> None:
+    graph = (
+        tf.jit(tf.nn.conv2d)
+        .lower(numbers((1, 3, 3, 2), "float16", 0), numbers((1, 1, 2, 2), "float16", 1))
+        .traced
+    )
+    kinds = [(n.prim.name, n.outputs[0].dtype.name) for n in widen(graph).nodes]
+    assert kinds == [
+        ("cast", "float32"),
+        ("cast", "float32"),
+        ("conv", "float32"),
+        ("cast", "float16"),
+    ]
