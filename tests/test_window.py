@@ -23,7 +23,7 @@ from tapeflow_kernels.cpu import filter as gradient
 from tapeflow_kernels.cpu import filters, packing, window, windows
 from tapeflow_kernels.cpu.contraction import Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
-from tapeflow_kernels.cpu.window import Shape, Triple
+from tapeflow_kernels.cpu.geometry import Geometry, Shape, Triple
 from tapeflow_kernels.machine import AVX2, AVX512, BASELINE, Host, assemble, assembly, host, load
 
 Array = NDArray[Any]
@@ -75,8 +75,8 @@ class Problem:
         return self.groups > 1 and self.channels == self.columns == 1
 
     @property
-    def geometry(self) -> tuple[Triple, Triple, Triple]:
-        return self.b.shape[:3], self.strides, self.dilations  # type: ignore[return-value]
+    def geometry(self) -> Geometry:
+        return Geometry(self.b.shape[:3], self.strides, self.dilations)
 
     def shape(self, group: int) -> Shape:
         columns = self.groups if self.is_diagonal else self.columns
@@ -87,7 +87,7 @@ class Problem:
     def by_group(self, function: Any, other: Array, *arguments: Any) -> Array:
         """The results of the oracle for each group, side by side."""
         found = [
-            function(x, y, *arguments, *self.geometry[1:], self.before)
+            function(x, y, *arguments, self.geometry, self.before)
             for x, y in zip(
                 np.split(self.x.astype(np.float64), self.groups, -1),
                 np.split(other.astype(np.float64), self.groups, -1),
@@ -108,7 +108,7 @@ class Problem:
         c = window.plan(
             *(self.x.dtype.name, self.geometry, self.channels, self.shape(self.channels)),
             epilogue(self.columns),
-            diagonal=diagonal,
+            is_diagonal=diagonal,
             target=self.target,
         )
         assert c is not None
@@ -145,7 +145,7 @@ class Problem:
         c = gradient.plan(
             *(self.x.dtype.name, self.geometry, self.channels, self.shape(self.channels)),
             epilogue(self.columns),
-            diagonal=diagonal,
+            is_diagonal=diagonal,
             target=self.target,
         )
         assert c is not None
@@ -174,7 +174,7 @@ class Problem:
         found = self.convolved()
         np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
         y = memory(wanted.shape, self.x.dtype.name, 3)
-        wanted = self.by_group(reference.filter_gradient, y, self.b.shape[:3])
+        wanted = self.by_group(reference.filter_gradient, y)
         np.testing.assert_allclose(self.filtered(y), wanted, rtol=tolerance, atol=10 * tolerance)
 
 

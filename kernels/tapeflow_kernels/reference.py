@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from .cpu.contraction import TERMS, Contraction, Extents
+from .cpu.geometry import Geometry
 from .cpu.packing import Packing
 
 Array = NDArray[Any]
@@ -76,37 +77,31 @@ def _term(x: Array, index: int) -> Array:
 
 
 def convolution(
-    x: Array, b: Array, out: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
-    before: Sequence[int],
-) -> Array:  # fmt: skip
+    x: Array, b: Array, out: Sequence[int], geometry: Geometry, before: Sequence[int]
+) -> Array:
     """Y[n, z, y, x, column] of X[n, z, y, x, channel] and B[taps, channel, column] of a group."""
     y = np.zeros((len(x), *out, b.shape[-1]), x.dtype)
-    for tap, met in _meeting(x, b.shape[:3], out, strides, dilations, before):
+    for tap, met in _meeting(x, out, geometry, before):
         y += np.tensordot(met, b[tap], 1)
     return y
 
 
-def filter_gradient(
-    x: Array, y: Array, taps: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
-    before: Sequence[int],
-) -> Array:  # fmt: skip
+def filter_gradient(x: Array, y: Array, geometry: Geometry, before: Sequence[int]) -> Array:
     """The sum over images and places of what a tap meets, times Y: [taps, channel, column]."""
-    sums = np.zeros((*taps, x.shape[-1], y.shape[-1]), x.dtype)
-    for tap, met in _meeting(x, taps, y.shape[1:4], strides, dilations, before):
+    sums = np.zeros((*geometry.taps, x.shape[-1], y.shape[-1]), x.dtype)
+    for tap, met in _meeting(x, y.shape[1:4], geometry, before):
         sums[tap] = np.tensordot(met, y, ((0, 1, 2, 3), (0, 1, 2, 3)))
     return sums
 
 
 def _meeting(
-    x: Array, taps: Sequence[int], out: Sequence[int], strides: Sequence[int],
-    dilations: Sequence[int], before: Sequence[int],
-) -> Iterator[tuple[tuple[int, ...], Array]]:  # fmt: skip
+    x: Array, out: Sequence[int], geometry: Geometry, before: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], Array]]:
     """Each tap, and what it meets at all places [n, *out, channel]: zero outside X."""
-    for tap in np.ndindex(*taps):
+    for tap in np.ndindex(*geometry.taps):
         met = x
-        for axis, (o, s, t, d, p) in enumerate(
-            zip(out, strides, tap, dilations, before, strict=True), 1
-        ):
+        axes = zip(out, geometry.strides, tap, geometry.dilations, before, strict=True)
+        for axis, (o, s, t, d, p) in enumerate(axes, 1):
             at = np.arange(o) * s + t * d - p
             inside = (at >= 0) & (at < x.shape[axis])
             shape = [-1 if i == axis else 1 for i in range(x.ndim)]

@@ -15,7 +15,10 @@ def summed(
     """The sums of a tile, row by row, as `micro.summed` gives them; the last of the loops goes over
     the taps along x, which are unrolled: what row r and tap t meet lies at one place for all pairs
     of equal r · stride + t · dilation."""
-    columns = [_column(f, micro, operands, extents, taps, v) for v in range(micro.vectors)]
+    lanes, columns = micro.lanes, []
+    for v in range(micro.vectors):
+        a, b = (f.at(start, v * lanes.count, lanes.element) for start in operands)
+        columns.append(_column(f, micro, (a, b), extents, taps))
     return [columns[v][row] for row in range(micro.rows) for v in range(micro.vectors)]
 
 
@@ -25,11 +28,9 @@ def _column(
     operands: tuple[Value, Value],
     extents: Sequence[Value],
     taps: int,
-    v: int,
 ) -> list[Value]:
-    """The sums of one vector of columns."""
+    """The sums of the vector of columns that operands begin at."""
     lanes, kind = micro.lanes, micro.lanes.element
-    a, b = (f.at(pointer, v * lanes.count, kind) for pointer in operands)
     planes, rows = extents[:2]
 
     def plane(_: Value, carried: list[Value]) -> list[Value]:
@@ -39,16 +40,17 @@ def _column(
 
     def row(_: Value, carried: list[Value]) -> list[Value]:
         a, b, *sums = carried
-        totals = _row(f, micro, a, b, sums, taps)
+        totals = _row(f, micro, (a, b), sums, taps)
         return [f.at(a, micro.a.steps[1], kind), f.at(b, micro.b.steps[1], kind), *totals]
 
-    return f.loop(0, planes, plane, [a, b, *[lanes.zero(f)] * micro.rows])[2:]
+    return f.loop(0, planes, plane, [*operands, *[lanes.zero(f)] * micro.rows])[2:]
 
 
 def _row(
-    f: Function, micro: Micro, a: Value, b: Value, sums: Sequence[Value], taps: int
+    f: Function, micro: Micro, operands: tuple[Value, Value], sums: Sequence[Value], taps: int
 ) -> list[Value]:
     """All taps along x of one row of the window."""
+    a, b = operands
     lanes, kind = micro.lanes, micro.lanes.element
     weights = [lanes.load(f, f.at(b, t * micro.b.innermost, kind)) for t in range(taps)]
     meeting = defaultdict(list)

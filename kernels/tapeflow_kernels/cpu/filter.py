@@ -20,8 +20,8 @@ from typing import TypeVar
 from ..machine import Host, host
 from .contraction import Pointers
 from .epilogue import Epilogue
+from .geometry import Geometry, Patch, Shape, Triple
 from .lanes import Lanes
-from .window import Patch, Shape, Triple
 
 P = TypeVar("P")
 # Places that a block covers, so that reading and writing sums is a small part of the work.
@@ -43,9 +43,7 @@ class Filter:
 
     dtype: str
     channels: int
-    taps: Triple
-    strides: Triple
-    dilations: Triple
+    geometry: Geometry
     count: int
     heights: tuple[int, ...]
     vectors: int
@@ -54,9 +52,9 @@ class Filter:
     width: int
     images: int
     is_merged: bool
-    dense: bool
+    is_dense: bool
     epilogue: Epilogue
-    diagonal: bool = False
+    is_diagonal: bool = False
 
     def lanes(self, target: Host) -> Lanes:
         return Lanes.filling(self.dtype, target.vector_bytes)
@@ -73,8 +71,8 @@ class Filter:
 
     def patch(self, target: Host) -> Patch:
         """Of one image."""
-        pitch = self.columns(target) if self.diagonal else self.channels
-        return Patch.of(self.taps, self.strides, self.dilations, self.rows, self.width, pitch)
+        pitch = self.columns(target) if self.is_diagonal else self.channels
+        return Patch.of(self.geometry, self.rows, self.width, pitch)
 
     def panel_elements(self, target: Host) -> int:
         """A block of Y: [images, rows, places, columns]."""
@@ -91,8 +89,8 @@ class Filter:
     @property
     def loops(self) -> Triple:
         """Taps that are not rows."""
-        z, y, x = self.taps
-        return (z, y, 1 if self.is_merged or self.diagonal else x)
+        z, y, x = self.geometry.taps
+        return (z, y, 1 if self.is_merged or self.is_diagonal else x)
 
     @property
     def tiles(self) -> int:
@@ -116,39 +114,40 @@ BATCH = 4
 
 def plan(
     dtype: str,
-    geometry: tuple[Triple, Triple, Triple],
+    geometry: Geometry,
     channels: int,
     shape: Shape,
     epilogue: Epilogue,
     *,
-    diagonal: bool = False,
+    is_diagonal: bool = False,
     target: Host | None = None,
 ) -> Filter | None:
-    """The code for the filter gradient of a convolution with (taps, strides, dilations); None if
-    a patch takes more stack than there is."""
-    taps, strides, dilations = geometry
+    """The code for the filter gradient of a convolution; None if a patch takes more stack than
+    there is."""
     target = target or host()
     lanes = Lanes.filling(dtype, target.vector_bytes)
-    vectors = min(2 if not diagonal else 4, math.ceil(max(1, shape.columns) / lanes.count))
+    vectors = min(4 if is_diagonal else 2, math.ceil(max(1, shape.columns) / lanes.count))
     panel = vectors * lanes.count
     most = (target.registers - vectors - 1) // vectors
-    few = panel if diagonal else min(channels, most)
+    few = panel if is_diagonal else min(channels, most)
     rows, width, images = _block(geometry, shape, _PATCH_BYTES // lanes.itemsize // few)
-    one = Patch.of(*geometry, rows, width, 1)
+    one = Patch.of(geometry, rows, width, 1)
     room = max(most, _PATCH_BYTES // (images * one.elements * lanes.itemsize))
-    slices = 1 if diagonal else math.ceil(channels / room)
+    slices = 1 if is_diagonal else math.ceil(channels / room)
     channels = math.ceil(channels / slices)
-    is_whole = not diagonal and slices == 1
-    beside = dilations[2] == 1 and one.segments == 1
+    is_whole = not is_diagonal and slices == 1
+    beside = geometry.dilations[2] == 1 and one.segments == 1
     is_merged = is_whole and beside and _joins_rows(epilogue, channels)
-    count = taps[2] if diagonal else channels * (taps[2] if is_merged else 1)
-    rest = math.ceil(shape.columns % panel / lanes.count)
+    taps = geometry.taps[2]
+    count = taps if is_diagonal else channels * (taps if is_merged else 1)
+    tail = math.ceil(shape.columns % panel / lanes.count)
+    tail = vectors if is_diagonal and tail else tail
     found = Filter(
-        *(dtype, 0 if diagonal else channels, taps, strides, dilations),
-        *(count, _heights(count, min(14, most)), vectors, vectors if diagonal and rest else rest),
+        *(dtype, 0 if is_diagonal else channels, geometry),
+        *(count, _heights(count, min(14, most)), vectors, tail),
         *(rows, width, images, is_merged),
         is_whole and shape.source[-1] == channels,
-        *(epilogue.opened(), diagonal),
+        *(epilogue.opened(), is_diagonal),
     )
     elements = images * found.patch(target).elements + found.panel_elements(target)
     return found if elements * lanes.itemsize <= MOST_STACK_BYTES else None
@@ -166,20 +165,19 @@ def _joins_rows(epilogue: Epilogue, channels: int) -> bool:
     return all(strides[3] == channels * strides[4] for strides in layouts)
 
 
-def _block(geometry: tuple[Triple, Triple, Triple], shape: Shape, most: int) -> Triple:
+def _block(geometry: Geometry, shape: Shape, most: int) -> Triple:
     """Rows of outputs, places along x of each, and images of a block: about as many places as
     repay it, as long as the patch of one channel has at most `most` elements."""
-    taps, _, dilations = geometry
     height, length = max(1, shape.out[1]), max(1, shape.out[2])
 
     def elements(rows: int, width: int, images: int) -> int:
-        return images * Patch.of(*geometry, rows, width, 1).elements
+        return images * Patch.of(geometry, rows, width, 1).elements
 
     width = math.ceil(length / math.ceil(length / _PLACES))
     while width > 1 and elements(1, width, 1) > most:
         width = math.ceil(width / 2)
     rows = 1
-    if dilations[1] == 1 or taps[1] == 1:
+    if not geometry.spreads_rows:
         rows = min(height, math.ceil(_PLACES / width))
         while rows > 1 and elements(rows, width, 1) > most:
             rows = math.ceil(rows / 2)
@@ -211,8 +209,8 @@ def divide(c: Filter, shape: Shape, channels: int, target: Host | None = None) -
     """Parts and chunks for a convolution of so many channels in a group."""
     target = target or host()
     across = math.ceil(shape.columns / c.columns(target))
-    groups, panels = (across, 1) if c.diagonal else (shape.groups, across)
-    slices = 1 if c.diagonal else math.ceil(channels / c.channels)
+    groups, panels = (across, 1) if c.is_diagonal else (shape.groups, across)
+    slices = 1 if c.is_diagonal else math.ceil(channels / c.channels)
     blocks = math.ceil(shape.images / c.images) * shape.out[0]
     blocks *= math.ceil(shape.out[1] / c.rows) * math.ceil(shape.out[2] / c.width)
     tiles = groups * slices * panels * c.tiles

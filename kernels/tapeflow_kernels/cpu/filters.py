@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ..machine import Host, host
 from .filter import ARGUMENTS, BATCH, FINISH, Filter
@@ -17,9 +18,8 @@ def emit_sums(c: Filter, name: str, target: Host | None = None) -> str:
     """The LLVM IR of the kernel that sums up parts, see `filter.arguments`."""
     target = target or host()
     module = Module()
-    lanes, patch = c.lanes(target), c.patch(target)
-    steps = (c.dilations[0], c.dilations[1] if c.rows == 1 else 1, c.dilations[2])
-    Filler(module, lanes, patch, steps, c.dense).emit()
+    lanes = c.lanes(target)
+    Filler(module, lanes, c.patch(target), c.is_dense).emit()
     for vectors in sorted({c.vectors, c.tail} - {0}):
         for height in c.heights:
             emit_micro(module, _micro(c, vectors, height, target), f"sums_{vectors}_{height}")
@@ -33,20 +33,26 @@ def emit_finish_of_sums(c: Filter, name: str, target: Host | None = None) -> str
     target = target or host()
     module = Module()
     for vectors in sorted({c.vectors, c.tail} - {0}):
-        finish = f"finish_{vectors}"
-        emit_finish(module, c.lanes(target), c.epilogue, finish, vectors, len(FINISH), BATCH + 2)
+        emit_finish(
+            *(module, f"finish_{vectors}", c.lanes(target), c.epilogue),
+            vectors=vectors,
+            first=len(FINISH),
+            axes=BATCH + 2,
+        )
     _Finishing(module, c, target, name).emit()
     return module.text()
 
 
 def _micro(c: Filter, vectors: int, height: int, target: Host) -> Micro:
     patch, columns = c.patch(target), c.columns(target)
-    row = patch.steps[2] if c.diagonal else 1
-    a = (patch.elements, c.strides[1] * patch.steps[1], c.strides[2] * patch.pitch)
+    row = patch.steps[2] if c.is_diagonal else 1
+    _, y, x = c.geometry.strides
+    a = (patch.elements, y * patch.steps[1], x * patch.pitch)
     b = (c.rows * c.width * columns, c.width * columns, columns)
     lanes = c.lanes(target)
     present = vectors * lanes.count
-    return Micro(lanes, height, height, present, row, Walk(a), Walk(b), c.diagonal, True)
+    sizes = height, height, present
+    return Micro(lanes, *sizes, row, Walk(a), Walk(b), c.is_diagonal, accumulates=True)
 
 
 def _emit_panel(module: Module, c: Filter, lanes: Lanes) -> None:
@@ -107,7 +113,7 @@ class _Kernel:
 
     def _left(self, group: Value, panel: Value) -> Value:
         """Columns from the first of a panel on."""
-        passed = group if self.c.diagonal else panel
+        passed = group if self.c.is_diagonal else panel
         return self.word["columns"] - passed * self.c.columns(self.target)
 
     def _by_width(self, left: Value, body: Callable[[int, str], None]) -> None:
@@ -118,6 +124,18 @@ class _Kernel:
             return
         is_part = self.f.less(left, c.columns(self.target))
         self.f.when(is_part, lambda: body(c.tail, "_part"), lambda: body(c.vectors, ""))
+
+
+@dataclass(frozen=True)
+class _Item:
+    """What an item of the first kernel sums up: panels first to last - 1 of a group, for a slice of
+    the channels, and where in scratch memory."""
+
+    group: Value
+    slice_: Value
+    first: Value
+    last: Value
+    sums: Value
 
 
 class _Sums(_Kernel):
@@ -148,12 +166,13 @@ class _Sums(_Kernel):
         sums = f.at(word["sums"], tiles * self.tile, self.lanes.element)
         self._clear(sums, (last - first) * (self.c.tiles * self.tile))
         slice_, group = index % word["slices"], index // word["slices"] % word["groups"]
+        item = _Item(group, slice_, first, last, sums)
         count = ceiling(word["images"], self.c.images) * self.out[0]
         count = count * self.across[0] * self.across[1]
         start = part * word["blocks"]
 
         def block(place: Value, _: list[Value]) -> list[Value]:
-            self._block(place, group, slice_, first, last, sums)
+            self._block(item, place)
             return []
 
         f.loop(start, f.smaller(start + word["blocks"], count), block)
@@ -161,7 +180,7 @@ class _Sums(_Kernel):
 
     def _clear(self, sums: Value, elements: Value) -> None:
         f, lanes = self.f, self.lanes
-        zero = f.constant(lanes.vector, "zeroinitializer")
+        zero = lanes.zero(f)
 
         def clear(at: Value, _: list[Value]) -> list[Value]:
             lanes.store(f, zero, f.at(sums, at, lanes.element))
@@ -169,9 +188,8 @@ class _Sums(_Kernel):
 
         f.loop(0, elements, clear, step=lanes.count)
 
-    def _block(
-        self, place: Value, group: Value, slice_: Value, first: Value, last: Value, sums: Value
-    ) -> None:
+    def _block(self, item: _Item, place: Value) -> None:
+        """Add what the block at `place` has."""
         f, c, word = self.f, self.c, self.word
         parts = []
         for extent in (*self.across[::-1], self.out[0]):
@@ -186,33 +204,32 @@ class _Sums(_Kernel):
         ]
         start = [
             index * stride - pad
-            for index, stride, pad in zip((z, y, x), c.strides, self.pad, strict=True)
+            for index, stride, pad in zip((z, y, x), c.geometry.strides, self.pad, strict=True)
         ]
-        self._fill(group, slice_, image, extents[0], start)
-        planes = taps(f, start[0], c.taps[0], c.dilations[0], self.size[0])
-        offset = group * word["to_group"] + image * word["to_image"]
+        self._fill(item, image, extents[0], start)
+        planes = taps(f, start[0], c.geometry.taps[0], c.geometry.dilations[0], self.size[0])
+        offset = item.group * word["to_group"] + image * word["to_image"]
         for index, stride in zip((z, y, x), self.to, strict=True):
             offset = offset + index * stride
         out = f.at(word["y"], offset, self.lanes.element)
 
         def panel(index: Value, _: list[Value]) -> list[Value]:
-            left = self._left(group, index)
+            left = self._left(item.group, index)
             source = f.at(out, index * c.columns(self.target), self.lanes.element)
             strides = [word["to_image"], *self.to[1:]]
             f.call("panel", [self.panel, source, left, *extents, *strides])
-            here = f.at(sums, (index - first) * (c.tiles * self.tile), self.lanes.element)
+            here = f.at(item.sums, (index - item.first) * (c.tiles * self.tile), self.lanes.element)
             self._by_width(left, lambda v, _: self._taps(planes, start[1], extents, here, v))
             return []
 
-        f.loop(first, last, panel)
+        f.loop(item.first, item.last, panel)
 
-    def _fill(
-        self, group: Value, slice_: Value, image: Value, images: Value, start: list[Value]
-    ) -> None:
+    def _fill(self, item: _Item, image: Value, images: Value, start: list[Value]) -> None:
+        """Fill the patches of some images."""
         f, c, word, kind = self.f, self.c, self.word, self.lanes.element
-        passed = slice_ * c.channels
-        x = f.at(word["x"], group * word["by_group"] + passed, kind)
-        limit = self._left(group, group) if c.diagonal else word["channels"] - passed
+        passed = item.slice_ * c.channels
+        x = f.at(word["x"], item.group * word["by_group"] + passed, kind)
+        limit = self._left(item.group, item.group) if c.is_diagonal else word["channels"] - passed
 
         def fill(index: Value, _: list[Value]) -> list[Value]:
             to = f.at(self.room, index * self.patch.elements, kind)
@@ -232,22 +249,23 @@ class _Sums(_Kernel):
     ) -> None:
         """All taps and tiles of rows of one panel."""
         f, c, patch, kind = self.f, self.c, self.patch, self.lanes.element
+        stride, dilation = c.geometry.strides[1], c.geometry.dilations[1]
 
         def plane(z: Value, _: list[Value]) -> list[Value]:
             f.loop(0, c.loops[1], lambda row, _: tap_y(z, row))
             return []
 
         def tap_y(z: Value, tap: Value) -> list[Value]:
-            low, high = taps(f, y + tap * c.dilations[1], extents[1], c.strides[1], self.size[1])
-            at = z * patch.steps[0] + (low * c.strides[1] + tap) * patch.steps[1]
+            low, high = taps(f, y + tap * dilation, extents[1], stride, self.size[1])
+            at = z * patch.steps[0] + (low * stride + tap) * patch.steps[1]
             a = f.at(self.room, at, kind)
             b = f.at(self.panel, low * (c.width * c.columns(self.target)), kind)
             index = (z * c.loops[1] + tap) * c.loops[2]
             sizes: list[Index] = [extents[0], high - low, extents[2]]
 
             def tap_x(x: Value, _: list[Value]) -> list[Value]:
-                tiles = (index + x) * c.row_tiles
-                self._tiles(f.at(a, x * patch.steps[2], kind), b, sizes, sums, tiles, vectors)
+                first = (index + x) * c.row_tiles
+                self._tiles([f.at(a, x * patch.steps[2], kind), b, sums], first, sizes, vectors)
                 return []
 
             f.loop(0, c.loops[2], tap_x)
@@ -256,14 +274,17 @@ class _Sums(_Kernel):
         f.loop(*planes, plane)
 
     def _tiles(
-        self, a: Value, b: Value, sizes: list[Index], sums: Value, tiles: Value, vectors: int
+        self, operands: list[Value], first: Value, sizes: list[Index], vectors: int
     ) -> None:
+        """The tiles of rows of one tap, of (A, B, sums of a panel), in which `first` is the first
+        of them."""
+        a, b, sums = operands
         f, c, kind = self.f, self.c, self.lanes.element
-        step = self.patch.steps[2] if c.diagonal else 1
+        step = self.patch.steps[2] if c.is_diagonal else 1
         whole = c.row_tiles - (len(c.heights) > 1)
 
         def tile(index: Index, height: int) -> list[Value]:
-            here = f.at(sums, (tiles + index) * self.tile, kind)
+            here = f.at(sums, (first + index) * self.tile, kind)
             at = f.at(a, index * (c.heights[0] * step), kind)
             f.call(f"sums_{vectors}_{height}", [at, b, here, height, *sizes])
             return []
@@ -292,8 +313,8 @@ class _Finishing(_Kernel):
         x, y, z, panel, slice_ = found
         row = tile * c.heights[0]
         passed = slice_ * c.channels
-        count = f.larger(c.count, c.count)
-        if not (c.diagonal or c.is_merged):
+        count = f.integer(c.count)
+        if not (c.is_diagonal or c.is_merged):
             count = f.smaller(word["channels"] - passed, c.count)
         rows = f.smaller(count - row, c.heights[0])
         left = self._left(index, panel)
@@ -309,7 +330,7 @@ class _Finishing(_Kernel):
     def _add_parts(self, index: Value) -> None:
         f, c, word, lanes = self.f, self.c, self.word, self.lanes
         tiles = word["groups"] * word["slices"] * word["panels"] * c.tiles
-        zero = f.constant(lanes.vector, "zeroinitializer")
+        zero = lanes.zero(f)
 
         def vector(at: Value, _: list[Value]) -> list[Value]:
             def part(p: Value, sums: list[Value]) -> list[Value]:

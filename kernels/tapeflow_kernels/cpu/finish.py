@@ -45,7 +45,14 @@ def read_places(
 
 
 def emit_finish(
-    module: Module, lanes: Lanes, epilogue: Epilogue, name: str, vectors: int, first: int, axes: int
+    module: Module,
+    name: str,
+    lanes: Lanes,
+    epilogue: Epilogue,
+    *,
+    vectors: int,
+    first: int,
+    axes: int,
 ) -> None:
     """Write `void {name}(ptr sums, ptr args, i64 rows, i64 left, i64 indices…)` for as many axes,
     and `{name}_part` where only `left` columns from the first on exist; `first` is the word of

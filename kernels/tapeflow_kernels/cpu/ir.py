@@ -95,6 +95,10 @@ class Function:
     def constant(self, kind: str, literal: str) -> Value:
         return Value(self, kind, literal)
 
+    def integer(self, number: int) -> Value:
+        """An i64 constant."""
+        return self.constant("i64", str(number))
+
     def intrinsic(self, kind: str, name: str, operands: Sequence[Index], flags: str = "") -> Value:
         """Call an LLVM intrinsic that gives a value."""
         self.module.declare(kind, name, operands)

@@ -10,7 +10,9 @@ from .ir import Function, Value
 _ELEMENTS = {
     "float32": ("float", "f32", 4),
     "float64": ("double", "f64", 8),
+    "int8": ("i8", "i8", 1),
     "int16": ("i16", "i16", 2),
+    "int32": ("i32", "i32", 4),
 }
 
 
@@ -58,7 +60,10 @@ class Lanes:
 
     def broadcast(self, f: Function, pointer: Value) -> Value:
         """The element at a pointer, in each lane."""
-        scalar = f.load(self.element, pointer, self.itemsize)
+        return self.spread(f, f.load(self.element, pointer, self.itemsize))
+
+    def spread(self, f: Function, scalar: Value) -> Value:
+        """The same element in each lane."""
         first = f.value(
             self.vector,
             f"insertelement {self.vector} poison, {self.element} {scalar.name}, i32 0",
@@ -81,7 +86,7 @@ class Lanes:
 
     def load_where(self, f: Function, pointer: Value, mask: Value) -> Value:
         """The vector at a pointer, zero where the mask is false; nothing is read there."""
-        zero = f.constant(self.vector, "zeroinitializer")
+        zero = self.zero(f)
         operands = [pointer, self._align(f), mask, zero]
         return f.intrinsic(self.vector, f"llvm.masked.load.{self.suffix}.p0", operands)
 

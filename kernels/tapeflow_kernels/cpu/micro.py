@@ -37,8 +37,8 @@ class Micro:
 
     The absent rows repeat the last one, so that nothing beyond it is read; if A is packed, they
     are padding. a_row: elements of A from one row to the next; a, b: how their pointers move.
-    diagonal: A has columns too, side by side, and each is multiplied with the same one of B.
-    accumulate: the sums start as what memory holds.
+    is_diagonal: A has columns too, side by side, and each is multiplied with the same one of B.
+    accumulates: the sums start as what memory holds.
     pairs: each element of A and B is two bfloat16 numbers.
     """
 
@@ -49,8 +49,8 @@ class Micro:
     a_row: int
     a: Walk
     b: Walk
-    diagonal: bool = False
-    accumulate: bool = False
+    is_diagonal: bool = False
+    accumulates: bool = False
     pairs: bool = False
 
     @property
@@ -71,7 +71,7 @@ def emit_micro(module: Module, micro: Micro, name: str) -> None:
     a, b, sums, rows, *extents = f.parameters
     lanes = micro.lanes
     places = range(0, micro.rows * micro.vectors * lanes.count, lanes.count)
-    held = [lanes.load(f, f.at(sums, at, lanes.element)) for at in places if micro.accumulate]
+    held = [lanes.load(f, f.at(sums, at, lanes.element)) for at in places if micro.accumulates]
     totals = summed(f, micro, (a, b), rows, extents, held)
     for total, at in zip(totals, places, strict=True):
         lanes.store(f, total, f.at(sums, at, lanes.element))
@@ -148,6 +148,6 @@ def _step(
 def _factors(f: Function, micro: Micro, a: Value) -> list[Value]:
     """What each vector of a row of B is multiplied with."""
     lanes = micro.lanes
-    if not micro.diagonal:
+    if not micro.is_diagonal:
         return [lanes.broadcast(f, a)] * micro.vectors
     return [lanes.load(f, f.at(a, v * lanes.count, lanes.element)) for v in range(micro.vectors)]

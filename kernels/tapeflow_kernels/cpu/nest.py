@@ -30,9 +30,11 @@ def emit(c: Contraction, name: str, target: Host | None = None) -> str:
         if not c.is_open:
             _emit_finish(module, c, tile, columns)
     if c.is_open:
-        first = FIRST_EXTENT + c.loops + c.batch + 1
         emit_finish(
-            module, tile.lanes, c.epilogue, "finish", tile.vectors, first, axes=c.batch + 2
+            *(module, "finish", tile.lanes, c.epilogue),
+            vectors=tile.vectors,
+            first=FIRST_EXTENT + c.loops + c.batch + 1,
+            axes=c.batch + 2,
         )
     _Nest(module, c, tile, name).emit()
     return module.text()
@@ -196,7 +198,7 @@ class _Nest:
         def case(height: int) -> Callable[[], None]:
             return lambda: self.f.call(f"sums_{columns}_{height}", operands)
 
-        shorter = self.f.constant("i64", str(self.tile.rows)) - rows
+        shorter = self.f.integer(self.tile.rows) - rows
         cases = dict(enumerate(map(case, self.tile.heights)))
         self.f.switch(shorter // self.tile.step, cases)
 

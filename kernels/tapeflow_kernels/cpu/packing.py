@@ -288,7 +288,7 @@ class _Copy:
         f, lanes = self.f, self.lanes
         one = Lanes(lanes.dtype, 1)
         memory = Memory(one, self.memory.dtype)
-        zero = f.constant(lanes.vector, "zeroinitializer")
+        zero = lanes.zero(f)
         always = f.constant(one.mask, "splat (i1 true)")
 
         def step(k: Value, at: list[Value]) -> list[Value]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .geometry import Patch
 from .ir import Function, Index, Module, Value, ceiling
 from .lanes import Lanes
-from .window import Patch, Triple
 
 
 @dataclass(frozen=True)
 class Source:
-    """X as arguments: its address, extents and strides along z, y, x; `limit` channels exist."""
+    """X as arguments: its address, extents and strides along z, y, x."""
 
     x: Value
     size: list[Value]
     strides: list[Value]
-    limit: Value | None = None
 
 
 def taps(
@@ -35,32 +34,31 @@ class Filler:
     """Writes `void fill(ptr patch, ptr x, i64 limit, i64 z, i64 y, i64 x, i64 sizes…, strides…)`:
     the patch whose first element is at z, y, x of X, which may lie in the padding.
 
-    dense: neighbours along x lie side by side in X. steps: what planes, rows, segments are apart.
+    is_dense: neighbours along x lie side by side in X.
     Rows that lie outside X are left as they are: nothing reads them.
     """
 
     module: Module
     lanes: Lanes
     patch: Patch
-    steps: Triple
-    dense: bool
+    is_dense: bool
 
     def emit(self) -> None:
         f = self.module.internal("fill", ["ptr", "ptr"] + ["i64"] * 10)
         patch, x, limit, *rest = f.parameters
-        start, source = rest[:3], Source(x, rest[3:6], rest[6:9], limit)
+        start, source = rest[:3], Source(x, rest[3:6], rest[6:9])
         self._emit_row()
         shape = self.patch
 
         def plane(index: Value, _: list[Value]) -> list[Value]:
-            z = start[0] + index * self.steps[0]
+            z = start[0] + index * shape.apart[0]
             here = source.x, z * source.strides[0], index * shape.steps[0]
-            f.loop(*taps(f, start[1], shape.rows, self.steps[1], source.size[1]), row(*here))
+            f.loop(*taps(f, start[1], shape.rows, shape.apart[1], source.size[1]), row(*here))
             return []
 
         def row(x: Value, above: Value, to: Value) -> Callable[[Value, list[Value]], list[Value]]:
             def body(index: Value, _: list[Value]) -> list[Value]:
-                y = start[1] + index * self.steps[1]
+                y = start[1] + index * shape.apart[1]
                 at = f.at(x, above + y * source.strides[1], self.lanes.element)
                 segments(at, to + index * shape.steps[1])
                 return []
@@ -69,7 +67,7 @@ class Filler:
 
         def segments(at: Value, to: Value) -> None:
             def segment(index: Value, _: list[Value]) -> list[Value]:
-                place = start[2] + index * self.steps[2]
+                place = start[2] + index * shape.apart[2]
                 into = to + index * (shape.positions * shape.pitch)
                 low = f.smaller(f.larger(place * -1, 0), shape.positions)
                 high = f.larger(low, f.smaller(source.size[2] - place, shape.positions))
@@ -83,7 +81,7 @@ class Filler:
 
             f.loop(0, shape.segments, segment)
 
-        f.loop(*taps(f, start[0], shape.planes, self.steps[0], source.size[0]), plane)
+        f.loop(*taps(f, start[0], shape.planes, shape.apart[0], source.size[0]), plane)
 
     def _emit_row(self) -> None:
         """`void fill_row(ptr to, ptr from, i64 low, i64 high, i64 stride, i64 limit)`: positions
@@ -91,11 +89,11 @@ class Filler:
         f = self.module.internal("fill_row", ["ptr", "ptr"] + ["i64"] * 4)
         to, source, low, high, stride, limit = f.parameters
         kind, pitch = self.lanes.element, self.patch.pitch
-        whole = f.constant("i64", str(self.patch.positions * pitch))
-        zero = f.constant(self.lanes.vector, "zeroinitializer")
+        whole = f.integer(self.patch.positions * pitch)
+        zero = self.lanes.zero(f)
         self._sweep(f, to, low * pitch, lambda at, mask: zero)
         self._sweep(f, f.at(to, high * pitch, kind), whole - high * pitch, lambda at, mask: zero)
-        if self.dense:
+        if self.is_dense:
             self._copy(f, f.at(to, low * pitch, kind), f.at(source, low * pitch, kind),
                        (high - low) * pitch)  # fmt: skip
             return

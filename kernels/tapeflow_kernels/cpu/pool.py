@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..machine import Host
+from .geometry import Triple
 from .lanes import Lanes
-from .window import Triple
 
 P = TypeVar("P")
 OF_CELLS = ("max_input", "mean_input")

@@ -29,38 +29,26 @@ def emit(pool: Pool, name: str, target: Host | None = None) -> str:
 
 @dataclass(frozen=True)
 class _Positions:
-    """Vectors of the numbers of cells, beside `lanes`."""
+    """Vectors of the numbers of cells, of so many bytes each; means have none."""
 
-    lanes: Lanes
+    count: int
     nbytes: int
 
     @property
-    def element(self) -> str:
-        return f"i{8 * self.nbytes}"
-
-    @property
-    def vector(self) -> str:
-        return f"<{self.lanes.count} x {self.element}>"
+    def lanes(self) -> Lanes:
+        return Lanes(f"int{8 * self.nbytes}", self.count)
 
     def splat(self, f: Function, cell: Index) -> Value:
         """The same number in each lane."""
+        kind = self.lanes.element
         if isinstance(cell, int):
-            return f.constant(self.vector, f"splat ({self.element} {cell})")
-        narrow = cell if self.nbytes == 8 else f.value(
-            self.element, f"trunc i64 {cell.name} to {self.element}")  # fmt: skip
-        return _spread(f, self.vector, self.lanes.count, narrow)
+            return f.constant(self.lanes.vector, f"splat ({kind} {cell})")
+        return self.lanes.spread(f, f.value(kind, f"trunc i64 {cell.name} to {kind}"))
 
     def equal(self, f: Function, position: Value, cell: Index) -> Value:
         """Where a vector of positions names `cell`."""
-        wanted = self.splat(f, cell)
-        return f.value(self.lanes.mask, f"icmp eq {self.vector} {position.name}, {wanted.name}")
-
-
-def _spread(f: Function, vector: str, count: int, element: Value) -> Value:
-    """A vector with `element` in each lane."""
-    one = f.value(vector, f"insertelement {vector} poison, {element.type} {element.name}, i32 0")
-    shuffle = f"shufflevector {vector} {one.name}, {vector} poison"
-    return f.value(vector, f"{shuffle}, <{count} x i32> zeroinitializer")
+        wanted, kind = self.splat(f, cell), self.lanes.vector
+        return f.value(self.lanes.mask, f"icmp eq {kind} {position.name}, {wanted.name}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,7 @@ class _Rows:
     def __init__(self, pool: Pool, f: Function, target: Host) -> None:
         self.pool, self.f = pool, f
         self.lanes = pool.lanes(target)
-        self.positions = _Positions(self.lanes, pool.position)
+        self.positions = _Positions(self.lanes.count, pool.position)
         self.start, self.stop, args = f.parameters
         word = {
             name: f.load("ptr" if name in POINTERS else "i64", f.at(args, i, "i64"), 8)
@@ -135,8 +123,7 @@ class _Rows:
 
     def address(self, place: Index, channel: Index) -> Value:
         """The index of an element, of the numbers at place 0, 1, … of one tensor."""
-        zero = self.f.constant("i64", "0")
-        return zero + place * self.pool.channels + channel
+        return self.f.integer(0) + place * self.pool.channels + channel
 
     def load(self, index: Value) -> Value:
         return self.lanes.load(self.f, self.f.at(self.source, index, self.lanes.element))
@@ -145,8 +132,8 @@ class _Rows:
         self.lanes.store(self.f, value, self.f.at(self.result, index, self.lanes.element))
 
     def load_position(self, index: Value) -> Value:
-        at = self.f.at(self.position, index, self.positions.element)
-        return self.f.load(self.positions.vector, at, self.pool.position)
+        lanes = self.positions.lanes
+        return lanes.load(self.f, self.f.at(self.position, index, lanes.element))
 
     def both(self, a: Value, b: Value) -> Value:
         return self.f.value(a.type, f"and {a.type} {a.name}, {b.name}")
@@ -163,13 +150,11 @@ class _Rows:
     def nearest(self, index: Value, extent: Value) -> Value:
         return self.f.smaller(self.f.larger(index, 0), extent - 1)
 
-    def number(self, count: Value) -> Value:
-        """A count, in the dtype of the pool."""
-        kind = self.lanes.element
-        return self.f.value(kind, f"uitofp i64 {count.name} to {kind}")
-
-    def spread(self, number: Value) -> Value:
-        return _spread(self.f, self.lanes.vector, self.lanes.count, number)
+    def product(self, counts: Sequence[Index]) -> Value:
+        """The product of counts of cells, in the dtype of the pool."""
+        total, kind = math.prod(counts[1:], start=counts[0]), self.lanes.element
+        assert isinstance(total, Value), "counts of cells are known where nothing is padded"
+        return self.f.value(kind, f"uitofp i64 {total.name} to {kind}")
 
     def binary(self, operation: str, a: Value, b: Value) -> Value:
         return self.f.value(a.type, f"{operation} {a.type} {a.name}, {b.name}")
@@ -262,21 +247,16 @@ class _Windows(_Rows):
             self.store(self._mean(value, reach) if self.pool.kind == "mean" else value, at)
         if self.pool.kind == "max":
             for position, at in zip(positions, to, strict=True):
-                place = self.f.at(self.position, at, self.positions.element)
-                self.f.store(position, place, self.pool.position)
+                lanes = self.positions.lanes
+                lanes.store(self.f, position, self.f.at(self.position, at, lanes.element))
 
     def _mean(self, total: Value, reach: Sequence[tuple[Index, Index]]) -> Value:
         if not self.pool.padded:
             count = self.lanes.splat(self.f, self.pool.cells)
         else:
-            count = self.spread(self.number(_product([high - low for low, high in reach])))
+            cells = self.product([high - low for low, high in reach])
+            count = self.lanes.spread(self.f, cells)
         return self.binary("fdiv", total, count)
-
-
-def _product(counts: Sequence[Index]) -> Value:
-    total = math.prod(counts[1:], start=counts[0])
-    assert isinstance(total, Value), "counts of cells are known where nothing is padded"
-    return total
 
 
 @dataclass(frozen=True)
@@ -289,6 +269,29 @@ class _Cover:
     is_there: Value
 
 
+@dataclass(frozen=True)
+class _Reach:
+    """The windows that cover a cell of an image: where the cell is along z and y of the padded
+    image, the ranges of windows along z and y, and each window along x."""
+
+    image: Value
+    cell: tuple[Value, Value]
+    z: tuple[Value, Value]
+    y: tuple[Value, Value]
+    x: list[_Cover]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row of windows: where it is, its first window among all, and which of its windows' cells is
+    the first in the row of a cell that they cover."""
+
+    z: Value
+    y: Value
+    first: Value
+    number: Value
+
+
 class _Cells(_Rows):
     """max_input and mean_input: items are rows of cells, each made of the windows that cover it."""
 
@@ -298,7 +301,7 @@ class _Cells(_Rows):
     def _row(self, row: _Row) -> None:
         at = ((row.image * self.size[0] + row.z) * self.size[1] + row.y) * self.size[2]
         down, across = row.z + self.before[0], row.y + self.before[1]
-        reach = [self._windows(0, down), self._windows(1, across)]
+        z, y = self._windows(0, down), self._windows(1, across)
         stride = self.pool.strides[2]
         last = (self.size[2] - 1 + self.before[2]) // stride
 
@@ -308,11 +311,11 @@ class _Cells(_Rows):
 
         def phase_of(index: Value, phase: Index) -> Values:
             x = index * stride + phase - self.before[2]
-            found = self._covering(index, phase)
-            self.f.when(self.inside(x, self.size[2]), lambda: self.each_block(
-                lambda channels: self._cell(row.image, [down, across], reach, found,
-                                            [self.address(at + x, c) for c in channels],
-                                            channels)))  # fmt: skip
+            found = _Reach(row.image, (down, across), z, y, self._covering(index, phase))
+            self.f.when(
+                self.inside(x, self.size[2]),
+                lambda: self.each_block(lambda channels: self._cell(found, at + x, channels)),
+            )
             return []
 
         self.f.loop(self.before[2] // stride, last + 1, stretch)
@@ -337,45 +340,44 @@ class _Cells(_Rows):
             found.append(_Cover(self.nearest(index - j, self.out[2]), cell, there))
         return found
 
-    def _cell(self, image: Value, cell: Sequence[Value], reach: Sequence[tuple[Value, Value]],
-              found: list[_Cover], to: Values, channels: list[Index]) -> None:  # fmt: skip
-        """One cell for some vectors of channels; windows that come later have their say first, in
-        the order of their cells."""
-        strides, window = self.pool.strides, self.pool.window
+    def _cell(self, reach: _Reach, place: Value, channels: list[Index]) -> None:
+        """The cell at a place for some vectors of channels; windows that come later have their say
+        first, in the order of their cells."""
+        strides, window, (down, across) = self.pool.strides, self.pool.window, reach.cell
 
         def plane(index: Value, sums: Values) -> Values:
-            z = reach[0][1] - 1 - index
-            inner = cell[0] - z * strides[0]
-            return self.f.loop(0, reach[1][1] - reach[1][0], line(z, inner), sums)
+            z = reach.z[1] - 1 - index
+            inner = down - z * strides[0]
+            return self.f.loop(0, reach.y[1] - reach.y[0], line(z, inner), sums)
 
         def line(z: Value, inner: Value) -> Callable[[Value, Values], Values]:
             def body(index: Value, sums: Values) -> Values:
-                y = reach[1][1] - 1 - index
-                number = (inner * window[1] + cell[1] - y * strides[1]) * window[2]
-                row = ((image * self.out[0] + z) * self.out[1] + y) * self.out[2]
-                for cover in found:
-                    sums = self._added(sums, cover, row, number, (z, y), channels)
+                y = reach.y[1] - 1 - index
+                number = (inner * window[1] + across - y * strides[1]) * window[2]
+                first = ((reach.image * self.out[0] + z) * self.out[1] + y) * self.out[2]
+                for cover in reach.x:
+                    sums = self._added(sums, _Line(z, y, first, number), cover, channels)
                 return sums
 
             return body
 
+        to = [self.address(place, c) for c in channels]
         sums = [self.lanes.splat(self.f, 0.0)] * len(to)
-        for total, at in zip(self.f.loop(0, reach[0][1] - reach[0][0], plane, sums), to,
-                             strict=True):  # fmt: skip
+        totals = self.f.loop(0, reach.z[1] - reach.z[0], plane, sums)
+        for total, at in zip(totals, to, strict=True):
             self.store(total, at)
 
-    def _added(self, sums: Values, cover: _Cover, row: Value, number: Value,
-               window: tuple[Value, Value], channels: list[Index]) -> Values:  # fmt: skip
-        """`sums` with one window taken in, whose row of cells starts with `number`."""
+    def _added(self, sums: Values, line: _Line, cover: _Cover, channels: list[Index]) -> Values:
+        """`sums` with one window taken in."""
         f, zero = self.f, self.lanes.splat(self.f, 0.0)
-        at = [self.address(row + cover.place, c) for c in channels]
+        at = [self.address(line.first + cover.place, c) for c in channels]
         given = [self.load(i) for i in at]
         if self.pool.kind == "max_input":
-            named = f.choose(cover.is_there, number + cover.cell, -1)   # -1 names no cell
+            named = f.choose(cover.is_there, line.number + cover.cell, -1)   # -1 names no cell
             hits = [self.positions.equal(f, self.load_position(i), named) for i in at]
             given = [self.where(hit, g, zero) for hit, g in zip(hits, given, strict=True)]
         else:
-            share = self._share(*window, cover.place)
+            share = self._share(line.z, line.y, cover.place)
             given = [self.where(cover.is_there, self.binary("fmul", g, share), zero)
                      for g in given]
         return [self.lanes.add(f, a, g) for a, g in zip(sums, given, strict=True)]
@@ -390,4 +392,4 @@ class _Cells(_Rows):
             low, high = taps(self.f, first, self.pool.window[axis], 1, self.size[axis])
             counts.append(high - low)
         one = self.f.constant(self.lanes.element, "1.0")
-        return self.spread(self.binary("fdiv", one, self.number(_product(counts))))
+        return self.lanes.spread(self.f, self.binary("fdiv", one, self.product(counts)))

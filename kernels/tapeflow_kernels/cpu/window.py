@@ -20,10 +20,10 @@ from typing import TypeVar
 from ..machine import Host, host
 from .contraction import Pointers
 from .epilogue import Epilogue
+from .geometry import Geometry, Patch, Shape
 from .lanes import Lanes
 from .packing import Packing
 
-Triple = tuple[int, int, int]
 P = TypeVar("P")
 # Axes of outputs and operands before the row x and the column: group, image, z, y.
 BATCH = 4
@@ -46,32 +46,29 @@ class Window:
     """What is compiled in.
 
     channels: of a group, side by side in a patch (diagonal: not given, as many as columns).
-    taps, strides, dilations: of the window, along z, y, x.
     heights: numbers of positions along x that have code, the most first.
     vectors, tail: of columns, in a panel and in the last one of a group if it is narrower, else 0;
         in a diagonal convolution all panels have as many.
     is_exact: every tile has one of these heights.
     rows, tiles: an item covers so many rows y by so many tiles of heights[0] positions.
-    dense: neighbours along x are neighbours in X's memory, as with one group.
+    is_dense: neighbours along x are neighbours in X's memory, as with one group.
     epilogue: strides are those of group, image, z, y, x, column; most are OPEN.
-    unrolled: a diagonal convolution whose filters of one row fit into registers.
+    is_unrolled: a diagonal convolution whose filters of one row fit into registers.
     """
 
     dtype: str
     channels: int
-    taps: Triple
-    strides: Triple
-    dilations: Triple
+    geometry: Geometry
     heights: tuple[int, ...]
     vectors: int
     tail: int
     is_exact: bool
     rows: int
     tiles: int
-    dense: bool
+    is_dense: bool
     epilogue: Epilogue
-    diagonal: bool = False
-    unrolled: bool = False
+    is_diagonal: bool = False
+    is_unrolled: bool = False
 
     def lanes(self, target: Host) -> Lanes:
         return Lanes.filling(self.dtype, target.vector_bytes)
@@ -81,63 +78,13 @@ class Window:
         return self.vectors * self.lanes(target).count
 
     def patch(self, target: Host) -> Patch:
-        pitch = self.width(target) if self.diagonal else self.channels
-        return Patch.of(self.taps, self.strides, self.dilations, self.rows, self.positions, pitch)
+        pitch = self.width(target) if self.is_diagonal else self.channels
+        return Patch.of(self.geometry, self.rows, self.positions, pitch)
 
     @property
     def positions(self) -> int:
         """Positions along x of an item."""
         return self.tiles * self.heights[0]
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A copy [planes, rows, segments, positions, pitch] of what an item reads of X.
-
-    Rows that dilation keeps apart lie together: then an item has one row of outputs. Along x each
-    tap has a segment of its own where they would not overlap, else all share one.
-    steps: elements from one tap to the next, along z, y, x.
-    """
-
-    planes: int
-    rows: int
-    segments: int
-    positions: int
-    pitch: int
-    steps: Triple
-
-    @staticmethod
-    def of(
-        taps: Triple, strides: Triple, dilations: Triple, rows: int, width: int, pitch: int
-    ) -> Patch:
-        span = (width - 1) * strides[2] + 1
-        reach = (taps[2] - 1) * dilations[2]
-        apart = reach >= span
-        segments, positions = (taps[2], span) if apart else (1, span + reach)
-        row = segments * positions * pitch
-        height = taps[1] + (rows - 1) * strides[1]
-        along = span if apart else dilations[2]
-        steps = (height * row, row, along * pitch)
-        return Patch(taps[0], height, segments, positions, pitch, steps)
-
-    @property
-    def elements(self) -> int:
-        return self.planes * self.steps[0]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What is known at run time. X has [groups, images, *size, channels]; the windows begin
-    `padding` before it; `out` and `columns` are the extents of the output, `columns` of one group
-    (diagonal: of all)."""
-
-    groups: int
-    images: int
-    size: Triple
-    padding: Triple
-    out: Triple
-    columns: int
-    source: tuple[int, ...]  # element strides of X: group, image, z, y, x
 
 
 # The argument block: these words, then for each operand and store its address and the strides that
@@ -151,43 +98,40 @@ ARGUMENTS = (
 
 def plan(
     dtype: str,
-    geometry: tuple[Triple, Triple, Triple],
+    geometry: Geometry,
     channels: int,
     shape: Shape,
     epilogue: Epilogue,
     *,
-    diagonal: bool = False,
+    is_diagonal: bool = False,
     target: Host | None = None,
 ) -> Window | None:
-    """The code for a convolution with (taps, strides, dilations); None if a patch takes more
-    stack than there is."""
-    taps, strides, dilations = geometry
+    """The code for a convolution; None if a patch takes more stack than there is."""
+    taps = geometry.taps[2]
     target = target or host()
     lanes = Lanes.filling(dtype, target.vector_bytes)
-    unrolled = diagonal and taps[2] <= target.registers - 6
-    if unrolled:
-        vectors, heights = _tall(lanes, shape, target.registers - taps[2] - 1)
+    is_unrolled = is_diagonal and taps <= target.registers - 6
+    if is_unrolled:
+        vectors, heights = _tall(lanes, shape, target.registers - taps - 1)
     else:
         vectors, heights = _tile(lanes, shape, target)
     rest = math.ceil(shape.columns % (vectors * lanes.count) / lanes.count)
-    pitch = vectors * lanes.count if diagonal else channels
+    pitch = vectors * lanes.count if is_diagonal else channels
     rows, tiles = _block(lanes, geometry, shape, heights[0], pitch)
     window = Window(
         dtype,
-        0 if diagonal else channels,
-        taps,
-        strides,
-        dilations,
+        0 if is_diagonal else channels,
+        geometry,
         heights,
         vectors,
-        vectors if diagonal and rest else rest,
-        unrolled or shape.out[2] <= _EXACT,
+        vectors if is_diagonal and rest else rest,
+        is_unrolled or shape.out[2] <= _EXACT,
         rows,
         tiles,
-        shape.source[-1] == (pitch if pitch == shape.columns or not diagonal else 0),
+        shape.source[-1] == (pitch if pitch == shape.columns or not is_diagonal else 0),
         epilogue.opened(),
-        diagonal,
-        unrolled,
+        is_diagonal,
+        is_unrolled,
     )
     stack = window.patch(target).elements * lanes.itemsize
     return window if stack <= MOST_PATCH_BYTES else None
@@ -227,20 +171,19 @@ def _tile(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...
 
 
 def _block(
-    lanes: Lanes, geometry: tuple[Triple, Triple, Triple], shape: Shape, height: int, pitch: int
+    lanes: Lanes, geometry: Geometry, shape: Shape, height: int, pitch: int
 ) -> tuple[int, int]:
     """Rows of outputs and tiles of each that an item covers, so that its patch stays cached."""
-    taps, strides, dilations = geometry
 
     def fits(rows: int, tiles: int) -> bool:
-        patch = Patch.of(taps, strides, dilations, rows, tiles * height, pitch)
+        patch = Patch.of(geometry, rows, tiles * height, pitch)
         return patch.elements * lanes.itemsize <= _PATCH_BYTES
 
     tiles = max(1, math.ceil(shape.out[2] / height))
     while tiles > 1 and not (fits(1, tiles) and tiles * height <= _POSITIONS):
         tiles = math.ceil(tiles / 2)
     rows = 1
-    if dilations[1] == 1 or taps[1] == 1:
+    if not geometry.spreads_rows:
         while (
             rows < shape.out[1] and fits(rows + 1, tiles) and rows * tiles * height < _POSITIONS
         ):
@@ -252,13 +195,13 @@ def packing_b(window: Window, strides: tuple[int, ...], target: Host | None = No
     """How B becomes panels; `strides` are those of group, z, y, x, channel, column (diagonal: of
     z, y, x, column)."""
     width = window.width(target or host())
-    return Packing(window.dtype, strides, 3 if window.diagonal else 4, width, width)
+    return Packing(window.dtype, strides, 3 if window.is_diagonal else 4, width, width)
 
 
 def items(window: Window, shape: Shape, target: Host | None = None) -> int:
     """The number of independent work items."""
     across = math.ceil(shape.out[1] / window.rows) * math.ceil(shape.out[2] / window.positions)
-    columns = 1 if window.diagonal else _panels(window, shape, target or host())
+    columns = 1 if window.is_diagonal else _panels(window, shape, target or host())
     chunks = math.ceil(columns / _chunk(window, shape, target or host()))
     return chunks * _groups(window, shape, target or host()) * shape.images * shape.out[0] * across
 
@@ -288,14 +231,14 @@ def _panels(window: Window, shape: Shape, target: Host) -> int:
 
 
 def _groups(window: Window, shape: Shape, target: Host) -> int:
-    return _panels(window, shape, target) if window.diagonal else shape.groups
+    return _panels(window, shape, target) if window.is_diagonal else shape.groups
 
 
 def _chunk(window: Window, shape: Shape, target: Host) -> int:
     """Panels that an item walks."""
-    if window.diagonal:
+    if window.is_diagonal:
         return 1
-    steps = math.prod(window.taps) * window.channels
+    steps = math.prod(window.geometry.taps) * window.channels
     panel = max(1, steps * window.width(target) * window.lanes(target).itemsize)
     panels = _panels(window, shape, target)
     return math.ceil(panels / math.ceil(panels / max(1, _CHUNK_BYTES // panel)))

@@ -23,9 +23,8 @@ def emit(window: Window, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `window.arguments`."""
     target = target or host()
     module = Module()
-    lanes, patch = window.lanes(target), window.patch(target)
-    steps = (window.dilations[0], window.dilations[1] if window.rows == 1 else 1)
-    Filler(module, lanes, patch, (*steps, window.dilations[2]), window.dense).emit()
+    lanes = window.lanes(target)
+    Filler(module, lanes, window.patch(target), window.is_dense).emit()
     held = _held(window)
     for vectors, height in itertools.product({window.vectors, window.tail} - {0}, window.heights):
         micro = _micro(window, vectors, height, target)
@@ -36,8 +35,12 @@ def emit(window: Window, name: str, target: Host | None = None) -> str:
             emit_micro(module, micro, f"sums_{vectors}_{height}")
     if not (held and window.is_exact):
         for vectors in {window.vectors, window.tail} - {0}:
-            finish = f"finish_{vectors}", vectors
-            emit_finish(module, lanes, window.epilogue, *finish, len(ARGUMENTS), BATCH + 2)
+            emit_finish(
+                *(module, f"finish_{vectors}", lanes, window.epilogue),
+                vectors=vectors,
+                first=len(ARGUMENTS),
+                axes=BATCH + 2,
+            )
     _Items(module, window, target, name).emit()
     return module.text()
 
@@ -46,7 +49,7 @@ def _held(window: Window) -> tuple[int, ...]:
     """Heights of tiles that are finished from registers: of short epilogues, and only where all of
     their rows exist."""
     size = (1 + len(window.epilogue.instructions)) * window.heights[0] * window.vectors
-    if size > _HELD and not window.unrolled:
+    if size > _HELD and not window.is_unrolled:
         return ()
     return window.heights if window.is_exact else window.heights[:1]
 
@@ -59,8 +62,8 @@ def _emit_tile(module: Module, window: Window, micro: Micro, name: str, part: st
     a, b, args, left, *rest = f.parameters
     indices, extents = rest[: BATCH + 2], rest[BATCH + 2 :]
     lanes = micro.lanes
-    if window.unrolled:
-        sums = depthwise.summed(f, micro, (a, b), extents, window.taps[2])
+    if window.is_unrolled:
+        sums = depthwise.summed(f, micro, (a, b), extents, window.geometry.taps[2])
     else:
         sums = summed(f, micro, (a, b), micro.rows, extents)
     places = read_places(f, lanes, window.epilogue, f.at(args, len(ARGUMENTS), "i64"), indices)
@@ -73,25 +76,25 @@ def _emit_tile(module: Module, window: Window, micro: Micro, name: str, part: st
 
 def _is_merged(window: Window, target: Host) -> bool:
     """Whether the taps along x and the channels are one loop: they lie side by side."""
-    return not window.diagonal and window.patch(target).steps[2] == window.channels
+    return not window.is_diagonal and window.patch(target).steps[2] == window.channels
 
 
 def _micro(window: Window, vectors: int, height: int, target: Host) -> Micro:
     patch, width = window.patch(target), window.width(target)
     extents = _loops(window, target)
-    a = patch.steps if window.diagonal else (*patch.steps, 1)
+    a = patch.steps if window.is_diagonal else (*patch.steps, 1)
     a = (*patch.steps[:2], 1) if _is_merged(window, target) else a
     b = tuple(width * math.prod(extents[i + 1 :]) for i in range(len(extents)))
     columns = vectors * window.lanes(target).count
-    row = window.strides[2] * patch.pitch
+    row = window.geometry.strides[2] * patch.pitch
     walks = Walk(a), Walk(b)
-    return Micro(window.lanes(target), height, height, columns, row, *walks, window.diagonal)
+    return Micro(window.lanes(target), height, height, columns, row, *walks, window.is_diagonal)
 
 
 def _loops(window: Window, target: Host) -> list[int]:
     """The extents of the reduction loops where nothing lies outside X."""
-    z, y, x = window.taps
-    if window.diagonal:
+    z, y, x = window.geometry.taps
+    if window.is_diagonal:
         return [z, y, x]
     return [z, y, x * window.channels] if _is_merged(window, target) else [z, y, x, window.channels]
 
@@ -106,6 +109,39 @@ class _Item:
     y: Value
     x: Value
     panels: tuple[Value, Value]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A panel of columns: where its filters are, its first column, how many columns there are from
+    that on, and what the names of its code contain: vectors, and `_part` if some are missing."""
+
+    b: Value
+    column: Value
+    left: Value
+    vectors: int
+    part: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of outputs: its y, where its windows and their filters begin, and the extents of the
+    reduction loops."""
+
+    y: Value
+    a: Value
+    b: Value
+    extents: list[Index]
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile as arguments of its code: A and B, its rows, columns left and indices, extents."""
+
+    inputs: list[Value]
+    rows: Value
+    where: list[Value]
+    extents: list[Index]
 
 
 class _Items:
@@ -128,7 +164,7 @@ class _Items:
         rows, positions = window.rows, window.positions
         self.across = [ceiling(self.out[1], rows), ceiling(self.out[2], positions)]
         self.panels = (
-            f.larger(1, 1) if window.diagonal else ceiling(words["columns"], self.width)
+            f.integer(1) if window.is_diagonal else ceiling(words["columns"], self.width)
         )
         height = max(window.heights) * window.vectors * self.lanes.count
         self.sums = f.value("ptr", f"alloca [{height} x {self.lanes.element}], align 64")
@@ -141,7 +177,8 @@ class _Items:
     def _item(self, index: Value, _: list[Value]) -> list[Value]:
         item = self._decode(index)
         first = self._fill(item)
-        z = taps(self.f, first[0], self.window.taps[0], self.window.dilations[0], self.size[0])
+        geometry = self.window.geometry
+        z = taps(self.f, first[0], geometry.taps[0], geometry.dilations[0], self.size[0])
 
         def panel(index: Value, _: list[Value]) -> list[Value]:
             self._panel(item, index, z)
@@ -163,7 +200,7 @@ class _Items:
 
     def _fill(self, item: _Item) -> list[Value]:
         """Fill the patch; gives where in X it starts."""
-        f, strides = self.f, self.window.strides
+        f, strides = self.f, self.window.geometry.strides
         first = [
             index * stride - pad
             for index, stride, pad in zip((item.z, item.y, item.x), strides, self.pad, strict=True)
@@ -172,8 +209,8 @@ class _Items:
         x = f.at(self.word["x"], offset, self.lanes.element)
         limit = (
             self.word["columns"] - item.group * self.width
-            if self.window.diagonal
-            else f.constant("i64", str(self.window.channels))
+            if self.window.is_diagonal
+            else f.integer(self.window.channels)
         )
         f.call("fill", [self.room, x, limit, *first, *self.size, *self.by])
         return first
@@ -181,14 +218,14 @@ class _Items:
     def _panel(self, item: _Item, panel: Value, z: tuple[Value, Value]) -> None:
         f, window = self.f, self.window
         column = panel * self.width
-        index = item.group if window.diagonal else item.group * self.panels + panel
+        index = item.group if window.is_diagonal else item.group * self.panels + panel
         steps = math.prod(_loops(window, self.target))
         b = f.at(self.word["panels"], index * (steps * self.width), self.lanes.element)
-        passed = item.group * self.width if window.diagonal else column
+        passed = item.group * self.width if window.is_diagonal else column
         left = self.word["columns"] - passed
 
         def tiles(vectors: int, part: str = "") -> Callable[[], None]:
-            return lambda: self._rows(item, z, b, (column, left), (vectors, part))
+            return lambda: self._rows(item, z, _Panel(b, column, left, vectors, part))
 
         whole = tiles(window.vectors)
         if window.tail:
@@ -196,60 +233,43 @@ class _Items:
         else:
             whole()
 
-    def _rows(
-        self,
-        item: _Item,
-        z: tuple[Value, Value],
-        b: Value,
-        columns: tuple[Value, Value],
-        code: tuple[int, str],
-    ) -> None:
-        """All tiles of one panel."""
+    def _rows(self, item: _Item, z: tuple[Value, Value], panel: _Panel) -> None:
+        """All tiles of one panel; `z` is the range of taps along z that meet X."""
         f, window, kind = self.f, self.window, self.lanes.element
+        (_, height, _), (_, stride, _) = window.geometry.taps, window.geometry.strides
         loops = _loops(window, self.target)
         row_of_b = math.prod(loops[2:]) * self.width
 
         def row(index: Value, _: list[Value]) -> list[Value]:
             y = item.y + index
-            first = y * window.strides[1] - self.pad[1]
-            low, high = taps(f, first, window.taps[1], window.dilations[1], self.size[1])
+            first = y * stride - self.pad[1]
+            low, high = taps(f, first, height, window.geometry.dilations[1], self.size[1])
             at = z[0] * self.patch.steps[0]
-            at = at + (index * window.strides[1] + low) * self.patch.steps[1]
-            b_at = (z[0] * window.taps[1] + low) * row_of_b
+            at = at + (index * stride + low) * self.patch.steps[1]
+            b_at = (z[0] * height + low) * row_of_b
             extents: list[Index] = [z[1] - z[0], high - low, *loops[2:]]
-            operands = [f.at(self.room, at, kind), f.at(b, b_at, kind)]
-            f.loop(0, tiles, lambda t, _: self._tile(item, y, t, columns, code, operands, extents))
+            here = _Row(y, f.at(self.room, at, kind), f.at(panel.b, b_at, kind), extents)
+            f.loop(0, tiles, lambda t, _: self._tile(item, panel, here, t))
             return []
 
         rest = self.out[2] - item.x
         tiles = f.smaller(ceiling(rest, window.heights[0]), window.tiles)
         f.loop(0, f.smaller(self.out[1] - item.y, window.rows), row)
 
-    def _tile(
-        self,
-        item: _Item,
-        y: Value,
-        tile: Value,
-        columns: tuple[Value, Value],
-        code: tuple[int, str],
-        operands: list[Value],
-        extents: list[Index],
-    ) -> list[Value]:
+    def _tile(self, item: _Item, panel: _Panel, row: _Row, index: Value) -> list[Value]:
+        """The tile at `index` in a row, by the code of the least height that has its rows."""
         f, window = self.f, self.window
         highest = window.heights[0]
-        x = item.x + tile * highest
+        x = item.x + index * highest
         rows = f.smaller(self.out[2] - x, highest)
-        along = tile * (highest * window.strides[2] * self.patch.pitch)
-        a, b = operands
-        inputs = [f.at(a, along, self.lanes.element), b]
-        column, left = columns
-        where = [left, item.group, item.image, item.z, y, x, column]
+        along = index * (highest * window.geometry.strides[2] * self.patch.pitch)
+        inputs = [f.at(row.a, along, self.lanes.element), row.b]
+        where = [panel.left, item.group, item.image, item.z, row.y, x, panel.column]
+        tile = _Tile(inputs, rows, where, row.extents)
 
         def choose(heights: tuple[int, ...]) -> None:
-            """The code of the least height that has this many rows."""
-
             def call() -> None:
-                self._call(heights[0], code, rows, inputs, where, extents)
+                self._call(heights[0], panel, tile)
 
             if len(heights) == 1:
                 call()
@@ -259,29 +279,22 @@ class _Items:
         choose(window.heights)
         return []
 
-    def _call(
-        self,
-        height: int,
-        code: tuple[int, str],
-        rows: Value,
-        inputs: list[Value],
-        where: list[Value],
-        extents: list[Index],
-    ) -> None:
+    def _call(self, height: int, panel: _Panel, tile: _Tile) -> None:
         """Call the code of a tile: finished in registers, or through memory."""
-        f, (vectors, part) = self.f, code
-        name = f"{vectors}_{height}"
+        f, name = self.f, f"{panel.vectors}_{height}"
 
         def through_memory() -> None:
-            f.call(f"sums_{name}", [*inputs, self.sums, rows, *extents])
-            f.call(f"finish_{vectors}{part}", [self.sums, self.args, rows, *where])
+            f.call(f"sums_{name}", [*tile.inputs, self.sums, tile.rows, *tile.extents])
+            finish = f"finish_{panel.vectors}{panel.part}"
+            f.call(finish, [self.sums, self.args, tile.rows, *tile.where])
 
         def held() -> None:
-            f.call(f"tile_{name}{part}", [*inputs, self.args, *where, *extents])
+            operands = [*tile.inputs, self.args, *tile.where, *tile.extents]
+            f.call(f"tile_{name}{panel.part}", operands)
 
         if height not in _held(self.window):
             through_memory()
         elif self.window.is_exact:
             held()
         else:
-            f.when(f.less(rows, height), through_memory, held)
+            f.when(f.less(tile.rows, height), through_memory, held)

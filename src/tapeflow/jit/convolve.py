@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tapeflow.graph import Node, Var
 from tapeflow.jit import contract, product
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
+from tapeflow.jit.phase import Phase
 from tapeflow.jit.product import Parts, triple
 from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import Kernel
@@ -21,7 +21,7 @@ from tapeflow_kernels.cpu import filter as gradient
 from tapeflow_kernels.cpu import filters, window, windows
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
-from tapeflow_kernels.cpu.window import Shape, Triple
+from tapeflow_kernels.cpu.geometry import Geometry, Shape, Triple
 from tapeflow_kernels.machine import host
 
 Ints = tuple[int, ...]
@@ -29,7 +29,7 @@ _ONES, _ZEROS = (1, 1, 1), (0, 0, 0)
 
 
 @dataclass(frozen=True)
-class _Geometry:
+class _Convolution:
     """A convolution of f[images, *size, groups * channels] into f[images, *out, groups * columns].
 
     before: cells of padding in front of each axis; below 0 where windows begin inside.
@@ -38,26 +38,23 @@ class _Geometry:
     images: int
     size: Triple
     out: Triple
-    taps: Triple
-    strides: Triple
-    dilations: Triple
+    geometry: Geometry
     before: Triple
     groups: int
     channels: int
     columns: int
 
     @staticmethod
-    def of(node: Node[Var]) -> _Geometry:
+    def of(node: Node[Var]) -> _Convolution:
         """That of a conv, or of the conv whose adjoint `node` is."""
         name, y = node.prim.name, node.outputs[0].shape
         a, b = (v.shape for v in node.inputs)
         x, w, out = {"conv": (a, b, y), "conv_input": (y, b, a), "conv_filter": (a, y, b)}[name]
         attrs = node.attrs
-        groups = attrs["groups"]
-        return _Geometry(
-            x[0],
-            *(triple(x[1:-1], 1), triple(out[1:-1], 1), triple(w[:-2], 1)),
-            *(triple(attrs["strides"], 1), triple(attrs["dilations"], 1)),
+        groups, steps = attrs["groups"], (attrs["strides"], attrs["dilations"])
+        return _Convolution(
+            *(x[0], triple(x[1:-1], 1), triple(out[1:-1], 1)),
+            Geometry(triple(w[:-2], 1), *(triple(step, 1) for step in steps)),
             triple([before for before, _ in attrs["padding"]], 0),
             *(groups, w[-2], w[-1] // groups),
         )
@@ -69,13 +66,20 @@ class _Geometry:
     @property
     def is_pointwise(self) -> bool:
         """Whether each place is multiplied with the same matrix."""
-        alone = (self.taps, self.strides, self.before) == (_ONES, _ONES, _ZEROS)
+        taps, strides = self.geometry.taps, self.geometry.strides
+        alone = (taps, strides, self.before) == (_ONES, _ONES, _ZEROS)
         return alone and self.size == self.out and self.groups == 1
+
+    @property
+    def extents(self) -> tuple[Ints, Ints]:
+        """Those of filters in panels: of reductions, and of groups."""
+        taps = self.geometry.taps
+        return (taps, ()) if self.is_diagonal else ((*taps, self.channels), (self.groups,))
 
     @property
     def flops(self) -> int:
         sums = self.groups * self.columns * math.prod(self.out) * self.images
-        return 2 * sums * self.channels * math.prod(self.taps)
+        return 2 * sums * self.channels * math.prod(self.geometry.taps)
 
     def shape(self, source: _Memory, group: int) -> Shape:
         """What kernels know of it; a group of the source is `group` elements."""
@@ -107,12 +111,15 @@ class _Memory:
         return self.strides[-1]
 
 
+Strides = Callable[[_Memory], Ints]
+
+
 @dataclass(frozen=True)
 class _Problem:
     """A node taken apart, with the memory of all that it reads and writes."""
 
     parts: Parts
-    geometry: _Geometry
+    convolution: _Convolution
     a: _Memory
     b: _Memory
     operands: tuple[_Memory, ...]
@@ -122,7 +129,7 @@ class _Problem:
     def dtype(self) -> str:
         return self.parts.of.inputs[0].dtype.name
 
-    def epilogue(self, strides: Any) -> Epilogue:
+    def epilogue(self, strides: Strides) -> Epilogue:
         """The epilogue with `strides(memory)` for each operand and store."""
         return Epilogue(
             tuple(
@@ -132,8 +139,10 @@ class _Problem:
             self.parts.instructions,
         )
 
-    def pointers(self, a: Pointer, b: Pointer, move: Any = lambda m: m.start) -> Pointers[Pointer]:
-        return Pointers(a, b, tuple(map(move, self.operands)), tuple(map(move, self.stores)))
+    def pointers(
+        self, a: Pointer, b: Pointer, first: Callable[[_Memory], Pointer] = lambda m: m.start
+    ) -> Pointers[Pointer]:
+        return Pointers(a, b, tuple(map(first, self.operands)), tuple(map(first, self.stores)))
 
 
 def is_convolution(node: Node[Var]) -> bool:
@@ -144,7 +153,7 @@ def is_convolution(node: Node[Var]) -> bool:
 
 def flops_of(node: Node[Var]) -> int:
     """Floating-point operations of a convolution or adjoint, without what follows it."""
-    return _Geometry.of(Parts.of_node(node).of).flops
+    return _Convolution.of(Parts.of_node(node).of).flops
 
 
 def needs_copy(node: Node[Var], index: int, layout: Layout) -> bool:
@@ -169,7 +178,7 @@ def lower(
     is_filter = name == "conv_filter"
     problem = _Problem(
         parts,
-        _Geometry.of(parts.of),
+        _Convolution.of(parts.of),
         read(node.inputs[0], is_filter=False),
         read(node.inputs[1], is_filter=not is_filter),
         tuple(read(v, is_filter=is_filter) for v in parts.operands),
@@ -178,7 +187,8 @@ def lower(
             for to in product.outputs(node, updated)
         ),
     )
-    if problem.geometry.is_pointwise and not is_filter and (found := _as_matrices(name, problem)):
+    is_product = problem.convolution.is_pointwise and not is_filter
+    if is_product and (found := _as_matrices(name, problem)):
         return found
     return {"conv": _convolve, "conv_input": _by_phases, "conv_filter": _filter}[name](problem)
 
@@ -187,20 +197,34 @@ def lower(
 
 
 def _convolve(problem: _Problem) -> list[Launch] | None:
-    g = problem.geometry
+    g = problem.convolution
     z, y, x, c, o = problem.b.strides
-    b = (z, y, x, o) if g.is_diagonal else (g.columns * o, z, y, x, c, o)
-    return _windows(problem, g, problem.b.start, b, 0)
+    strides = (z, y, x, o) if g.is_diagonal else (g.columns * o, z, y, x, c, o)
+    return _windows(problem, g, _Filters(problem.b.start, strides, 0))
+
+
+@dataclass(frozen=True)
+class _Filters:
+    """Where filters start, their element strides as `window.packing_b` takes them, and which piece
+    of scratch memory their panels go to."""
+
+    start: Pointer
+    strides: Ints
+    scratch: int
 
 
 def _windows(
-    problem: _Problem, g: _Geometry, b: Pointer, b_strides: Ints, index: int,
-    steps: Triple = _ONES, phase: Triple = _ZEROS,
-) -> list[Launch] | None:  # fmt: skip
-    """The launches of a convolution of `problem.a` with the filters at `b`, whose output fills the
-    places `phase`, `phase + steps`, … along z, y, x."""
+    problem: _Problem,
+    g: _Convolution,
+    b: _Filters,
+    *,
+    steps: Triple = _ONES,
+    phase: Triple = _ZEROS,
+) -> list[Launch] | None:
+    """The launches of the convolution `g` of `problem.a` with `b`, whose output fills the places
+    `phase`, `phase + steps`, … along z, y, x."""
 
-    def axes(group: int) -> Any:
+    def axes(group: int) -> Strides:
         def strides(m: _Memory) -> Ints:
             image, *along, column = m.strides
             spread = (s * step for s, step in zip(along, steps, strict=True))
@@ -212,20 +236,17 @@ def _windows(
         return m.moved(sum(s * p for s, p in zip(m.strides[1:4], phase, strict=True)))
 
     diagonal = g.is_diagonal
-    geometry = (g.taps, g.strides, g.dilations)
     plan = window.plan(
-        *(problem.dtype, geometry, g.channels, g.shape(problem.a, g.channels)),
+        *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels)),
         problem.epilogue(axes(g.columns)),
-        diagonal=diagonal,
+        is_diagonal=diagonal,
     )
     if plan is None:
         return None
     width = plan.width(host())
     shape = g.shape(problem.a, width if diagonal else g.channels)
-    extents = (g.taps, ()) if diagonal else ((*g.taps, g.channels), (g.groups,))
-    panels, pack = product.pack(
-        window.packing_b(plan, b_strides), b, shape.columns, extents, index
-    )
+    packing = window.packing_b(plan, b.strides)
+    panels, pack = product.pack(packing, b.start, shape.columns, g.extents, b.scratch)
     arguments = window.arguments(
         *(plan, shape, problem.epilogue(axes(width if diagonal else g.columns))),
         problem.pointers(problem.a.start, panels, first),
@@ -238,42 +259,12 @@ def _windows(
 # ---- adjoint in the images: a convolution for each phase of the strides
 
 
-@dataclass(frozen=True)
-class _Phase:
-    """The places first, first + stride, … of an axis: `count` of them, each a sum over the taps
-    last, last - step, … of the filter, and over places of the output, `dilation` apart."""
-
-    first: int
-    count: int
-    taps: int
-    last: int
-    step: int
-    dilation: int
-    before: int
-
-    @staticmethod
-    def all_of(size: int, taps: int, stride: int, dilation: int, before: int) -> list[_Phase]:
-        """A place i gets output o by tap k where i = o · stride + k · dilation - before."""
-        found = []
-        for first in range(min(stride, size)):
-            meeting = [k for k in range(taps) if (first + before - k * dilation) % stride == 0]
-            count = math.ceil((size - first) / stride)
-            if not meeting:
-                found.append(_Phase(first, count, 0, 0, 1, 1, 0))
-                continue
-            step = meeting[1] - meeting[0] if len(meeting) > 1 else stride
-            apart = step * dilation // stride if len(meeting) > 1 else 1
-            nearest = (first + before - meeting[-1] * dilation) // stride
-            start = (first, count, len(meeting), meeting[-1], step)
-            found.append(_Phase(*start, apart, -nearest))
-        return found
-
-
 def _by_phases(problem: _Problem) -> list[Launch] | None:
-    g = problem.geometry
-    axes = zip(g.size, g.taps, g.strides, g.dilations, g.before, strict=True)
+    g = problem.convolution
+    taps, strides, dilations = g.geometry.taps, g.geometry.strides, g.geometry.dilations
+    axes = zip(g.size, taps, strides, dilations, g.before, strict=True)
     launches: list[Launch] = []
-    for index, phases in enumerate(itertools.product(*(_Phase.all_of(*axis) for axis in axes))):
+    for index, phases in enumerate(itertools.product(*(Phase.all_of(*axis) for axis in axes))):
         made = _phase(problem, phases, index)
         if made is None:
             return None
@@ -281,8 +272,8 @@ def _by_phases(problem: _Problem) -> list[Launch] | None:
     return launches
 
 
-def _phase(problem: _Problem, phases: Sequence[_Phase], index: int) -> list[Launch] | None:
-    g = problem.geometry
+def _phase(problem: _Problem, phases: Sequence[Phase], index: int) -> list[Launch] | None:
+    g = problem.convolution
     *along, c, o = problem.b.strides
     last = sum(p.last * stride for p, stride in zip(phases, along, strict=True))
     back = [-p.step * stride for p, stride in zip(phases, along, strict=True)]
@@ -290,39 +281,36 @@ def _phase(problem: _Problem, phases: Sequence[_Phase], index: int) -> list[Laun
     if not all(p.taps for p in phases):  # no output meets these places: all taps lie in front
         reach = phases[0].taps * phases[0].dilation
         before = (phases[0].count + max(1, reach), *before[1:])
-    here = _Geometry(
-        g.images,
-        g.out,
-        triple([p.count for p in phases], 1),
-        triple([max(1, p.taps) for p in phases], 1),
-        _ONES,
-        triple([p.dilation for p in phases], 1),
+    taps, dilations = [max(1, p.taps) for p in phases], [p.dilation for p in phases]
+    here = _Convolution(
+        *(g.images, g.out, triple([p.count for p in phases], 1)),
+        Geometry(triple(taps, 1), _ONES, triple(dilations, 1)),
         before,
         *(g.groups, g.columns, g.channels),
     )
-    b = (*back, o) if g.is_diagonal else (g.columns * o, *back, o, c)
+    strides = (*back, o) if g.is_diagonal else (g.columns * o, *back, o, c)
+    b = _Filters(problem.b.moved(last), strides, index)
     first = triple([p.first for p in phases], 0)
-    return _windows(problem, here, problem.b.moved(last), b, index, g.strides, first)
+    return _windows(problem, here, b, steps=g.geometry.strides, phase=first)
 
 
 # ---- adjoint in the filters
 
 
 def _filter(problem: _Problem) -> list[Launch] | None:
-    g, diagonal = problem.geometry, problem.geometry.is_diagonal
+    g, diagonal = problem.convolution, problem.convolution.is_diagonal
 
-    def axes(group: int) -> Any:
+    def axes(group: int) -> Strides:
         def strides(m: _Memory) -> Ints:
             z, y, x, c, o = m.strides
             return (group * o, z, y, 0, x, o) if diagonal else (group * o, z, y, x, c, o)
 
         return strides
 
-    geometry = (g.taps, g.strides, g.dilations)
-    shape = g.shape(problem.a, g.channels)
-    epilogue = problem.epilogue(axes(g.columns))
     plan = gradient.plan(
-        problem.dtype, geometry, g.channels, shape, epilogue, diagonal=diagonal
+        *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels)),
+        problem.epilogue(axes(g.columns)),
+        is_diagonal=diagonal,
     )
     if plan is None:
         return None
@@ -353,7 +341,7 @@ def _filter(problem: _Problem) -> list[Launch] | None:
 
 def _as_matrices(name: str, problem: _Problem) -> list[Launch] | None:
     """The launches of one matrix product; None unless the places of all images are evenly apart."""
-    g = problem.geometry
+    g = problem.convolution
     extents = (g.images, *g.out)
     images = (problem.a, *problem.operands, *problem.stores)
     apart = {m: _evenly(m.strides[:4], extents) for m in images}

@@ -13,8 +13,8 @@ from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.kernel import Code, Launch, Layout, Pointer, Scratch
 from tapeflow.primitive import Kernel, Primitive
 from tapeflow_kernels.cpu import packing
+from tapeflow_kernels.cpu.geometry import Triple
 from tapeflow_kernels.cpu.halves import converts
-from tapeflow_kernels.cpu.window import Triple
 from tapeflow_kernels.machine import host
 
 T = TypeVar("T")
