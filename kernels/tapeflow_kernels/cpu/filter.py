@@ -66,8 +66,8 @@ class Filter:
     def of_any_block(self) -> Filter:
         """What the second kernel depends on: not how the first cuts the places into blocks."""
         ones = (1, 1, 1)
-        block = replace(self, strides=ones, dilations=ones, rows=1, width=1, images=1)
-        return replace(block, dense=False)
+        geometry = replace(self.geometry, strides=ones, dilations=ones)
+        return replace(self, geometry=geometry, rows=1, width=1, images=1, is_dense=False)
 
     def patch(self, target: Host) -> Patch:
         """Of one image."""
