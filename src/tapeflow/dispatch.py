@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -34,6 +35,13 @@ class Recorder(Protocol):
     def record(self, record: Record, /) -> None: ...
 
     def accessed(self, variable: Any, value: Tensor) -> None: ...
+
+
+class Listener(Protocol):
+    """Who knows tensors by their objects, and so must hear of x[i] = v also while it is paused, or
+    closed, or open in another thread."""
+
+    def rebound(self, x: Tensor, old: Tensor, /) -> None: ...
 
 
 class Tracer(Protocol):
@@ -224,6 +232,23 @@ def start(recorder: Recorder) -> None:
     """Tell `recorder` of every op from now on."""
     context = here.context
     context.record_with((*context.recorders, recorder))
+
+
+_listeners: list[weakref.ref[Listener]] = []  # each step on it is a single one of the interpreter
+
+
+def listen(listener: Listener) -> None:
+    """Tell `listener` of every tensor that is rebound, while it lives."""
+    _listeners.append(weakref.ref(listener, _listeners.remove))
+
+
+def rebind(x: Tensor, value: Any, old: Tensor) -> None:
+    """Let `x` hold `value` from now on. What it was until now is `old`."""
+    for held in _listeners.copy():
+        listener = held()
+        if listener is not None:
+            listener.rebound(x, old)
+    x.value = value
 
 
 def stop(recorder: Recorder) -> None:

@@ -16,6 +16,7 @@ class ForwardAccumulator:
     def __init__(self, primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> None:
         self._tangent = {id(x): t for x, t in zip(primals, tangents, strict=True)}
         self._alive: list[Any] = list(primals)  # ids stay valid while their tensors live
+        dispatch.listen(self)
 
     def __enter__(self) -> ForwardAccumulator:
         dispatch.start(self)
@@ -26,6 +27,10 @@ class ForwardAccumulator:
 
     def accessed(self, variable: Any, value: Tensor) -> None:
         """Nothing to note: a value that was read has a tangent only if it was given as a primal."""
+
+    def rebound(self, x: Tensor, old: Tensor) -> None:
+        """`x` has no tangent until a record says which."""
+        self._tangent.pop(id(x), None)
 
     def record(self, record: Record) -> None:
         prim, inputs, attrs, outputs = record

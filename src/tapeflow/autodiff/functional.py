@@ -11,6 +11,7 @@ from tapeflow import arguments, dispatch, ops
 from tapeflow.autodiff.forward import ForwardAccumulator
 from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.ops import shape
 from tapeflow.primitive import Primitive
 from tapeflow.tensor import Tensor, as_tensor
 from tapeflow.tree import flatten, map_tree, unflatten
@@ -94,7 +95,11 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...
         )
         return pulled
 
-    return outputs, pull
+    return map_tree(_separate, outputs), pull  # so that x[i] = v on these changes no derivative
+
+
+def _separate(y: Any) -> Any:
+    return shape.another(y) if isinstance(y, Tensor) else y
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -217,7 +222,10 @@ class _Custom(Primitive):
     def pull(
         self, gs: Any, ys: Any, xs: Any, attrs: Any, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
-        full = [ops.zeros_like(y) if g is None else g for y, g in zip(ys, gs, strict=True)]
+        full = [
+            ops.zeros_like(y) if g is None else shape.another(g)
+            for y, g in zip(ys, gs, strict=True)
+        ]
         given = self._pull(*full)
         grads = list(given) if isinstance(given, list | tuple) else [given]
         if len(grads) != len(xs):
@@ -265,8 +273,9 @@ def custom_gradient(f: Function) -> Function:
     def wrapped(*args: Any) -> Any:
         xs = tuple(as_tensor(a) for a in args)
         context = dispatch.here.context
+        own = [shape.another(x) for x in xs]  # `pull` may hold them while x[i] = v changes `xs`
         with dispatch.recording_only(()):
-            result, pull = f(*xs)
+            result, pull = f(*own)
         leaves, structure = flatten(result)
         # new objects, so that a result that is one of the inputs is still a step of its own
         ys = tuple(Tensor(as_tensor(y).value) for y in leaves)

@@ -9,6 +9,7 @@ from tapeflow import dispatch, ops
 from tapeflow.dispatch import Record
 from tapeflow.dtypes import is_floating
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError, StateError
+from tapeflow.ops import shape
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
 from tapeflow.tree import flatten, unflatten
 from tapeflow.variable import Variable
@@ -25,8 +26,8 @@ def pullback(
     """Carry the cotangents of `targets` back to each of `sources`; None where nothing arrives.
 
     Adjoints are made of ops, so an outer tape or a tracer sees them too: second derivatives and
-    traced backward passes need no further code. A source that was rebound (x[i] = v) stands for
-    what it was first.
+    traced backward passes need no further code. Each tensor of the records holds one value: see
+    settled().
     """
     kept = {id(s) for s in sources}
     on_path = _between(records, set(kept))
@@ -51,6 +52,33 @@ def pullback(
                 known = grads.get(key)
                 grads[key] = gx if known is None else known + gx
     return [grads.get(id(s), passed.get(id(s))) for s in sources]
+
+
+Change = tuple[int, Tensor, Tensor]  # how many records there were, a tensor, what it was till then
+
+
+def settled(records: Sequence[Record], changes: Sequence[Change]) -> Sequence[Record]:
+    """The records, where a tensor that was rebound (x[i] = v) is, before each change, the one that
+    stands for what it was."""
+    if not changes:
+        return records
+    was: dict[int, Tensor] = {}
+    found: list[Record] = []
+    end = len(records)
+    for position, x, old in reversed(changes):
+        found += (_with(was, record) for record in reversed(records[position:end]))
+        was[id(x)] = old
+        end = position
+    found += (_with(was, record) for record in reversed(records[:end]))
+    return found[::-1]
+
+
+def _with(was: dict[int, Tensor], record: Record) -> Record:
+    prim, inputs, attrs, outputs = record
+    xs = tuple([was.get(id(x), x) for x in inputs])
+    if type(outputs) is tuple:
+        return prim, xs, attrs, tuple([was.get(id(y), y) for y in outputs])
+    return prim, xs, attrs, was.get(id(outputs), outputs)
 
 
 def _between(records: Sequence[Record], active: set[int]) -> list[tuple[Record, list[bool]]]:
@@ -103,22 +131,31 @@ class GradientTape:
         self.watch_accessed_variables = watch_accessed_variables
         self._records: list[Record] | None = []
         self.record: Callable[[Record], None] = self._records.append
-        self._watched: dict[int, Tensor] = {}
+        self._watched: dict[int, Tensor] = {}  # by id of a tensor: what stands for its value then
         self._reads: dict[int, list[Tensor]] = {}  # by id of a variable: what it held when read
         self._variables: list[Variable] = []  # their ids stay valid while they live
+        self._changes: list[Change] = []
+        self._is_open = False
+        self._unchanged: set[int] | None = None  # of a closed tape: ids, from the first change on
+        dispatch.listen(self)
 
     def __enter__(self) -> GradientTape:
+        self._is_open = True
         dispatch.start(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
         dispatch.stop(self)
+        self._is_open, self._unchanged = False, None
 
     def watch(self, tensor: Any) -> None:
         """Let gradients flow to `tensor`: a tensor, a variable, or a tree of them.
 
+        A tensor that is rebound later (x[i] = v) is, as a source, what it was when it was watched.
+
         Raises: DTypeError unless these are floating tensors or variables.
         """
+        self._unchanged = None
         for x in flatten(tensor)[0]:
             if isinstance(x, Variable):
                 self._note(x, x.value)
@@ -132,6 +169,29 @@ class GradientTape:
             else:
                 _differentiable("watch", x)
                 self._watched[id(x)] = x
+
+    def rebound(self, x: Tensor, old: Tensor) -> None:
+        """Let `old` stand for `x` in all that was recorded until now."""
+        if self._records is None or not self._knows(x):
+            return
+        self._changes.append((len(self._records), x, old))
+        if self._watched.get(id(x)) is x:
+            self._watched[id(x)] = old
+
+    def _knows(self, x: Tensor) -> bool:
+        """Whether `x` may stand in the records: a closed tape keeps no more than one change of each
+        tensor, and none of what it has not seen."""
+        if self._is_open:
+            return True
+        if self._unchanged is None:
+            seen = [*self._watched.values(), *(t for ts in self._reads.values() for t in ts)]
+            self._unchanged = {id(t) for t in seen}
+            for _, inputs, _, outputs in self._records or ():
+                self._unchanged.update(map(id, inputs))
+                self._unchanged.update(map(id, outputs if type(outputs) is tuple else (outputs,)))
+        is_known = id(x) in self._unchanged
+        self._unchanged.discard(id(x))
+        return is_known
 
     def accessed(self, variable: Variable, value: Tensor) -> None:
         wanted = self.watch_accessed_variables and variable.trainable
@@ -157,6 +217,8 @@ class GradientTape:
         Args:
             target: a floating tensor or a tree of them, whose gradients are summed.
             sources: tensors (watched, or computed from what is), variables, or a tree of them.
+                One that x[i] = v rebound is what it was when it was watched last; one that never
+                was watched is what it is now.
             output_gradients: cotangents in the structure of `target`; ones by default.
             unconnected_gradients: what a source gets that `target` does not depend on: "none" gives
                 None, "zero" zeros.
@@ -169,7 +231,7 @@ class GradientTape:
         leaves, structure = flatten(sources)
         with dispatch.paused(self):
             cotangents = _seeds(targets, output_gradients)
-            found = self._pull(records, targets, cotangents, leaves)
+            found = _apart(self._pull(records, targets, cotangents, leaves), cotangents)
             if unconnected_gradients == "zero":
                 found = [
                     ops.zeros_like(x) if g is None else g
@@ -211,15 +273,15 @@ class GradientTape:
             ]
         return unflatten(structure, columns)
 
-    def _open_records(self) -> list[Record]:
-        records = self._records
-        if records is None:
+    def _open_records(self) -> Sequence[Record]:
+        if self._records is None:
             raise StateError(
                 "gradient",
                 got="a second call on a tape that is not persistent",
                 why="a tape forgets what it recorded once gradient() was called",
                 fix="use GradientTape(persistent=True)",
             )
+        records = settled(self._records, self._changes)
         if not self.persistent:
             dispatch.stop(self)
             self._records = None
@@ -244,7 +306,8 @@ class GradientTape:
     def _tensors_of(self, leaf: Any, records: Sequence[Record]) -> list[Tensor]:
         """The tensors that stand for one source: for a variable, all that it held when read."""
         if isinstance(leaf, Variable):
-            return self._reads.get(id(leaf), [])
+            first = {id(x): old for _, x, old in reversed(self._changes)}
+            return [first.get(id(t), t) for t in self._reads.get(id(leaf), [])]
         if not isinstance(leaf, Tensor):
             raise DTypeError(
                 "gradient",
@@ -253,14 +316,27 @@ class GradientTape:
                 fix="watch a tensor: x = tf.asarray(x); tape.watch(x)",
             )
         _differentiable("gradient", leaf)
+        if id(leaf) in self._watched:
+            return [self._watched[id(leaf)]]
         return [leaf] if self._is_watched(leaf, records) else []
 
     def _is_watched(self, x: Tensor, records: Sequence[Record]) -> bool:
-        if id(x) in self._watched or any(x is t for ts in self._reads.values() for t in ts):
+        reads = [t for v in self._variables for t in self._tensors_of(v, records)]
+        if any(x is t for t in reads):
             return True
-        roots = {*self._watched, *(id(t) for ts in self._reads.values() for t in ts)}
+        roots = {id(t) for t in (*self._watched.values(), *reads)}
         _between(records, roots)
         return id(x) in roots
+
+
+def _apart(grads: Sequence[Tensor | None], given: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradients as different objects: x[i] = v on one leaves the others and `given` alone."""
+    seen = set(map(id, given))
+    found: list[Tensor | None] = []
+    for g in grads:
+        found.append(shape.another(g) if g is not None and id(g) in seen else g)
+        seen.add(id(g))
+    return found
 
 
 def _forget(record: Record) -> None:

@@ -344,11 +344,10 @@ def setitem(x: Tensor, key: Any, value: TensorLike) -> None:
     """Let the object x stand for its updated value from now on.
 
     Recorders know a tensor by the object. So the old value goes on under a new object, and what
-    they learn is: old is x; new is computed from old; x is new.
+    they learn is: old is x; new is computed from old; what was x until now is old; x is new.
     """
-    records = dispatch.here.context.records
     old = _shape.another(x)
     new = updated(old, key, value)
-    x.value = new.value
-    for record in records:
+    dispatch.rebind(x, new.value, old)
+    for record in dispatch.here.context.records:
         record((_shape.identity, (new,), dispatch.NO_ATTRS, x))

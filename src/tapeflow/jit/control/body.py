@@ -35,7 +35,7 @@ class Body:
     records: Sequence[Record]
     stands: Mapping[Var, Sequence[Tensor]]  # the tensors of the records that are an input
     names: Mapping[Var, Var]  # values of other bodies that the records speak of, and theirs here
-    known: Callable[[Tensor], Tensor]  # what stands in the records for a tensor that was used
+    seen: Callable[[Tensor], Tensor | None]  # what stands in the records for a tensor, if it does
 
     @property
     def consts(self) -> int:
@@ -52,8 +52,9 @@ class Body:
 
 
 class _Recorder:
-    """Keeps the records of a body. A tensor that is rebound (x[i] = v) counts as another one from
-    then on, and one that only renames a value from outside leads back to it."""
+    """Keeps the records of a body, in which tensors of its own stand for those that were used: one
+    that is rebound (x[i] = v), here or later outside, counts as another one from then on. One that
+    only renames a value from outside leads back to it."""
 
     def __init__(self, tracer: BodyTracer) -> None:
         self._tracer = tracer
@@ -61,6 +62,7 @@ class _Recorder:
         self._known: dict[tuple[int, int], Tensor] = {}
         self._alive: list[Tensor] = []  # ids stay valid while their tensors live
         self._renamed: dict[int, Tensor] = {}
+        self._used: dict[int, Tensor] = {}  # by id of what stands for a tensor
 
     def record(self, record: Record) -> None:
         prim, inputs, attrs, outputs = record
@@ -78,20 +80,28 @@ class _Recorder:
 
     def known(self, x: Tensor) -> Tensor:
         """The tensor that stands for `x` as it is now."""
-        if not self._tracer.owns(x):
-            return self._tracer.known(x)
-        key = (id(x), id(x.value))
-        if key not in self._known:
-            y = Tensor(x.value)
-            self._alive += [x, y]
-            self._known[key] = self._known[id(y), id(y.value)] = y
-        return self._known[key]
+        found = self.seen(x)
+        if found is not None:
+            return found
+        y = Tensor(x.value)
+        self._alive += [x, y]
+        self._known[id(x), id(x.value)] = self._known[id(y), id(y.value)] = y
+        self._used[id(y)] = x
+        return y
 
-    def origin(self, x: Tensor) -> Tensor:
-        """The tensor that `x` is another name of."""
-        while id(x) in self._renamed:
-            x = self._renamed[id(x)]
-        return x
+    def seen(self, x: Tensor) -> Tensor | None:
+        """The same; None if there is none yet."""
+        elsewhere = None if self._tracer.owns(x) else self._tracer.known(x)
+        return self._known.get((id(x), id(x.value))) if elsewhere is None else elsewhere
+
+    def origin(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The tensor that `x` is another name of, and what stands for that."""
+        y = self.known(x)
+        if id(y) not in self._renamed:
+            return x, y
+        while id(y) in self._renamed:
+            y = self._renamed[id(y)]
+        return self._used.get(id(y), y), y
 
 
 class BodyTracer(Tracer):
@@ -133,16 +143,16 @@ class BodyTracer(Tracer):
             recorder.records if recorder else (),
             self._stands,
             self.names(),
-            recorder.known if recorder else self.known,
+            recorder.seen if recorder else self.known,
         )
 
     def names(self) -> Mapping[Var, Var]:
         """What values of other bodies are called here."""
         return {}
 
-    def known(self, x: Tensor) -> Tensor:
+    def known(self, x: Tensor) -> Tensor | None:
         """What stands in the records of other bodies for a tensor that is not of this one."""
-        return x
+        return None
 
     def owns(self, x: Tensor) -> bool:
         """Whether `x` was made here."""
@@ -166,12 +176,13 @@ class BodyTracer(Tracer):
         return self._capture(x) if is_outside else super().var(x)
 
     def _capture(self, x: Tensor) -> Var:
+        known = x
         if self._recorder:
-            x = self._recorder.origin(x)
+            x, known = self._recorder.origin(x)
         if id(x) not in self._captured:
             v = self.new_var(x.spec, "o")
             self._captured[id(x)] = (x, v)
-            self.stand(v, x)
+            self.stand(v, known)
         return self._captured[id(x)][1]
 
 
@@ -192,7 +203,9 @@ class Derived(BodyTracer):
         graph = forward.graph
         self._forward = graph
         self._producer = {v: node for node in graph.nodes for v in node.outputs}
-        self._names, self._known = forward.names, forward.known
+        self._names, self._seen = forward.names, forward.seen
+        captured = graph.inputs[: len(forward.captured)]
+        self._captures = {id(x): v for v in captured for x in forward.stands[v]}
         self._theirs = {*graph.inputs, *graph.constants, *self._producer}
         self._record_of = {
             id(y): record
@@ -215,16 +228,20 @@ class Derived(BodyTracer):
         farther = {v: self._own[w] for v, w in self._names.items() if w in self._own}
         return {**farther, **self._own}
 
-    def known(self, x: Tensor) -> Tensor:
-        return self._known(x)
+    def known(self, x: Tensor) -> Tensor | None:
+        return self._seen(x)
 
     def var(self, x: Tensor) -> Var:
-        v = self._names.get(x.value, x.value) if x.is_traced else None
+        if self._recorder and not self.owns(x):
+            x, _ = self._recorder.origin(x)
+        v = self._captures.get(id(x))
+        if v is None and x.is_traced:
+            v = self._names.get(x.value, x.value)
         if v not in self._theirs:
             return super().var(x)
         own = self._own_of(v)
         if self._recorder:
-            self._adopt(self.known(x), v, own)
+            self._adopt(self._recorder.known(x), v, own)
         return own
 
     def _own_of(self, v: Var) -> Var:
