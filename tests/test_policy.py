@@ -157,3 +157,39 @@ def test_another_policy_means_another_trace() -> None:
 def test_an_unknown_policy_is_refused_with_those_that_are() -> None:
     with pytest.raises(tf.errors.ArgumentError, match=MIXED):
         tf.config.policy("mixed_float16")
+
+
+def test_the_gradient_of_a_call_is_that_of_its_policy() -> None:
+    """Taken outside the block, it goes through the same roundings."""
+    layer = nn.Dense(3)
+    fn = tf.jit(lambda x: tf.square(layer(x)))
+    x = numbers((4, 9), "float32", 0)
+    layer(x)
+    with tf.config.policy(MIXED):
+        wanted = tf.grad(lambda x: tf.sum(tf.cast(fn(x), tf.float32)))(x).numpy()
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        with tf.config.policy(MIXED):
+            y = fn(x)
+        loss = tf.sum(tf.cast(y, tf.float32))
+    np.testing.assert_array_equal(tape.gradient(loss, x).numpy(), wanted)
+    exact = tf.grad(lambda x: tf.sum(tf.square(layer(x))))(x).numpy()
+    assert not np.allclose(wanted, exact, rtol=1e-5)
+
+
+def test_a_setting_may_be_made_inside_a_traced_function() -> None:
+    def square(x: tf.Tensor) -> tf.Tensor:
+        with tf.config.matmul_precision("bfloat16"):
+            y = x @ x
+        return y @ x
+
+    fn = tf.jit(square)
+    text = str(fn.lower(numbers((32, 32), "float32", 0)).traced)
+    assert text.count("matmul(") == 2
+    assert text.count("precision='bfloat16'") == 1
+    with tf.GradientTape() as tape:
+        x = numbers((32, 32), "float32", 0)
+        tape.watch(x)
+        y = fn(x)
+    assert tape.gradient(y, x).shape == (32, 32)
+    assert tf.config.matmul_precision() == "float32"

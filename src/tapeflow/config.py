@@ -16,6 +16,9 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -46,7 +49,14 @@ class Numerics(NamedTuple):
     policy: str = "float32"
 
 
+class _Here(threading.local):
+    """What stands for the settings in a thread that traces again what was traced under others."""
+
+    numerics: Numerics | None = None
+
+
 _numerics = Numerics()
+_here = _Here()
 
 
 def _user_cache() -> Path:
@@ -146,7 +156,17 @@ def _at_least_one(op: str, name: str, given: object) -> int:
 
 def numerics() -> Numerics:
     """The settings that are compiled into programs."""
-    return _numerics
+    return _here.numerics or _numerics
+
+
+@contextmanager
+def as_traced(traced: Numerics) -> Iterator[None]:
+    """Inside, in this thread, the settings are those of an earlier trace."""
+    before, _here.numerics = _here.numerics, traced
+    try:
+        yield
+    finally:
+        _here.numerics = before
 
 
 class Setting:
@@ -164,8 +184,11 @@ class Setting:
 
 def _set(new: Numerics) -> Setting:
     global _numerics
-    made = Setting(_numerics)
-    _numerics = new
+    made = Setting(numerics())
+    if _here.numerics is None:
+        _numerics = new
+    else:
+        _here.numerics = new
     return made
 
 
@@ -197,9 +220,9 @@ def matmul_precision(mode: str | None = None) -> str | Setting:
     'float32'
     """
     if mode is None:
-        return _numerics.matmul_precision
+        return numerics().matmul_precision
     chosen = _one_of("matmul_precision", "mode", mode, PRECISIONS)
-    return _set(_numerics._replace(matmul_precision=chosen))
+    return _set(numerics()._replace(matmul_precision=chosen))
 
 
 @overload
@@ -222,9 +245,9 @@ def policy(name: str | None = None) -> str | Setting:
     Raises: ArgumentError if there is no such policy.
     """
     if name is None:
-        return _numerics.policy
+        return numerics().policy
     chosen = _one_of("policy", "name", name, POLICIES)
-    return _set(_numerics._replace(policy=chosen))
+    return _set(numerics()._replace(policy=chosen))
 
 
 def _one_of(op: str, name: str, given: object, known: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import dispatch, scope
+from tapeflow import config, dispatch, scope
 from tapeflow.errors import TraceError, user_frame
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.purity import watched
@@ -28,6 +28,7 @@ class Trace:
     read: tuple[Variable, ...]
     written: tuple[Variable, ...]
     call: Callable[[Sequence[Tensor]], Sequence[Tensor]] = field(compare=False)  # what was traced
+    numerics: config.Numerics = field(default_factory=config.numerics)  # that it was traced under
 
     @property
     def results(self) -> int:
@@ -222,5 +223,5 @@ def rerun(
         results = trace.call(args)
         return [*results, *(v.value for v in trace.written)]
 
-    with tracer.holding(trace.read, state):
+    with config.as_traced(trace.numerics), tracer.holding(trace.read, state):
         yield run
