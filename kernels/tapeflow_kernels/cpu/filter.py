@@ -26,6 +26,7 @@ from .lanes import Lanes
 P = TypeVar("P")
 # Places that a block covers, so that reading and writing sums is a small part of the work.
 _PLACES = 400
+_WIDEST = 256
 _PATCH_BYTES = 256 * 1024
 MOST_STACK_BYTES = 768 * 1024
 # Items that are made at least, where parts of so many bytes of sums allow it.
@@ -173,7 +174,7 @@ def _block(geometry: Geometry, shape: Shape, most: int) -> Triple:
     def elements(rows: int, width: int, images: int) -> int:
         return images * Patch.of(geometry, rows, width, 1).elements
 
-    width = math.ceil(length / math.ceil(length / _PLACES))
+    width = min(1 << (length - 1).bit_length(), _WIDEST)  # few widths, so that few need code
     while width > 1 and elements(1, width, 1) > most:
         width = math.ceil(width / 2)
     rows = 1
@@ -183,7 +184,7 @@ def _block(geometry: Geometry, shape: Shape, most: int) -> Triple:
             rows = math.ceil(rows / 2)
         rows = math.ceil(height / math.ceil(height / rows))
     images = 1
-    if rows == height and width == length:
+    if rows == height and width >= length:
         images = min(8, math.ceil(_PLACES / (rows * width)))
         images = max(1, min(images, most // elements(rows, width, 1)))
     return rows, width, images

@@ -20,7 +20,7 @@ from typing import TypeVar
 from ..machine import Host, host
 from .contraction import Pointers
 from .epilogue import Epilogue
-from .geometry import Geometry, Patch, Shape
+from .geometry import Geometry, Patch, Shape, Triple
 from .lanes import Lanes
 from .packing import Packing
 
@@ -37,6 +37,8 @@ _CHUNK_BYTES = 2560 * 1024
 _POSITIONS = 200
 # Longest row of outputs whose tiles have just the heights that it needs.
 _EXACT = 64
+# Outputs that code for images of all sizes is cut for.
+_TYPICAL = (1, 4, 56)
 # Multiply-adds that a core has in flight, and that it begins at once; loads likewise.
 _IN_FLIGHT = 8
 
@@ -104,20 +106,23 @@ def plan(
     epilogue: Epilogue,
     *,
     is_diagonal: bool = False,
+    any_size: bool = False,
     target: Host | None = None,
 ) -> Window | None:
-    """The code for a convolution; None if a patch takes more stack than there is."""
+    """The code for a convolution; None if a patch takes more stack than there is. With `any_size`
+    it is the same for images of all sizes."""
     taps = geometry.taps[2]
     target = target or host()
     lanes = Lanes.filling(dtype, target.vector_bytes)
-    is_unrolled = is_diagonal and taps <= target.registers - 6
+    is_unrolled = is_diagonal and taps <= target.registers - 6 and not any_size
     if is_unrolled:
         vectors, heights = _tall(lanes, shape, target.registers - taps - 1)
     else:
-        vectors, heights = _tile(lanes, shape, target)
+        vectors, heights = (_any_tile if any_size else _tile)(lanes, shape, target)
     rest = math.ceil(shape.columns % (vectors * lanes.count) / lanes.count)
     pitch = vectors * lanes.count if is_diagonal else channels
-    rows, tiles = _block(lanes, geometry, shape, heights[0], pitch)
+    extents = _TYPICAL if any_size else shape.out
+    rows, tiles = _block(lanes, geometry, extents, heights[0], pitch)
     window = Window(
         dtype,
         0 if is_diagonal else channels,
@@ -125,7 +130,7 @@ def plan(
         heights,
         vectors,
         vectors if is_diagonal and rest else rest,
-        is_unrolled or shape.out[2] <= _EXACT,
+        is_unrolled or (shape.out[2] <= _EXACT and not any_size),
         rows,
         tiles,
         shape.source[-1] == (pitch if pitch == shape.columns or not is_diagonal else 0),
@@ -135,6 +140,17 @@ def plan(
     )
     stack = window.patch(target).elements * lanes.itemsize
     return window if stack <= MOST_PATCH_BYTES else None
+
+
+def _any_tile(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...]]:
+    """The tile for rows of outputs of any length."""
+    vectors = min(2, max(1, math.ceil(shape.columns / lanes.count)))
+    return vectors, _all_heights(vectors, target)
+
+
+def _all_heights(vectors: int, target: Host) -> tuple[int, ...]:
+    """Heights for rows of outputs of any length."""
+    return tuple(range(min(14, (target.registers - vectors - 1) // vectors), 0, -3))
 
 
 def _tall(lanes: Lanes, shape: Shape, rows: int) -> tuple[int, tuple[int, ...]]:
@@ -151,9 +167,9 @@ def _tile(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...
     length, columns = max(1, shape.out[2]), max(1, shape.columns)
 
     def heights(vectors: int) -> tuple[int, ...]:
-        most = min(14, (target.registers - vectors - 1) // vectors)
+        most, *_ = every = _all_heights(vectors, target)
         if length > _EXACT:
-            return tuple(range(most, 0, -3))
+            return every
         even = math.ceil(length / math.ceil(length / most))
         last = length % even
         return (even, last) if last else (even,)
@@ -171,7 +187,7 @@ def _tile(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...
 
 
 def _block(
-    lanes: Lanes, geometry: Geometry, shape: Shape, height: int, pitch: int
+    lanes: Lanes, geometry: Geometry, out: Triple, height: int, pitch: int
 ) -> tuple[int, int]:
     """Rows of outputs and tiles of each that an item covers, so that its patch stays cached."""
 
@@ -179,16 +195,16 @@ def _block(
         patch = Patch.of(geometry, rows, tiles * height, pitch)
         return patch.elements * lanes.itemsize <= _PATCH_BYTES
 
-    tiles = max(1, math.ceil(shape.out[2] / height))
+    tiles = max(1, math.ceil(out[2] / height))
     while tiles > 1 and not (fits(1, tiles) and tiles * height <= _POSITIONS):
         tiles = math.ceil(tiles / 2)
     rows = 1
     if not geometry.spreads_rows:
         while (
-            rows < shape.out[1] and fits(rows + 1, tiles) and rows * tiles * height < _POSITIONS
+            rows < out[1] and fits(rows + 1, tiles) and rows * tiles * height < _POSITIONS
         ):
             rows += 1
-    return max(1, math.ceil(shape.out[1] / math.ceil(max(1, shape.out[1]) / rows))), tiles
+    return max(1, math.ceil(out[1] / math.ceil(max(1, out[1]) / rows))), tiles
 
 
 def packing_b(window: Window, strides: tuple[int, ...], target: Host | None = None) -> Packing:

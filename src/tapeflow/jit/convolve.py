@@ -5,13 +5,14 @@ All have three spatial axes here; those that an op has not have extent 1 and str
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tapeflow.graph import Node, Var
-from tapeflow.jit import contract, product
+from tapeflow.jit import cache, contract, product
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.phase import Phase
 from tapeflow.jit.product import Parts, triple
@@ -124,6 +125,7 @@ class _Problem:
     b: _Memory
     operands: tuple[_Memory, ...]
     stores: tuple[_Memory, ...]
+    any_size: bool
 
     @property
     def dtype(self) -> str:
@@ -163,9 +165,13 @@ def needs_copy(node: Node[Var], index: int, layout: Layout) -> bool:
 
 
 def lower(
-    node: Node[Var], layouts: Mapping[Var, Layout], updated: Mapping[Var, Var]
+    node: Node[Var],
+    layouts: Mapping[Var, Layout],
+    updated: Mapping[Var, Var],
+    any_size: bool = False,
 ) -> list[Launch] | None:
-    """The launches of a convolution; None if its patches take more stack than a thread has."""
+    """The launches of a convolution; None if its patches take more stack than a thread has. With
+    `any_size` by the code for images of all sizes, unless that for these is there already."""
     parts = Parts.of_node(node)
     name = parts.of.prim.name
     itemsize = node.inputs[0].dtype.itemsize
@@ -186,6 +192,7 @@ def lower(
             _Memory.of(to, whole, itemsize, is_filter=is_filter)
             for to in product.outputs(node, updated)
         ),
+        any_size,
     )
     is_product = problem.convolution.is_pointwise and not is_filter
     if is_product and (found := _as_matrices(name, problem)):
@@ -236,11 +243,7 @@ def _windows(
         return m.moved(sum(s * p for s, p in zip(m.strides[1:4], phase, strict=True)))
 
     diagonal = g.is_diagonal
-    plan = window.plan(
-        *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels)),
-        problem.epilogue(axes(g.columns)),
-        is_diagonal=diagonal,
-    )
+    plan = _planned(problem, g, problem.epilogue(axes(g.columns)))
     if plan is None:
         return None
     width = plan.width(host())
@@ -254,6 +257,19 @@ def _windows(
     items = window.items(plan, shape)
     code = product.code("windows", plan, windows.emit)
     return [pack, Launch(code, tuple(arguments), items, product.grain(items, g.flops))]
+
+
+def _planned(problem: _Problem, g: _Convolution, epilogue: Epilogue) -> window.Window | None:
+    """The code to use: for images of all sizes where that was asked for, unless there is some."""
+    planned = functools.partial(
+        window.plan,
+        *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels), epilogue),
+        is_diagonal=g.is_diagonal,
+    )
+    plan = planned()
+    if problem.any_size and plan and not cache.holds(product.code("windows", plan, windows.emit)):
+        return planned(any_size=True)
+    return plan
 
 
 # ---- adjoint in the images: a convolution for each phase of the strides

@@ -194,7 +194,7 @@ class _Planner:
             for i, v in enumerate(node.inputs)
         ]
         node = replace(node, inputs=tuple(inputs))
-        found = convolve.lower(node, self.layouts, self.updated)
+        found = convolve.lower(node, self.layouts, self.updated, self.any_size)
         self.steps.append(HostStep(node) if found is None else Kernels(node, tuple(found)))
 
     def _nest(self, node: Node[Var]) -> None:
