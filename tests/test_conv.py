@@ -68,7 +68,7 @@ def test_both_adjoints_of_any_convolution_are_its_transposes(made: Any) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(convolutions().filter(lambda made: made[1].size > 0))
+@given(convolutions().filter(lambda made: 0 < made[1].size <= 120))
 def test_derivatives_of_any_convolution_pass_finite_differences(made: Any) -> None:
     ndim, x, w, attrs = made
     check_gradients(lambda x, w: CONV[ndim](x, w, **attrs), (tf.asarray(x), tf.asarray(w)), order=2)
