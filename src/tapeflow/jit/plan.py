@@ -68,6 +68,13 @@ class Plan:
                 found += [launch for part in step.parts for launch in part.plan.launches]
         return found
 
+    def early_updates(self) -> set[Var]:
+        """The outputs written over an input before a step that may raise or be interrupted: one on
+        the host, or a loop."""
+        ends = [i for i, step in enumerate(self.steps) if may_end(step)]
+        before = self.steps[: ends[-1]] if ends else ()
+        return {v for step in before for v in step.node.outputs if v in self.updated}
+
     @property
     def on_host(self) -> list[str]:
         """What Python runs between kernels, in bodies too."""
@@ -80,8 +87,16 @@ def plan(
 ) -> Plan:
     """The plan of `graph`; `updates` says which outputs may take the memory of which input. With
     `any_size` contractions prefer code for all sizes to new code for these; loops over the same
-    rows are one step where they may be `chained`, which devices have no launches for."""
-    return _Planner(graph, updates, any_size, chained=chained).run()
+    rows are one step where they may be `chained`, which devices have no launches for.
+
+    An input is written over only where nothing behind it can end the program early.
+    """
+    found = _Planner(graph, updates, any_size, chained=chained).run()
+    early = found.early_updates()
+    if not early:
+        return found
+    late = {new: old for new, old in updates.items() if new not in early}
+    return _Planner(graph, late, any_size, chained=chained).run()
 
 
 def plan_body(graph: Graph, updates: Mapping[Var, Var], *, any_size: bool = False) -> Plan:
@@ -316,6 +331,14 @@ def element_by_element(node: Node[Var], r: Var, w: Var) -> bool:
     if isinstance(node.prim, Fused):
         return node.prim.is_elementwise(node.outputs.index(w), node.inputs.index(r))
     return node.inputs.index(r) > 1 and r not in node.inputs[:2]  # an operand of the epilogue
+
+
+def may_end(step: Step) -> bool:
+    """Whether a step may end the program: by an error, or because a signal came."""
+    if isinstance(step, Nest):
+        inside = (s for part in step.parts for s in part.plan.steps)
+        return not step.is_branch or any(map(may_end, inside))
+    return isinstance(step, HostStep)
 
 
 def scratches(step: Step) -> Sequence[Scratch]:

@@ -84,7 +84,6 @@ class Program:
 
     def _share_out(self, threads: int) -> None:
         """Divide the rows over `threads`."""
-        self._threads = threads
         self._helpers = threads - 1 if self._table.share_out(threads) else 0
         self._state[:] = (
             id(self._slots),
@@ -96,6 +95,7 @@ class Program:
             len(self._table),
             0,
         )
+        self._threads = threads  # last, so that an interrupt leaves nothing half done
 
     # ---- calling
 
@@ -107,7 +107,7 @@ class Program:
                 if not self._helpers:
                     self._run(0)
                 else:
-                    self._with_help(self._run)
+                    workers.pool().lend(self._helpers, self._run)
                 return [
                     slots[i] if shape is None else slots[i].reshape(shape)  # type: ignore[union-attr, misc]
                     for i, shape in self._returns
@@ -122,18 +122,6 @@ class Program:
             self._share_out(threads)
         self._slots[:] = [*inputs, *[o.take() for o in self._outputs]]
         return self._slots
-
-    def _with_help(self, run: Callable[[int], object]) -> None:
-        """Run with the workers of the pool, or without where another program has them."""
-        pool = workers.pool()
-        if not pool.lock.acquire(blocking=False):
-            run(0)
-            return
-        try:
-            pool.wake(self._helpers)
-            run(pool.address)
-        finally:
-            pool.lock.release()
 
     def _run(self, pool: int) -> None:
         if self._table.watch is not None:
@@ -179,7 +167,9 @@ class Program:
             try:
                 self._filled(inputs)
                 self._bind()
-                self._with_help(lambda pool: found.extend(self._timed(pool)))
+                workers.pool().lend(
+                    self._helpers, lambda pool: found.extend(self._timed(pool))
+                )
             finally:
                 self._slots[:] = self._blank
         return found

@@ -41,16 +41,33 @@ def compiled_driver() -> Driver:
 class Pool:
     """Workers that spin while programs follow each other closely, and sleep in between.
 
-    One program at a time has them: who does not get `lock` runs in its own thread alone.
+    One program at a time has them: the first of `_users`, on which each step is a single one of the
+    interpreter, so that an interrupt leaves nobody there. A lock could be taken and never held.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self._users: list[object] = []
         self._words = np.zeros(driver.POOL_WORDS, np.int64)
         self.address = int(self._words.ctypes.data)
         self._asleep = threading.Semaphore(0)
         self._counting = threading.Lock()
         self._size = self._awake = 0
+
+    def lend(self, helpers: int, run: Callable[[int], object]) -> None:
+        """Call `run` with the address of this pool and so many workers awake, or with 0 where
+        another program has them."""
+        user = object()
+        try:
+            if not self._users:
+                self._users.append(user)
+            if self._users[:1] == [user]:
+                self.wake(helpers)
+                run(self.address)
+            else:
+                run(0)
+        finally:
+            if user in self._users:
+                self._users.remove(user)
 
     def wake(self, helpers: int) -> None:
         """Let so many workers look for work; costs an attribute read where they are awake."""
