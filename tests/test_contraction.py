@@ -386,6 +386,7 @@ def test_packing_is_planned_where_it_is_needed_or_repaid() -> None:
     assert plan(50, (784, 1), (1, 784)) == (False, True)
     assert plan(5000, (784, 1), (300, 1)) == (False, True)
     assert plan(64, (784, 1), (1024, 1)) == (False, True)
+    assert plan(64, (1024, 1), (300, 1)) == (True, False)
     assert plan(50, (1, 784), (300, 1)) == (True, False)
     assert plan(50, (1, 784), (300, 1), k=50) == (False, False)
 

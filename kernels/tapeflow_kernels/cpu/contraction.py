@@ -35,11 +35,13 @@ _SMALL_GROUP_BYTES = 16 * 1024
 _REDUCTION_BYTES = 1024 * 1024
 _BLOCK_BYTES = 256 * 1024
 # Packing B is repaid by this many rows, by fewer if B's rows are a page or more apart, since they
-# then compete for few cache sets; packing A by this many columns and this long a reduction.
+# then compete for few cache sets; packing A by this many columns and this long a reduction, or if
+# its rows are pages apart by fewer columns: 64x1024x1024 gains 20 %, 1024³ 40 %, 2048³ 65 %.
 _ROWS_REPAY_B = 300
 _ROWS_REPAY_PAGES = 40
 _PAGE_BYTES = 4096
 _COLUMNS_REPAY_A = 128
+_COLUMNS_REPAY_PAGES = 64
 _STEPS_REPAY_A = 128
 # The products of each precision. With vectors, three take longer than exact ones.
 _PRODUCTS = {"float32": 0, "bfloat16": 1, "bfloat16_3x": 3, "bfloat16_6x": 6}
@@ -188,7 +190,10 @@ def plan(c: Contraction, extents: Extents) -> Contraction:
     least = _ROWS_REPAY_PAGES if apart % _PAGE_BYTES == 0 else _ROWS_REPAY_B
     pack_b = (c.b[-1] != 1 and c.n > 1) or extents.m >= least
     long = math.prod(extents.reduce) >= _STEPS_REPAY_A and c.n >= _COLUMNS_REPAY_A
-    return replace(c, pack_a=c.a[-1] != 1 and long, pack_b=pack_b)
+    paged = c.a[c.batch] * itemsize % _PAGE_BYTES == 0 and c.a[c.batch] != 0
+    many = extents.m >= _ROWS_REPAY_PAGES and c.n >= _COLUMNS_REPAY_PAGES
+    pack_a = (paged and many) if c.a[-1] == 1 else long
+    return replace(c, pack_a=pack_a, pack_b=pack_b)
 
 
 def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:
