@@ -3,8 +3,8 @@
 Each mode of tf.config.matmul_precision, and products of halves, beside exact products of float32 in
 turns; errors against float64, as root mean square of that of the result. `--tiny` runs each once,
 small.
-Recorded on an EPYC with AVX-512-BF16 and no AMX, busy, one thread, least of 30 rounds, 1024³: mode
-bfloat16 10.6 ms, bfloat16 tensors 10.1 ms; PyTorch 11.7 ms under autocast, 9.9 ms for bfloat16.
+Recorded on an EPYC with AVX-512-BF16 and no AMX, one thread, 1024³: float32 20 to 24 ms, mode
+bfloat16 10.6, bfloat16 tensors 10.2, float16 tensors 20. Beside PyTorch: RESULTS.md.
 """
 
 from __future__ import annotations
