@@ -84,6 +84,33 @@ def test_an_index_out_of_range_is_found_when_compiled_code_runs(call: Any) -> No
         tf.jit(call)(x)
 
 
+@pytest.mark.parametrize("jit", ["0", "1"])
+def test_an_error_of_compiled_code_names_scope_function_and_text_of_its_line(
+    jit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAPEFLOW_JIT", jit)
+
+    @tf.jit
+    def outer(x: tf.Tensor, i: tf.Tensor) -> tf.Tensor:
+        with tf.name_scope("layer"):
+            return tf.take(x, i)
+
+    @tf.jit
+    def turns(x: tf.Tensor, i: tf.Tensor) -> Any:
+        def inner(carry: tf.Tensor, j: tf.Tensor) -> Any:
+            return carry + x[j], j
+
+        return tf.scan(inner, tf.asarray(0.0), i)
+
+    for call, said in (
+        (outer, "in outer, scope layer: return tf.take(x, i)"),
+        (turns, "in inner: return carry + x[j], j"),
+    ):
+        with pytest.raises(errors.OutOfRangeError) as caught:
+            call(tf.ones(2), np.array([1, 9]))
+        assert caught.value.at.endswith(said) and str(caught.value).endswith(said)
+
+
 def test_memory_that_cannot_be_had_says_how_much_and_for_what() -> None:
     huge = tf.broadcast_to(tf.asarray(np.float32(1)), (1 << 30, 1))
     with pytest.raises(errors.OutOfMemoryError, match=r"f32\[1073741824,1048576\], .* bytes") as it:

@@ -32,12 +32,18 @@ class TapeflowError(Exception):
     def __init__(self, op: str, *, got: object, why: str, fix: str, at: str | None = None):
         self.op, self.got, self.why, self.fix = op, got, why, fix
         self.at = user_line() if at is None else at
-        place = f"\n  at: {self.at}" if self.at else ""
-        super().__init__(f"{op}: {why}\n  got: {got}\n  fix: {fix}{place}")
+        self._is_moved = False
+        super().__init__(self._text())
 
-    def moved(self, at: str) -> TapeflowError:
-        """The same error, of what happened at another line."""
-        return type(self)(self.op, got=self.got, why=self.why, fix=self.fix, at=at)
+    def _text(self) -> str:
+        place = f"\n  at: {self.at}" if self.at else ""
+        return f"{self.op}: {self.why}\n  got: {self.got}\n  fix: {self.fix}{place}"
+
+    def move(self, at: str) -> None:
+        """Say that it happened at the line `at`, unless a more exact one has been said before."""
+        if at and not self._is_moved:
+            self.at, self._is_moved = at, True
+            self.args = (self._text(),)
 
 
 class ShapeError(TapeflowError, ValueError):

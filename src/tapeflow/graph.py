@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from tapeflow.dtypes import OF_SHORT, SHORT, DType
+from tapeflow.errors import TapeflowError
 from tapeflow.tensor import Array, Spec
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Node(Generic[V]):
     attrs: Mapping[str, Any]
     outputs: tuple[V, ...]
     scope: str = ""  # the name scope it was made in
-    line: str = ""  # file:line of the user's code that made it
+    line: str = ""  # the user's line that made it, as errors.user_line() gives it
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -126,7 +127,11 @@ def evaluate(graph: Graph, *arrays: Array) -> list[Array]:
 
 def run_node(node: Node[Var], arrays: Iterable[Array]) -> list[Array]:
     """What a node means: its outputs, by its array function."""
-    value = node.prim.array_fn(*arrays, **node.attrs)
+    try:
+        value = node.prim.array_fn(*arrays, **node.attrs)
+    except TapeflowError as error:  # it names the line of the call; the node knows its own
+        error.move(node.line)
+        raise
     return [np.asarray(a) for a in (value if node.prim.multiple else (value,))]
 
 

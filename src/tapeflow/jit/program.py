@@ -221,14 +221,15 @@ class Program:
         node, prim = step.node, step.node.prim
         inputs = [self._array(v) for v in node.inputs]
         outputs = [self._array(v) for v in node.outputs]
-        try:
-            with np.errstate(all="ignore"):
-                if prim.into is not None:
+        with np.errstate(all="ignore"):
+            if prim.into is not None:
+                try:
                     prim.into(outputs, *inputs, **node.attrs)
-                    return
-                values = run_node(node, inputs)
-        except TapeflowError as error:  # it names the line of the call; the node knows its own
-            raise error.moved(node.line) from error
+                except TapeflowError as error:
+                    error.move(node.line)
+                    raise
+                return
+            values = run_node(node, inputs)
         for output, value in zip(outputs, values, strict=True):
             output[...] = value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,8 @@ def _names(nodes: Sequence[Node[Var]]) -> str:
 
 def _where(node: Node[Var]) -> str:
     """Its name scope, or the user's line."""
-    file, _, line = node.line.rpartition(":")
-    return node.scope or (f"{Path(file).name}:{line}" if file else "")
+    place = re.match(r".+?:\d+(?=,| in |: |$)", node.line)
+    return node.scope or (Path(place[0]).name if place else "")
 
 
 # ---- tables

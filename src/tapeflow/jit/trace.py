@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import config, dispatch, scope
-from tapeflow.errors import TraceError, user_frame
+from tapeflow.errors import TraceError, user_line
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.purity import watched
 from tapeflow.primitive import Primitive
@@ -131,11 +131,8 @@ class Tracer:
         specs: tuple[Spec, ...],
     ) -> tuple[Tensor, ...]:
         outputs = tuple(map(self.new_var, specs))
-        place = user_frame()
-        line = f"{place[0]}:{place[1]}" if place else ""
-        self.nodes.append(
-            Node(prim, tuple(map(self.var, inputs)), dict(attrs), outputs, scope.current(), line)
-        )
+        taken = tuple(map(self.var, inputs))
+        self.nodes.append(Node(prim, taken, dict(attrs), outputs, scope.current(), user_line()))
         return tuple(map(Tensor, outputs))
 
     def read(self, variable: Variable) -> Tensor:
