@@ -99,9 +99,9 @@ def test_a_traced_value_that_outlived_its_trace_is_an_error_in_a_call_too() -> N
     g(tf.ones(3), 1.0)
     h = tf.jit(lambda x: x + 1.0)
     h(tf.ones(3))
-    with pytest.raises(tf.errors.TraceError, match="no value yet"):
+    with pytest.raises(tf.errors.TraceError, match="trace that has ended"):
         h(kept[0])
-    with pytest.raises(tf.errors.TraceError, match="no value yet"):
+    with pytest.raises(tf.errors.TraceError, match="trace that has ended"):
         g(kept[0], 1.0)
 
 

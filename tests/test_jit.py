@@ -447,10 +447,23 @@ def test_a_leaked_traced_value_is_an_error_with_the_fix() -> None:
     kept: list[tf.Tensor] = []
     tf.jit(lambda x: kept.append(x) or x)(tf.ones(2))
     for use in (lambda t: t + 1.0, lambda t: t + t, lambda t: t.numpy(), lambda t: tf.exp(t)):
-        with pytest.raises(tf.errors.TraceError, match="return it"):
+        with pytest.raises(tf.errors.TraceError, match=r"ended(?s:.)*return it"):
             use(kept[0])
     with pytest.raises(tf.errors.TraceError, match="trace that has ended"):
         tf.jit(lambda x: x + kept[0])(tf.ones(2))
+
+
+def test_a_value_of_a_suspended_trace_has_not_ended() -> None:
+    made: list[tf.Variable] = []
+    with pytest.raises(tf.errors.TraceError, match="inside a compiled function"):
+        tf.jit(lambda x: made.append(tf.Variable(lambda: x + 1.0)))(tf.ones(2))
+
+
+def test_what_is_formatted_must_be_one_number_that_is_known() -> None:
+    with pytest.raises(tf.errors.TraceError, match="format: inside a compiled function"):
+        tf.jit(lambda x: f"{x:.3f}")(1.0)
+    with pytest.raises(tf.errors.ArgumentError, match="format: there are 2 elements, not one"):
+        f"{tf.ones(2):.3f}"
 
 
 def test_a_mistake_reads_the_same_inside_and_outside() -> None:

@@ -65,10 +65,11 @@ class Tracer(Protocol):
 class Context:
     """What is open in one thread."""
 
-    __slots__ = ("quiet", "recorders", "records", "tracer")
+    __slots__ = ("quiet", "recorders", "records", "tracer", "traces")
 
     def __init__(self) -> None:
         self.tracer: Tracer | None = None
+        self.traces = 0  # how many are open, one inside the other, suspended or not
         self.recorders: tuple[Recorder, ...] = ()
         self.records: tuple[Callable[[Record], None], ...] = ()  # their record methods
         # NumPy's floating-point warnings are off in this contextvars context. Running a function in
@@ -285,7 +286,9 @@ def tracing(new_tracer: Tracer | None) -> Iterator[None]:
     """Inside, ops go to `new_tracer`; None suspends tracing, for values that outlive it."""
     context = here.context
     previous, context.tracer = context.tracer, new_tracer
+    context.traces += new_tracer is not None
     try:
         yield
     finally:
         context.tracer = previous
+        context.traces -= new_tracer is not None

@@ -147,6 +147,10 @@ class Tensor:
     def concrete(self, op: str) -> Array:
         """The array. Raises: TraceError in the name of `op` if there is none yet."""
         if not isinstance(self.value, np.ndarray):
+            from tapeflow import dispatch  # which makes tensors
+
+            if not dispatch.here.context.traces:
+                raise ended(op, self)
             raise TraceError(
                 op,
                 got=f"a traced value of type {self.spec}",
@@ -163,15 +167,18 @@ class Tensor:
 
     def item(self) -> bool | int | float:
         """The only element, as a Python number. Raises: ArgumentError if it is not the only one."""
-        array = self.concrete("item")
+        return cast("bool | int | float", self._only("item").item())
+
+    def _only(self, op: str) -> Array:
+        array = self.concrete(op)
         if array.size != 1:
             raise ArgumentError(
-                "item",
+                op,
                 got=self.spec,
                 why=f"there are {array.size} elements, not one",
                 fix="index the element you want, or use .numpy().tolist()",
             )
-        return cast("bool | int | float", array.item())
+        return array
 
     def tolist(self) -> Any:
         """The elements as nested Python lists."""
@@ -252,7 +259,7 @@ class Tensor:
 
     def __format__(self, form: str) -> str:
         """One element as a number formats: `f"{loss:.3f}"`."""
-        return format(self.item(), form) if form else repr(self)
+        return format(self._only("format").item(), form) if form else repr(self)
 
     def _repr_html_(self) -> str:
         text = repr(self).replace("&", "&amp;").replace("<", "&lt;")
@@ -266,6 +273,18 @@ _TRACE_FIX = {
     "int": "pass the number in static_argnames of tf.jit",
     "float": "keep it a tensor, or return it from the compiled function",
 }
+
+
+def ended(op: str, x: Tensor) -> TraceError:
+    """The error for a traced value that was kept when its trace was over."""
+    return TraceError(
+        op,
+        got=repr(x),
+        why="this value belongs to a trace that has ended",
+        fix="return it from the compiled function that made it; do not keep it in a global, a "
+        "closure or an attribute",
+    )
+
 
 def _arrays(x: Any) -> Any:
     """x, a tensor, or lists and tuples of them, with arrays instead."""

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from tapeflow import config, dispatch, scope
-from tapeflow.errors import TraceError, user_line
+from tapeflow.errors import user_line
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.purity import watched
 from tapeflow.primitive import Primitive
-from tapeflow.tensor import Array, Spec, Tensor
+from tapeflow.tensor import Array, Spec, Tensor, ended
 from tapeflow.variable import Variable
 
 
@@ -94,13 +94,7 @@ class Tracer:
         value = x.value
         if isinstance(value, Var):
             if not self.knows(value):
-                raise TraceError(
-                    self.name,
-                    got=repr(x),
-                    why="this value belongs to a trace that has ended",
-                    fix="return it from the compiled function that made it; do not keep it "
-                    "in a global, a closure or an attribute",
-                )
+                raise ended(self.name, x)
             return value
         if id(value) not in self._of_array:
             var = self._of_array[id(value)] = self.new_var(x.spec, "c")
