@@ -616,7 +616,7 @@ INDEXING = [
         tf.embedding_lookup,
         lambda x, i: x[i],
         ["f[4,3]", np.array([[1, 2], [0, 0]])],
-        bad=[Bad(OutOfRangeError, ["f[4,3]", np.array([4])])],
+        bad=[Bad(OutOfRangeError, ["f[4,3]", np.array([i])]) for i in (4, -1)],
     ),
     Case(
         tf.take_along_axis,

@@ -227,3 +227,19 @@ def test_a_setting_that_is_no_number_is_named(name: str, monkeypatch: Any) -> No
     ask = {"TAPEFLOW_NUM_THREADS": tf.config.num_threads, "TAPEFLOW_TIMEOUT": tf.config.timeout}
     with pytest.raises(ArgumentError, match=f"{name}: it must hold a number"):
         ask[name]()
+
+
+@pytest.mark.parametrize("text", ["0", "-2", "1.5"])
+def test_a_number_of_threads_that_cannot_be_is_refused(text: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TAPEFLOW_NUM_THREADS", text)
+    monkeypatch.setattr(tf.config, "_threads", None)
+    with pytest.raises(ArgumentError, match=r"TAPEFLOW_NUM_THREADS: .* of at least 1"):
+        tf.config.num_threads()
+
+
+def test_whether_to_compile_is_0_or_1(monkeypatch: Any) -> None:
+    monkeypatch.setenv("TAPEFLOW_JIT", "maybe")
+    with pytest.raises(ArgumentError, match="TAPEFLOW_JIT: it must hold 0 or 1"):
+        tf.jit(lambda x: x + 1.0)(tf.ones(2))
+    monkeypatch.setenv("TAPEFLOW_JIT", "")
+    assert tf.jit(lambda x: x + 1.0)(1.0).item() == 2.0

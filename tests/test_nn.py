@@ -168,7 +168,7 @@ def test_the_graph_shows_the_scopes_of_layers() -> None:
 def test_an_error_names_the_scope_of_the_layer() -> None:
     model = _mlp()
     model(X)
-    with pytest.raises(ShapeError, match=r"(?s)3 columns and b has 4 rows.*scope hidden1"):
+    with pytest.raises(ShapeError, match=r"(?s)Dense: the kernel is for 4 .*scope hidden1"):
         model(X[:, :3])
 
 

@@ -138,6 +138,9 @@ REFUSED: dict[str, tuple[type[Exception], Callable[[], object]]] = {
     "axis": (OutOfRangeError, lambda: nn.LayerNorm(4)(IMAGES)),
     "no ids": (ArgumentError, lambda: nn.Embedding(0, 3)),
     "id": (OutOfRangeError, lambda: nn.Embedding(3, 2)(np.array([3]))),
+    "negative id": (OutOfRangeError, lambda: nn.Embedding(3, 2)(np.array([-1]))),
+    "id compiled": (OutOfRangeError, lambda: tf.jit(nn.Embedding(3, 2))(np.array([3]))),
+    "negative id compiled": (OutOfRangeError, lambda: tf.jit(nn.Embedding(3, 2))(np.array([-1]))),
     "id of a float": (DTypeError, lambda: nn.Embedding(3, 2)(np.array([1.0]))),
     "no heads": (ArgumentError, lambda: nn.MultiHeadAttention(0, 3)),
     "vectors that attend": (ShapeError, lambda: nn.MultiHeadAttention(2, 3)(SEQUENCES[0, 0])),
@@ -414,3 +417,36 @@ def test_a_small_convolutional_net_learns_the_digits() -> None:
             step(x[batch], y[batch])
     found = tf.argmax(model(x[1500:]), axis=-1).numpy()
     assert (found == y[1500:]).mean() > 0.9
+
+
+FEATURES: dict[str, Callable[[], nn.Module]] = {
+    "Dense": lambda: nn.Dense(2),
+    "RNN": lambda: nn.RNN(2),
+    "LSTM": lambda: nn.LSTM(2),
+    "GRU": lambda: nn.GRU(2),
+    "MultiHeadAttention": lambda: nn.MultiHeadAttention(2, 3),
+}
+
+
+@pytest.mark.parametrize("kind", FEATURES)
+def test_another_number_of_features_is_refused_by_the_layer(kind: str) -> None:
+    layer = FEATURES[kind]()
+    layer(tf.ones((2, 3, 4)))
+    for call in (layer, tf.jit(lambda x: layer(x))):
+        with pytest.raises(ShapeError, match=rf"{kind}: the kernel.* is for 4 features, not 5"):
+            call(tf.ones((2, 3, 5)))
+
+
+def test_attention_says_which_input_has_other_features() -> None:
+    layer = nn.MultiHeadAttention(2, 3)
+    layer(tf.ones((2, 3, 4)))
+    with pytest.raises(ShapeError, match="the kernel of key is for 4 features, not 5"):
+        layer(tf.ones((2, 3, 4)), tf.ones((2, 3, 5)))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_sequence_without_batch_is_refused_later_too(kind: str) -> None:
+    layer = FEATURES[kind]()
+    layer(tf.ones((2, 3, 4)))
+    with pytest.raises(ShapeError, match=f"{kind}: the input has 2 axes, not 3"):
+        layer(tf.ones((3, 4)))

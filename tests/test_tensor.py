@@ -627,3 +627,12 @@ def test_one_element_formats_as_a_number():
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 4)])
 def test_what_is_empty_can_be_sorted(shape):
     assert tf.sort(tf.zeros(shape)).shape == shape
+
+
+def test_masked_elements_are_refused_and_an_empty_mask_is_not():
+    x = np.ma.array([1.0, 2.0], mask=[False, True])
+    for use in (tf.asarray, tf.Variable, tf.ones(2).__add__, tf.jit(lambda y: y * 2.0)):
+        with pytest.raises(DTypeError, match=r"of which 1 are masked(?s:.)*filled"):
+            use(x)
+    assert tf.asarray(np.ma.array([1.0, 2.0])).numpy().tolist() == [1.0, 2.0]
+    assert tf.asarray(x.filled(0.0)).numpy().tolist() == [1.0, 0.0]

@@ -80,8 +80,14 @@ def data_dir() -> Path:
 
 
 def jit_enabled() -> bool:
-    """Whether compiled functions run as machine code; if not they are interpreted node by node."""
-    return os.environ.get("TAPEFLOW_JIT", "1") != "0"
+    """Whether compiled functions run as machine code; if not they are interpreted node by node.
+
+    Raises: ArgumentError if TAPEFLOW_JIT is neither 0 nor 1.
+    """
+    text = os.environ.get("TAPEFLOW_JIT") or "1"
+    if text not in ("0", "1"):
+        raise _not_in("TAPEFLOW_JIT", text, "0 or 1")
+    return text == "1"
 
 
 def dump_dir() -> Path | None:
@@ -107,13 +113,22 @@ def timeout() -> float:
 def num_threads() -> int:
     """How many threads compiled programs use.
 
-    Raises: ArgumentError if TAPEFLOW_NUM_THREADS or NUMBA_NUM_THREADS is no number.
+    Raises: ArgumentError if TAPEFLOW_NUM_THREADS or NUMBA_NUM_THREADS is no whole number of at
+        least 1.
     """
     global _threads
     if _threads is None:  # read once: every call of a compiled program asks
         name = next((n for n in _THREADS if os.environ.get(n)), None)
-        _threads = cores() if name is None else max(1, int(_number_in(name, "")))
+        _threads = cores() if name is None else _count_in(name)
     return _threads
+
+
+def _count_in(name: str) -> int:
+    """The whole number of at least 1 that an environment variable holds."""
+    number = _number_in(name, "")
+    if number < 1 or number != int(number):
+        raise _not_in(name, os.environ[name], "a whole number of at least 1")
+    return int(number)
 
 
 def _number_in(name: str, default: str) -> float:
@@ -124,10 +139,14 @@ def _number_in(name: str, default: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ArgumentError(
-            name, got=f"{name}={text}", why="it must hold a number", fix="unset it, or set a number"
-        )
+        raise _not_in(name, text, "a number")
     return number
+
+
+def _not_in(name: str, text: str, wanted: str) -> ArgumentError:
+    return ArgumentError(
+        name, got=f"{name}={text}", why=f"it must hold {wanted}", fix=f"unset it, or set {wanted}"
+    )
 
 
 def cores() -> int:

@@ -306,19 +306,31 @@ def is_number(x: object) -> bool:
 def as_tensor(x: TensorLike, dtype: DType | None = None, *, op: str = "asarray") -> Tensor:
     """`x` as a Tensor: a tensor as it is, all else copied; numbers in `dtype`, else the default.
 
-    Raises: DTypeError in the name of `op` if `x` is not numeric.
+    Raises: DTypeError in the name of `op` if `x` is not numeric, or elements of it are masked.
     """
     if type(x) is Tensor:
         return x
     if hasattr(x, "__tapeflow_tensor__"):
         return cast("Tensor", x.__tapeflow_tensor__())
     if isinstance(x, np.ndarray | np.generic):
+        if type(x) is not np.ndarray and hasattr(x, "filled"):
+            _refuse_masked(x, op)
         native = x.dtype.newbyteorder("=")
         as_dtype(native, op)
         return Tensor(np.array(x, native, order="C"))
     if is_number(x):
         return Tensor(of_number(x, dtype or default_of(x), op))
     return Tensor(_array_of(x, dtype, op))
+
+
+def _refuse_masked(x: Any, op: str) -> None:
+    if np.ma.is_masked(x):
+        raise DTypeError(
+            op,
+            got=f"a NumPy array of shape {x.shape}, of which {int(np.sum(x.mask))} are masked",
+            why="a tensor has no mask: what it hides would be taken for values",
+            fix="fill them: x.filled(0), and pass the mask beside it where it matters",
+        )
 
 
 def of_number(x: bool | int | float, dtype: DType, op: str) -> Array:

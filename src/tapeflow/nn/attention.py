@@ -8,7 +8,7 @@ from tapeflow.errors import ShapeError
 from tapeflow.initializers import Initializer
 from tapeflow.nn.layers import Dense, Dropout
 from tapeflow.nn.module import Module
-from tapeflow.nn.weighted import at_least_one
+from tapeflow.nn.weighted import at_least_one, check_features
 from tapeflow.ops.attention import attention_weights
 from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
 
@@ -30,7 +30,8 @@ class MultiHeadAttention(Module):
         name: its scope; inside are `query`, `key`, `value` and `output`.
 
     Raises: ArgumentError for sizes below 1 and unknown names; at a call ShapeError unless the
-        inputs are f[..., n, d], and each key has a value.
+        inputs are f[..., n, d], with as many features as at the first call, and each key has a
+        value.
     Source: Vaswani et al. (2017), arXiv:1706.03762.
     """
 
@@ -71,14 +72,18 @@ class MultiHeadAttention(Module):
             mask = as_tensor(mask)
             if mask.ndim == q.ndim > 2:   # one for each example, and for all its heads
                 mask = ops.expand_dims(mask, -3)
-        weights = attention_weights(self._heads(self.query(q)), self._heads(self.key(k)), mask,
+        weights = attention_weights(self._heads("query", q), self._heads("key", k), mask,
                                     is_causal=is_causal)
-        mixed = ops.matmul(self.dropout(weights), self._heads(self.value(v)))
+        mixed = ops.matmul(self.dropout(weights), self._heads("value", v))
         together = ops.moveaxis(mixed, -3, -2)
         shape = (*together.shape[:-2], self.num_heads * self.value_dim)
         return self.output(ops.reshape(together, shape))   # type: ignore[no-any-return]
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """f[..., n, heads * k] -> f[..., heads, n, k]."""
+    def _heads(self, name: str, given: Tensor) -> Tensor:
+        """The product by this name, of each head: f[..., n, d] -> f[..., heads, n, k]."""
+        product: Dense = getattr(self, name)
+        if "kernel" in vars(product):
+            check_features(self, given, product.kernel, f"the kernel of {name}")
+        x = product(given)
         apart = ops.reshape(x, (*x.shape[:-1], self.num_heads, x.shape[-1] // self.num_heads))
         return ops.moveaxis(apart, -2, -3)

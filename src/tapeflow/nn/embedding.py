@@ -25,8 +25,8 @@ class Embedding(Module):
         embeddings_constraint: a limit on the table, kept after each update.
         name: its scope.
 
-    Raises: ArgumentError for unknown names or sizes below 1; at a call OutOfRangeError if an id is
-        not below input_dim, DTypeError unless ids are integers.
+    Raises: ArgumentError for unknown names or sizes below 1; at a call OutOfRangeError unless
+        ids are from 0 up to, not including, input_dim; DTypeError unless ids are integers.
     """
 
     embeddings: Variable

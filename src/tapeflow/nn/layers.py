@@ -12,7 +12,14 @@ from tapeflow.initializers import Initializer
 from tapeflow.nn.activations import Activation
 from tapeflow.nn.dropout import SHARE, dropout
 from tapeflow.nn.module import Module
-from tapeflow.nn.weighted import Weighted, as_used, at_least_one, entered, times_matrix
+from tapeflow.nn.weighted import (
+    Weighted,
+    as_used,
+    at_least_one,
+    check_features,
+    entered,
+    times_matrix,
+)
 from tapeflow.primitive import require_floating
 from tapeflow.regularizers import Regularizer
 from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
@@ -32,7 +39,7 @@ class Dense(Weighted):
         name: its scope.
 
     Raises: ArgumentError for unknown names or units < 1; at the first call ShapeError or DTypeError
-        unless the input is f[..., k].
+        unless the input is f[..., k]; later ShapeError unless k is what it was.
     """
 
     kernel: Variable
@@ -55,7 +62,9 @@ class Dense(Weighted):
         self.bias = self.make_bias(self.units, x.dtype)
 
     def call(self, x: TensorLike) -> Tensor:
-        t = entered(as_tensor(x))
+        t = as_tensor(x)
+        check_features(self, t, self.kernel)
+        t = entered(t)
         return self.finished(times_matrix(t, as_used(self.kernel, t)))
 
 

@@ -10,7 +10,7 @@ from tapeflow.constraints import Constraint
 from tapeflow.errors import ShapeError
 from tapeflow.initializers import Initializer
 from tapeflow.nn.activations import Activation
-from tapeflow.nn.weighted import Weighted, at_least_one, times_matrix
+from tapeflow.nn.weighted import Weighted, at_least_one, check_features, times_matrix
 from tapeflow.primitive import require_floating
 from tapeflow.regularizers import Regularizer
 from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
@@ -47,18 +47,23 @@ class _Recurrent(Weighted):
     def build(self, x: Spec, *states: Any) -> None:
         kind, width = type(self).__name__, self._gates * self.units
         require_floating(kind, x)
-        if x.ndim != 3:
-            raise ShapeError(kind, got=x, why=f"the input has {x.ndim} axes, not 3",
-                             fix="give f[batch, steps, features]; tf.expand_dims adds an axis")
+        self._check_axes(x)
         self.kernel = self.make_kernel((x.shape[-1], width), x.dtype)
         self.recurrent_kernel = self.make_variable(
             "recurrent_kernel", lambda: self.recurrent_initializer((self.units, width), x.dtype))
         self.bias = self.make_bias(width, x.dtype)
 
+    def _check_axes(self, x: Spec) -> None:
+        if x.ndim != 3:
+            raise ShapeError(type(self).__name__, got=x, why=f"the input has {x.ndim} axes, not 3",
+                             fix="give f[batch, steps, features]; tf.expand_dims adds an axis")
+
     def call(self, x: TensorLike, initial_state: Sequence[TensorLike] | None = None) -> Any:
         from tapeflow.jit.control.api import scan  # half of what importing tapeflow.nn would cost
 
         t = as_tensor(x)
+        self._check_axes(t.spec)
+        check_features(self, t, self.kernel)
         rows = times_matrix(t, self.kernel)
         if self.bias is not None:
             rows = rows + self.bias
@@ -114,7 +119,8 @@ class RNN(_Recurrent):
         name: its scope.
 
     Raises: ArgumentError for unknown names or units < 1; at the first call ShapeError or DTypeError
-        unless the input is f[batch, steps, features].
+        unless the input is f[batch, steps, features]; later ShapeError unless it has as many
+        features.
     Source: Elman (1990).
     """
 

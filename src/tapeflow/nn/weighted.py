@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tapeflow import arguments, config, constraints, initializers, ops, regularizers
 from tapeflow.constraints import Constraint
 from tapeflow.dtypes import DType, bfloat16, float32
-from tapeflow.errors import ArgumentError
+from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.initializers import Initializer
 from tapeflow.nn import activations
 from tapeflow.nn.activations import Activation
@@ -72,6 +72,16 @@ def at_least_one(op: str, name: str, given: int) -> int:
         raise ArgumentError(op, got=f"{name}={given}", why=f"{name} is at least 1",
                             fix="give a size of 1 or more")
     return found
+
+
+def check_features(layer: Module, x: Tensor, kernel: Variable, what: str = "the kernel") -> None:
+    """Raise ShapeError unless x has as many features as the first input of the layer had."""
+    features = kernel.shape[0]
+    if not x.ndim or x.shape[-1] != features:
+        found = f"not {x.shape[-1]}" if x.ndim else "and an input without axes has none"
+        raise ShapeError(type(layer).__name__, got=x.spec,
+                         why=f"{what} is for {features} features, {found}",
+                         fix="give inputs like the first one, or make another layer")
 
 
 def entered(x: Tensor) -> Tensor:

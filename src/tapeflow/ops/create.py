@@ -22,8 +22,8 @@ def asarray(x: TensorLike, dtype: Any = None, device: Any = None,
 
     The result is always a tensor of its own, whatever `copy` says.
 
-    Raises: DTypeError if x is not made of numbers, or of lists of unequal lengths; ArgumentError
-        for another device than the CPU.
+    Raises: DTypeError if x is not made of numbers, or of lists of unequal lengths, or is a NumPy
+        array with masked elements; ArgumentError for another device than the CPU.
     """
     if device not in (None, "cpu", "cpu:0"):
         raise ArgumentError("asarray", got=f"device={device!r}", why="tensors live on the CPU",

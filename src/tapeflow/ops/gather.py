@@ -28,10 +28,12 @@ def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
     return _taken("take", x, indices, axis)
 
 
-def _taken(op: str, x: TensorLike, indices: TensorLike, axis: int | None) -> Tensor:
+def _taken(op: str, x: TensorLike, indices: TensorLike, axis: int | None,
+           from_end: bool = True) -> Tensor:
     x = as_tensor(x, op=op)
     axis = _shape.one_axis(op, axis, x)
-    return index.take_at(x, as_tensor(indices, op=op), axis=axis, op=op)
+    i = as_tensor(indices, op=op)
+    return index.take_at(x, i, axis=axis, op=op, from_end=from_end)
 
 
 def gather(x: TensorLike, indices: TensorLike, axis: int = 0) -> Tensor:
@@ -121,6 +123,6 @@ def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -
 def embedding_lookup(params: TensorLike, ids: TensorLike) -> Tensor:
     """The rows of a table at `ids`: f[n,k], int[...] -> f[...,k].
 
-    Raises: OutOfRangeError if an id is not below n.
+    Raises: OutOfRangeError unless ids are from 0 up to, not including, n.
     """
-    return _taken("embedding_lookup", params, ids, axis=0)
+    return _taken("embedding_lookup", params, ids, axis=0, from_end=False)

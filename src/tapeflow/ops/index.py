@@ -28,38 +28,41 @@ def require_integer(op: str, indices: Spec) -> None:
                          fix="cast them: tf.cast(i, tf.int64)")
 
 
-def _take_spec(x: Spec, i: Spec, *, axis: int, op: str) -> Spec:
+def _take_spec(x: Spec, i: Spec, *, axis: int, op: str, from_end: bool = True) -> Spec:
     require_integer(op, i)
     return Spec((*x.shape[:axis], *i.shape, *x.shape[axis + 1:]), x.dtype)
 
 
-def _within(op: str, i: Array, size: int) -> Array:
-    """i, if every element is an index of an axis of `size`."""
-    if i.size and (i.min() < -size or i.max() >= size):
+def _within(op: str, i: Array, size: int, from_end: bool = True) -> Array:
+    """i, if every element is an index of an axis of `size`, counted from its end if negative."""
+    least = -size if from_end else 0
+    if i.size and (i.min() < least or i.max() >= size):
         worst = i.max() if i.max() >= size else i.min()
         raise OutOfRangeError(op, got=f"index {worst} on an axis of size {size}",
-                              why=f"indices are between {-size} and {size - 1}" if size else
+                              why=f"indices are between {least} and {size - 1}" if size else
                               "the axis has no elements",
                               fix="check the indices, or the axis")
     return i
 
 
-def _take_adjoint(g: Tensor, y: Tensor, x: Tensor, i: Tensor, *, axis: int, op: str) -> Tensor:
+def _take_adjoint(g: Tensor, y: Tensor, x: Tensor, i: Tensor, *,
+                  axis: int, op: str, from_end: bool = True) -> Tensor:
     return add_at(g, i, axis=axis, size=x.shape[axis], op=op)
 
 
 def _take_jvp(ts: Tangents, y: Tensor, x: Tensor, i: Tensor, *,
-              axis: int, op: str) -> Tensor | None:
+              axis: int, op: str, from_end: bool = True) -> Tensor | None:
     return None if ts[0] is None else take_at(ts[0], i, axis=axis, op=op)
 
 
 @primitive(name="take", spec=_take_spec, adjoints=(_take_adjoint, None), jvp=_take_jvp)
-def take_at(x: Array, i: Array, *, axis: int, op: str) -> Array:
+def take_at(x: Array, i: Array, *, axis: int, op: str, from_end: bool = True) -> Array:
     """any[..., n, ...], int[s] -> any[..., s, ...]: the elements at i along `axis`.
 
-    `op` is what the user called, for errors: which indices there are is seen only here.
+    `op` is what the user called, for errors: which indices there are is seen only here. `from_end`
+    lets negative ones count from the end.
     """
-    return np.take(x, _within(op, i, x.shape[axis]), axis)
+    return np.take(x, _within(op, i, x.shape[axis], from_end), axis)
 
 
 def _add_at_spec(x: Spec, i: Spec, *, axis: int, size: int, op: str) -> Spec:
