@@ -190,7 +190,7 @@ def test_the_largest_are_found_in_vectors() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "steps"), [(tf.int32, ["max_pool"]), (tf.float16, [])])
-def test_integers_are_pooled_on_the_host_and_halves_as_float32(dtype: Any, steps: list[str]) -> None:
+def test_integers_are_pooled_on_the_host_halves_as_float32(dtype: Any, steps: list[str]) -> None:
     x = tf.cast(tf.reshape(tf.arange(16), (1, 4, 4, 1)), dtype)
     f = tf.jit(lambda x: tf.nn.max_pool(x, 2))
     assert f(x).numpy().ravel().tolist() == [5, 7, 13, 15]
