@@ -26,6 +26,7 @@ from .lanes import Lanes
 P = TypeVar("P")
 # Places that a block covers, so that reading and writing sums is a small part of the work.
 _PLACES = 400
+# Most of them along x.
 _WIDEST = 256
 _PATCH_BYTES = 256 * 1024
 MOST_STACK_BYTES = 768 * 1024

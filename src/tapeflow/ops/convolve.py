@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tapeflow import arguments
 from tapeflow.errors import ShapeError
@@ -14,8 +15,8 @@ from tapeflow.tensor import Tensor, TensorLike
 
 
 def _convolved(op: str, x: TensorLike, filters: TensorLike, strides: int | Sequence[int],
-               padding: Padding, dilations: int | Sequence[int], groups: int,
-               ndim: int) -> Tensor:
+               padding: Padding, *, dilations: int | Sequence[int], groups: int = 1,
+               ndim: int = 2) -> Tensor:
     x, w = coerce(op, x, filters)
     groups = arguments.integer(op, "groups", groups)
     fit(op, x.spec, w.spec, groups, ndim)
@@ -34,8 +35,10 @@ def conv1d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
         filters: f[window, channels/groups, out].
 
     Returns: f[batch, places, out].
+    Raises: as conv2d.
     """
-    return _convolved("conv1d", x, filters, strides, padding, dilations, groups, 1)
+    return _convolved("conv1d", x, filters, strides, padding, dilations=dilations, groups=groups,
+                      ndim=1)
 
 
 def conv2d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
@@ -59,7 +62,7 @@ def conv2d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
     >>> conv2d([[[[1.0], [2.0], [3.0]]]], [[[[1.0]], [[10.0]]]], padding="VALID")[0, 0, :, 0]
     Tensor([21., 32.], f32[2])
     """
-    return _convolved("conv2d", x, filters, strides, padding, dilations, groups, 2)
+    return _convolved("conv2d", x, filters, strides, padding, dilations=dilations, groups=groups)
 
 
 def conv3d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
@@ -72,14 +75,19 @@ def conv3d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
         filters: f[depth, height, width, channels/groups, out].
 
     Returns: f[batch, places, places, places, out].
+    Raises: as conv2d.
     """
-    return _convolved("conv3d", x, filters, strides, padding, dilations, groups, 3)
+    return _convolved("conv3d", x, filters, strides, padding, dilations=dilations, groups=groups,
+                      ndim=3)
 
 
 def atrous_conv2d(x: TensorLike, filters: TensorLike, rate: int | Sequence[int],
                   padding: Padding = "SAME") -> Tensor:
-    """conv2d whose windows have their cells `rate` apart."""
-    return _convolved("atrous_conv2d", x, filters, 1, padding, rate, 1, 2)
+    """conv2d whose windows have their cells `rate` apart.
+
+    Raises: as conv2d, which calls the rate dilations.
+    """
+    return _convolved("atrous_conv2d", x, filters, 1, padding, dilations=rate)
 
 
 def depthwise_conv2d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
@@ -93,11 +101,11 @@ def depthwise_conv2d(x: TensorLike, filters: TensorLike, strides: int | Sequence
     Returns: f[batch, places, places, channels * multiplier], those of a channel side by side.
     Raises: as conv2d.
     """
-    return _depthwise("depthwise_conv2d", x, filters, strides, padding, dilations)
+    return _depthwise("depthwise_conv2d", x, filters, strides, padding, dilations=dilations)
 
 
 def _depthwise(op: str, x: TensorLike, filters: TensorLike, strides: int | Sequence[int],
-               padding: Padding, dilations: int | Sequence[int]) -> Tensor:
+               padding: Padding, *, dilations: int | Sequence[int]) -> Tensor:
     x, w = coerce(op, x, filters)
     check_ranks(op, x.spec, w.spec, 2)
     *window, channels, multiplier = w.shape
@@ -106,7 +114,7 @@ def _depthwise(op: str, x: TensorLike, filters: TensorLike, strides: int | Seque
                          why=f"the filters are for {channels} channels, x has {x.shape[-1]}",
                          fix="give filters f[height, width, channels, multiplier]")
     split = _shape.reshape(w, (*window, 1, channels * multiplier))
-    return _convolved(op, x, split, strides, padding, dilations, max(channels, 1), 2)
+    return _convolved(op, x, split, strides, padding, dilations=dilations, groups=max(channels, 1))
 
 
 def separable_conv2d(x: TensorLike, depthwise: TensorLike, pointwise: TensorLike,
@@ -127,8 +135,8 @@ def separable_conv2d(x: TensorLike, depthwise: TensorLike, pointwise: TensorLike
         raise ShapeError("separable_conv2d", got=f"pointwise {second.spec}",
                          why="it mixes the channels of one place: its window is 1x1",
                          fix="give pointwise f[1, 1, channels * multiplier, out]")
-    y = _depthwise("separable_conv2d", x, first, strides, padding, dilations)
-    return _convolved("separable_conv2d", y, second, 1, "VALID", 1, 1, 2)
+    y = _depthwise("separable_conv2d", x, first, strides, padding, dilations=dilations)
+    return _convolved("separable_conv2d", y, second, 1, "VALID", dilations=1)
 
 
 def conv2d_transpose(x: TensorLike, filters: TensorLike, output_shape: Sequence[int] | None = None,
@@ -158,24 +166,23 @@ def conv2d_transpose(x: TensorLike, filters: TensorLike, output_shape: Sequence[
     channels = w.shape[-2] * max(groups, 1)
     check_groups(op, channels, w.spec, groups)
     steps = per_axis(op, "strides", strides, 2)
-    size = (_transposed(op, x.shape[1:-1], w.shape[:-2], steps, padding, dilations)
+    gaps = per_axis(op, "dilations", dilations, 2)
+    unpadded = Windows(x.shape[1:-1], w.shape[:-2], steps, ((0, 0),) * 2, gaps)
+    size = (_transposed(op, unpadded, padding)
             if output_shape is None else _stated(op, output_shape, (x.shape[0], channels)))
-    windows = slide(op, size, w.shape[:-2], steps, padding, dilations)
+    windows = slide(op, size, w.shape[:-2], steps, padding, gaps)
     require_windows(op, x.spec, windows)
     return conv_input(x, w, size=size, strides=steps, padding=windows.padding,
                       dilations=windows.dilations, groups=groups)
 
 
-def _transposed(op: str, sizes: Ints, window: Ints, strides: Ints, padding: Padding,
-                dilations: int | Sequence[int]) -> Ints:
-    """The sizes of what the strides bring down to `sizes`."""
+def _transposed(op: str, w: Windows, padding: Padding) -> Ints:
+    """The sizes of what such windows, with this padding, bring down to the sizes of `w`."""
     if padding == "SAME":
-        return tuple(n * s for n, s in zip(sizes, strides, strict=True))
-    gaps = per_axis(op, "dilations", dilations, len(sizes))
-    covered = tuple((n - 1) * s + max((k - 1) * d + 1, s if padding == "VALID" else 0)
-                    for n, s, k, d in zip(sizes, strides, window, gaps, strict=True))
-    w = Windows(covered, window, strides, ((0, 0),) * len(sizes), gaps)
-    found = pairs(op, padding, w)
+        return tuple(n * s for n, s in zip(w.sizes, w.strides, strict=True))
+    covered = tuple((n - 1) * s + max(extent, s if padding == "VALID" else 0)
+                    for n, s, extent in zip(w.sizes, w.strides, w.extents, strict=True))
+    found = pairs(op, padding, replace(w, sizes=covered))
     return tuple(n - before - after for n, (before, after) in zip(covered, found, strict=True))
 
 

@@ -169,7 +169,8 @@ def scan(
     )
     turn = _Turn(f, form, rows, [])
     if dispatch.tracer() is not None:
-        found = scans.apply(BodyTracer("scan_body"), turn, carry, tensors, turns, reverse)
+        tracer = BodyTracer("scan_body")
+        found = scans.apply(tracer, turn, carry, tensors, length=turns, is_reverse=reverse)
         carry, ys = list(found[: len(carry)]), list(found[len(carry) :])
     else:
         carry, ys = _scan_eagerly(turn, carry, tensors, turns, reverse)

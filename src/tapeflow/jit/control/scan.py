@@ -136,6 +136,7 @@ def apply(
     call: Call,
     carries: Sequence[Tensor],
     xs: Sequence[Tensor],
+    *,
     length: int,
     is_reverse: bool,
     saved: Callable[[Var], Tensor] | None = None,
@@ -224,9 +225,9 @@ class _Backward(_Derivative):
             self._turn,
             [*cotangents, *(filled(None, self.xs[i]) for i in self.sums)],
             [filled(gs[k], self.ys[k]) for k in self.sent],
-            self.layout.length,
-            not self.layout.is_reverse,
-            self.saved,
+            length=self.layout.length,
+            is_reverse=not self.layout.is_reverse,
+            saved=self.saved,
         )
         grads = dict(zip((*carried, *self.sums, *self.given), outputs, strict=True))
         return [grads.get(i) if w else None for i, w in enumerate(wanted)]
@@ -262,9 +263,9 @@ class _Forward(_Derivative):
             self._turn,
             [filled(ts[first + i], self.xs[first + i]) for i in self.flowing],
             [*moved.values()],
-            self.layout.length,
-            self.layout.is_reverse,
-            self.saved,
+            length=self.layout.length,
+            is_reverse=self.layout.is_reverse,
+            saved=self.saved,
         )
         tangents = dict(zip((*self.flowing, *self.given), outputs, strict=True))
         return tuple(tangents.get(k) for k in range(len(self.ys)))
