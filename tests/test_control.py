@@ -505,6 +505,28 @@ REFUSED: dict[str, tuple[type[TapeflowError], str, Callable[[], Any]]] = {
         lambda: tf.scan(lambda c, x: (c, None), H, (XS, W)),
     ),
     "length": (ShapeError, "length=3", lambda: tf.scan(lambda c, x: (c, x), H, XS, length=3)),
+    "no function": (ArgumentError, "scan: f must be a function", lambda: tf.scan(3, H, XS)),
+    "no function of rows": (ArgumentError, "map: f must be a function", lambda: tf.map(None, XS)),
+    "no condition": (
+        ArgumentError,
+        "while_loop: cond must be a function",
+        lambda: tf.while_loop(True, lambda x: x, H),
+    ),
+    "no branch": (
+        ArgumentError,
+        "cond: false_fn must be a function",
+        lambda: tf.cond(True, lambda: H, H),
+    ),
+    "length below 0": (
+        ArgumentError,
+        "length=-1",
+        lambda: tf.scan(lambda c, x: (c, x), H, length=-1),
+    ),
+    "length of text": (
+        ArgumentError,
+        "length must be a whole number",
+        lambda: tf.scan(lambda c, x: (c, x), H, length="3"),
+    ),
     "no length": (ArgumentError, "give length=", lambda: tf.scan(lambda c, x: (c, x), H)),
     "pred": (ShapeError, r"pred bool\[2,3\]", lambda: tf.cond(H > 0, tf.abs, tf.sin, H)),
     "no bool": (DTypeError, r"pred f64\[\]", lambda: tf.cond(H[0, 0], tf.abs, tf.sin, H)),

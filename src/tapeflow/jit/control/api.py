@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tapeflow import dispatch, ops
+from tapeflow import arguments, dispatch, ops
 from tapeflow.dtypes import bool_
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.jit.control import branch, repeat
@@ -34,12 +34,15 @@ def cond(pred: TensorLike, true_fn: Function, false_fn: Function, *operands: Any
         true_fn, false_fn: give trees of the same structure and types.
         operands: trees of tensors.
 
-    Raises: DTypeError or ShapeError unless `pred` is bool[]; in a trace ArgumentError, ShapeError
-        or DTypeError where the functions give different structures or types.
+    Raises: DTypeError or ShapeError unless `pred` is bool[]; ArgumentError unless functions are
+        given; in a trace ArgumentError, ShapeError or DTypeError where they give different
+        structures or types.
 
     >>> cond(True, lambda x: x + 1.0, lambda x: x * 2.0, 3.0)
     Tensor(4., f32[])
     """
+    for name, branch_fn in (("true_fn", true_fn), ("false_fn", false_fn)):
+        arguments.function("cond", name, branch_fn)
     test = _predicate("cond", "pred", pred)
     given, form = taken_apart("cond", operands)
     if not test.is_traced:
@@ -92,12 +95,15 @@ def while_loop(cond: Function, body: Function, init: Any) -> Any:
         init: a tree of tensors.
 
     Raises: ArgumentError, ShapeError or DTypeError, naming the leaf, where `body` changes the form
-        of what it gets; DTypeError or ShapeError unless `cond` gives bool[]; ArgumentError for
-        reverse mode in compiled code, or a compiled `cond` that assigns a variable.
+        of what it gets; DTypeError or ShapeError unless `cond` gives bool[]; ArgumentError unless
+        both are functions, for reverse mode in compiled code, or for a compiled `cond` that assigns
+        a variable.
 
     >>> while_loop(lambda x: x < 100.0, lambda x: x * 2.0, 3.0)
     Tensor(192., f32[])
     """
+    arguments.function("while_loop", "cond", cond)
+    arguments.function("while_loop", "body", body)
     carry, form = taken_apart("while_loop", init)
 
     def test(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -156,11 +162,13 @@ def scan(
 
     Raises: ArgumentError, ShapeError or DTypeError, naming the leaf, where `f` changes the form of
         the carry; ShapeError where the tensors of `xs` have different lengths, or none;
-        ArgumentError without a length, or if `f` gives no pair.
+        ArgumentError without a length or for a negative one, or if `f` is no function or gives no
+        pair.
 
     >>> scan(lambda total, x: (total + x, total), 0.0, ops.asarray([1.0, 2.0, 3.0]))
     (Tensor(6., f32[]), Tensor([0., 1., 3.], f32[3]))
     """
+    arguments.function("scan", "f", f)
     carry, form = taken_apart("scan", init)
     tensors, whole = taken_apart("scan", xs)
     turns = _length("scan", tensors, whole, length)
@@ -179,6 +187,11 @@ def scan(
 
 def _length(op: str, tensors: Sequence[Tensor], form: Form, length: int | None) -> int:
     """The number of rows of all the tensors."""
+    if length is not None:
+        length = arguments.integer(op, "length", length)
+        if length < 0:
+            raise ArgumentError(op, got=f"length={length}", why="there are 0 turns at least",
+                                fix="give 0 or more")
     if any(not x.shape for x in tensors):
         raise ShapeError(op, got=_listed(form), why="a tensor without axes has no rows",
                          fix="give any[n, ...], or let f read it from its closure")
@@ -228,4 +241,5 @@ def map(f: Function, xs: Any) -> Any:
     >>> map(lambda x: x * x, ops.asarray([1.0, 2.0]))
     Tensor([1., 4.], f32[2])
     """
+    arguments.function("map", "f", f)
     return scan(lambda _, x: (None, f(x)), None, xs)[1]
