@@ -39,6 +39,7 @@ class Host:
         return f"+{feature}" in self.features.split(",")
 
 
+# CPUs that code can be made for on any machine, to read it and to test what they lack or have.
 BASELINE = Host("x86-64", "", vector_bytes=16, registers=16)
 AVX512 = Host("skylake-avx512", "-prefer-256-bit", vector_bytes=64, registers=32)
 AVX512_BF16 = Host("cooperlake", "-prefer-256-bit,+avx512bf16,+f16c", vector_bytes=64, registers=32)

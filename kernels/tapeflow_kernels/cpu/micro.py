@@ -72,7 +72,7 @@ def emit_micro(module: Module, micro: Micro, name: str) -> None:
     lanes = micro.lanes
     places = range(0, micro.rows * micro.vectors * lanes.count, lanes.count)
     held = [lanes.load(f, f.at(sums, at, lanes.element)) for at in places if micro.accumulates]
-    totals = summed(f, micro, (a, b), rows, extents, held)
+    totals = summed(f, micro, (a, b), rows, extents, first=held)
     for total, at in zip(totals, places, strict=True):
         lanes.store(f, total, f.at(sums, at, lanes.element))
 
@@ -83,6 +83,7 @@ def summed(
     operands: tuple[Value, Value],
     rows: Index,
     extents: Sequence[Value],
+    *,
     first: Sequence[Value] = (),
 ) -> list[Value]:
     """The sums, row by row, each in a register; `first` is what they start from if not zero."""

@@ -115,7 +115,7 @@ class Builder:
         is_odd = layout.length % 2 == 1
         for k in range(layout.carries):
             i = layout.consts + k
-            even, odd = self._carry(plan, i, k, node.inputs[i], node.outputs[k], is_odd)
+            even, odd = self._carry(plan, i, k, node.inputs[i], node.outputs[k], swap=is_odd)
             places[inputs[i]] = Place(even, odd)
             places[outputs[k]] = Place(odd, even)
         rows = [
@@ -135,7 +135,7 @@ class Builder:
         )
 
     def _carry(
-        self, plan: Plan, i: int, k: int, first: Var, end: Var, swap: bool
+        self, plan: Plan, i: int, k: int, first: Var, end: Var, *, swap: bool
     ) -> tuple[int, int]:
         """The pointers to carry k (input i of the body) before and after even turns."""
         old, new = plan.graph.inputs[i], plan.graph.outputs[k]

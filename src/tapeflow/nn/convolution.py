@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tapeflow import arguments
 from tapeflow.constraints import Constraint
@@ -31,9 +31,9 @@ class _Sliding(Weighted):
 
     _ndim: ClassVar[int] = 2
 
-    def __init__(self, kernel_size: int | Sequence[int], strides: int | Sequence[int],
-                 padding: Padding, dilation_rate: int | Sequence[int], **weights: Any) -> None:
-        super().__init__(**weights)
+    def slide(self, kernel_size: int | Sequence[int], strides: int | Sequence[int],
+              padding: Padding, dilation_rate: int | Sequence[int]) -> None:
+        """Keep what says where the windows lie."""
         kind = type(self).__name__
         self.kernel_size = per_axis(kind, "kernel_size", kernel_size, self._ndim)
         self.strides = per_axis(kind, "strides", strides, self._ndim)
@@ -65,10 +65,9 @@ class _Conv(_Sliding):
                  kernel_regularizer: str | Regularizer | None = None,
                  kernel_constraint: str | Constraint | None = None,
                  name: str | None = None) -> None:
-        super().__init__(kernel_size, strides, padding, dilation_rate, activation=activation,
-                         use_bias=use_bias, kernel_initializer=kernel_initializer,
-                         kernel_regularizer=kernel_regularizer,
-                         kernel_constraint=kernel_constraint, name=name)
+        super().__init__(activation, use_bias, kernel_initializer, kernel_regularizer,
+                         kernel_constraint, name)
+        self.slide(kernel_size, strides, padding, dilation_rate)
         self.filters = at_least_one(type(self).__name__, "filters", filters)
         self.groups = arguments.integer(type(self).__name__, "groups", groups)
 
@@ -168,10 +167,9 @@ class DepthwiseConv2D(_Sliding):
                  kernel_regularizer: str | Regularizer | None = None,
                  kernel_constraint: str | Constraint | None = None,
                  name: str | None = None) -> None:
-        super().__init__(kernel_size, strides, padding, dilation_rate, activation=activation,
-                         use_bias=use_bias, kernel_initializer=kernel_initializer,
-                         kernel_regularizer=kernel_regularizer,
-                         kernel_constraint=kernel_constraint, name=name)
+        super().__init__(activation, use_bias, kernel_initializer, kernel_regularizer,
+                         kernel_constraint, name)
+        self.slide(kernel_size, strides, padding, dilation_rate)
         self.depth_multiplier = at_least_one("DepthwiseConv2D", "depth_multiplier",
                                              depth_multiplier)
 
@@ -205,10 +203,9 @@ class SeparableConv2D(_Sliding):
                  kernel_regularizer: str | Regularizer | None = None,
                  kernel_constraint: str | Constraint | None = None,
                  name: str | None = None) -> None:
-        super().__init__(kernel_size, strides, padding, dilation_rate, activation=activation,
-                         use_bias=use_bias, kernel_initializer=kernel_initializer,
-                         kernel_regularizer=kernel_regularizer,
-                         kernel_constraint=kernel_constraint, name=name)
+        super().__init__(activation, use_bias, kernel_initializer, kernel_regularizer,
+                         kernel_constraint, name)
+        self.slide(kernel_size, strides, padding, dilation_rate)
         self.filters = at_least_one("SeparableConv2D", "filters", filters)
         self.depth_multiplier = at_least_one("SeparableConv2D", "depth_multiplier",
                                              depth_multiplier)
