@@ -414,7 +414,7 @@ def test_sums_of_terms_keep_the_bits_they_promise(products: int, bits: int, tile
 def check_opened(problem: Problem, target: Host) -> None:
     """The code for all sizes stores what the oracle does."""
     expected, c, e = problem.expected(), problem.c, problem.extents
-    sized = replace(c, n=0, pack_a=True, pack_b=True)
+    sized = replace(c, n=0, pack_a=True, pack_b=True, few_rows=0)
     e = replace(e, n=c.n)
     panels = [
         packed(p, x, n, e, target)
@@ -487,3 +487,13 @@ def test_a_way_is_chosen_by_what_the_cpu_gains(monkeypatch: pytest.MonkeyPatch) 
 def test_tile_registers_are_only_permitted_where_there_are_some() -> None:
     assert host().has("amx-tile") or not amx_is_permitted()
     assert contraction.way("bfloat16", "float32", (Extents(0, (1,)), 1), host())[1] == ""
+
+
+@pytest.mark.parametrize("target", [host(), *TARGETS])
+@pytest.mark.parametrize("m", [1, 3, 8])
+def test_few_rows_pass_over_b_once(m: int, target: Host) -> None:
+    problem = product(m, 37, 300)
+    problem.c = contraction.plan(problem.c, problem.extents)
+    assert problem.c.few_rows == m
+    assert problem.c.tile(target).rows == m
+    problem.check(target)

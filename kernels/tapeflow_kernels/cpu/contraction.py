@@ -21,7 +21,7 @@ from typing import Generic, Literal, TypeVar
 from ..machine import Host, amx_is_permitted, host
 from .epilogue import Epilogue
 from .packing import Packing
-from .tile import Tile, tile_for
+from .tile import Tile, flat_tile, tile_for
 from .tiles import DEPTH
 
 # Where the extents start in the argument block.
@@ -41,6 +41,8 @@ _ROWS_REPAY_B = 300
 _ROWS_REPAY_PAGES = 40
 _PAGE_BYTES = 4096
 _COLUMNS_REPAY_A = 128
+# Rows for which B is not worth keeping: it is read once, in stretches as long as may be.
+_FEW_ROWS = 8
 _COLUMNS_REPAY_PAGES = 64
 _STEPS_REPAY_A = 128
 # The products of each precision. With vectors, three take longer than exact ones.
@@ -75,6 +77,7 @@ class Contraction:
     products: 0 multiplies elements as they are. Otherwise each is a sum of bfloat16 terms, and so
         many products of terms are added up (`TERMS`); both operands are packed, as pairs.
     tiles: what multiplies pairs: "" vectors, "amx" tile registers, "model" a model of these.
+    few_rows: the number of rows, if they are so few that all are done in one pass over B; else 0.
     """
 
     dtype: str
@@ -88,6 +91,7 @@ class Contraction:
     memory: str = ""
     products: int = 0
     tiles: Literal["", "amx", "model"] = ""
+    few_rows: int = 0
 
     def __post_init__(self) -> None:
         assert self.reductions >= 1
@@ -130,6 +134,8 @@ class Contraction:
 
     def tile(self, target: Host) -> Tile:
         """What a work item computes."""
+        if self.few_rows:
+            return flat_tile(self.dtype, self.n, target, self.few_rows)
         return tile_for(self.dtype, self.n, target, tiles=self.tiles != "")
 
 
@@ -193,7 +199,8 @@ def plan(c: Contraction, extents: Extents) -> Contraction:
     paged = c.a[c.batch] * itemsize % _PAGE_BYTES == 0 and c.a[c.batch] != 0
     many = extents.m >= _ROWS_REPAY_PAGES and c.n >= _COLUMNS_REPAY_PAGES
     pack_a = (paged and many) if c.a[-1] == 1 else long
-    return replace(c, pack_a=pack_a, pack_b=pack_b)
+    is_flat = 0 < extents.m <= _FEW_ROWS and c.n > 1 and not (pack_a or pack_b)
+    return replace(c, pack_a=pack_a, pack_b=pack_b, few_rows=extents.m if is_flat else 0)
 
 
 def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:

@@ -14,6 +14,8 @@ from .tiles import SIDE
 HEIGHT_STEP = 3
 # Multiply-adds that a core has in flight; a tile with fewer sums waits for their latency.
 _IN_FLIGHT = 8
+# Vectors of sums in a flat tile.
+_WIDEST = 16
 # What starting and finishing a tile costs, in rows.
 _TILE_OVERHEAD = 1
 
@@ -67,6 +69,13 @@ class Tile:
     def a_pitch(self) -> int:
         """Elements from one step of a packed A to the next: the rows, in whole vectors."""
         return math.ceil(self.rows / self.lanes.count) * self.lanes.count
+
+
+def flat_tile(dtype: str, n: int, target: Host, rows: int) -> Tile:
+    """The tile for so few rows that B is read once: wide, so that it is read in long stretches."""
+    lanes = Lanes.filling(dtype, target.vector_bytes)
+    vectors = min(_WIDEST, (target.registers - 6) // rows, math.ceil(n / lanes.count))
+    return Tile(lanes, rows, vectors, n)
 
 
 def tile_for(dtype: str, n: int, target: Host, tiles: bool = False) -> Tile:

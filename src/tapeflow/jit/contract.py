@@ -65,7 +65,7 @@ def launches(
     code = product.code("product", c, nest.emit)
     if any_size and not cache.holds(code):
         extents = replace(extents, n=c.n)
-        c = replace(c, n=0, pack_a=True, pack_b=True)
+        c = replace(c, n=0, pack_a=True, pack_b=True, few_rows=0)
         code = product.code("product", c.opened(), nest.emit)
     made: list[Launch] = []
     left, right = places.a, places.b
