@@ -175,6 +175,32 @@ def test_a_match_that_finds_nothing_is_an_error(tmp_path: Path) -> None:
         tf.Checkpoint(v=tf.Variable(1.0)).restore(path, match="hidden")
 
 
+def test_match_is_found_anywhere_unless_anchored_and_the_error_says_so(tmp_path: Path) -> None:
+    model, optimizer = tf.nn.Dense(2), tf.optim.Adam()
+    model(tf.ones((1, 3)))
+    optimizer.minimize(lambda: tf.sum(model(tf.ones((1, 3)))), model.trainable_variables)
+    both = tf.Checkpoint(model=model, optimizer=optimizer)
+    path = both.save(tmp_path / "c.safetensors")
+    assert any(name.startswith("optimizer/") for name in both.restore(path, match="model/"))
+    assert all(name.startswith("model/") for name in both.restore(path, match="^model/"))
+    with pytest.raises(CheckpointError, match=r"match=, which is found anywhere in them unless \^"):
+        both.restore(path, match="hidden")
+
+
+def test_other_types_are_all_listed_and_no_looser_restore_is_advised(tmp_path: Path) -> None:
+    path = tf.Checkpoint(a=tf.Variable([1.0]), b=tf.Variable([1.0])).save(tmp_path / "c")
+    other = tf.Checkpoint(a=tf.Variable([1.0] * 2), b=tf.Variable([1.0] * 2))
+    with pytest.raises(CheckpointError, match=r"in the file f32\[1\], here f32\[2\]: a, b") as it:
+        other.restore(path, strict=False)
+    assert "strict=False" not in it.value.fix and "shape or dtype" in it.value.fix
+
+
+def test_a_step_below_zero_is_refused(tmp_path: Path) -> None:
+    manager = tf.CheckpointManager(tf.Checkpoint(v=tf.Variable(1)), tmp_path)
+    with pytest.raises(ArgumentError, match=r"numbered from 0 on(?s:.)*step=-3"):
+        manager.save(-3)
+
+
 def test_a_name_that_is_not_there_cannot_be_given_another(tmp_path: Path) -> None:
     model = _model()
     path = tf.Checkpoint(model=model).save(tmp_path / "model.safetensors")

@@ -660,8 +660,9 @@ def test_a_folder_that_cannot_be_written_is_warned_of_and_done_without(
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("TAPEFLOW_CACHE_DIR", str(tmp_path / "file" / "code"))
     monkeypatch.setattr(cache, "_addresses", {})
-    with pytest.warns(cache.CacheWarning, match="TAPEFLOW_CACHE_DIR"):
+    with pytest.warns(cache.CacheWarning, match="TAPEFLOW_CACHE_DIR") as said:
         result = tf.jit(lambda x: x * 3.0 - 2.0)(tf.ones(3))
+    assert said[0].filename == __file__
     assert result.numpy().tolist() == [1.0] * 3
 
 

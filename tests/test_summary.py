@@ -160,3 +160,9 @@ def test_images_without_pillow_say_what_to_install(tmp_path: Path,
 def test_a_traced_value_cannot_be_written(tmp_path: Path) -> None:
     with tf.summary.Writer(tmp_path) as writer, pytest.raises(TapeflowError, match="traced"):
         tf.jit(lambda x: writer.scalar("x", x, 0))(tf.asarray(1.0))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ArgumentError, match="Writer: no file can be written there"):
+        tf.summary.Writer(tmp_path / "file" / "run")

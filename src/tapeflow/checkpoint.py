@@ -99,7 +99,8 @@ class Checkpoint:
 
         Args:
             path: a file of save(), or any safetensors file.
-            match: a regular expression; only names in which it is found take part.
+            match: a regular expression; only names in which it is found take part, anywhere in
+                them: "model/" finds `optimizer/model/...` too, "^model/" does not.
             rename: what parts of names in the file are called here: `{"old": "hidden1"}` takes
                 `model/old/kernel` for `model/hidden1/kernel`, and the optimizer's slots likewise.
             strict: whether all names in the file must be known here, and the other way round.
@@ -117,12 +118,15 @@ class Checkpoint:
         own = {name: v for name, v in self.named_variables().items()
                if match is None or re.search(match, name)}
         common = [name for name in own if name in arrays]
-        problems = {f"in the file {_spec(arrays[name])}, here {own[name].spec}": [name]
-                    for name in common if _spec(arrays[name]) != own[name].spec}
-        if strict or not common:
-            problems["unknown here"] = sorted(arrays.keys() - own.keys())
-            problems["missing in the file"] = sorted(own.keys() - arrays.keys())
-        _refuse(path, problems, bool(common))
+        types: dict[str, list[str]] = {}
+        for name in common:
+            if _spec(arrays[name]) != own[name].spec:
+                said = f"in the file {_spec(arrays[name])}, here {own[name].spec}"
+                types.setdefault(said, []).append(name)
+        names = {"unknown here": sorted(arrays.keys() - own.keys()),
+                 "missing in the file": sorted(own.keys() - arrays.keys())}
+        if types or not common or (strict and any(names.values())):
+            raise _misfit(path, types, names if strict or not common else {}, strict)
         for name in common:
             own[name].assign(Tensor(arrays[name]))
         return common
@@ -156,7 +160,11 @@ class CheckpointManager:
         Raises: ArgumentError unless `step` is a whole number of at least 0, CheckpointError if it
             cannot be written.
         """
-        path = self.checkpoint.save(self.path(arguments.size("save", "step", step)))
+        number = arguments.integer("save", "step", step)
+        if number < 0:
+            raise ArgumentError("save", got=f"step={number}",
+                                why="checkpoints are numbered from 0 on", fix="give 0 or more")
+        path = self.checkpoint.save(self.path(number))
         others = [p for p in map(self.path, self.steps()) if p != path]
         # clocks are coarse, so this one may be no later than another; equal times go by number
         others.sort(key=lambda other: other.stat().st_mtime_ns)
@@ -261,15 +269,21 @@ def _renamed(path: PathLike, arrays: Mapping[str, Array], rename: Mapping[str, s
     return renamed
 
 
-def _refuse(path: PathLike, problems: Mapping[str, list[str]], any_fits: bool) -> None:
-    """Raise CheckpointError if there are any problems, or nothing fits."""
-    lines = [f"\n    {what}: {', '.join(names)}" for what, names in problems.items() if names]
-    if lines or not any_fits:
-        raise CheckpointError(
-            "restore", got=str(path),
-            why=f"names do not fit:{''.join(lines)}" if lines else "no name is matched",
-            fix="choose names with match=, give new ones with rename=, or leave out what does not "
-                "fit with strict=False; a layer has its variables after its first call")
+def _misfit(path: PathLike, types: Mapping[str, list[str]], names: Mapping[str, list[str]],
+            strict: bool) -> CheckpointError:
+    """The error for names of other types, and those without counterpart, with what helps."""
+    lines = [f"\n    {what}: {', '.join(listed)}"
+             for what, listed in (*types.items(), *names.items()) if listed]
+    fix = ["choose names with match=, which is found anywhere in them unless ^ begins it"]
+    if types:
+        fix.append("give what has another shape or dtype those of the file")
+    if any(names.values()):
+        fix.append("give new names with rename=")
+        fix += ["leave out what has no counterpart with strict=False"] if strict else []
+        fix.append("call the model once before: a layer has its variables after its first call")
+    return CheckpointError(
+        "restore", got=str(path), fix="; or ".join(fix),
+        why=f"names do not fit:{''.join(lines)}" if lines else "no name is matched")
 
 
 def _read(path: Path) -> dict[str, Array]:

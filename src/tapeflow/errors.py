@@ -18,6 +18,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import FrameType
 
@@ -106,6 +107,15 @@ def user_frame() -> tuple[str, int, str] | None:
             return filename, frame.f_lineno, frame.f_code.co_name
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn of the user's line, however many calls of tapeflow's lie between."""
+    place = user_frame()
+    if place is None:
+        warnings.warn(message, category, stacklevel=2)
+    else:
+        warnings.warn_explicit(message, category, *place[:2])
 
 
 def user_line() -> str:

@@ -15,7 +15,6 @@ import hashlib
 import os
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import tapeflow_kernels
 from tapeflow import config
+from tapeflow.errors import warn
 from tapeflow.jit import codegen
 from tapeflow.jit.codegen import cpu
 from tapeflow.jit.kernel import Code
@@ -174,16 +174,11 @@ def _write(path: Path, code: bytes) -> None:
         folder = str(path.parent.parent)
         if folder not in _unwritable:
             _unwritable.add(folder)
-            _warn_of(folder, str(error))
-
-
-def _warn_of(folder: str, why: str) -> None:
-    warnings.warn(
-        f"compiled code cannot be kept in {folder} ({why}): it will be compiled again in the "
-        "next process. Set TAPEFLOW_CACHE_DIR to a folder that can be written.",
-        CacheWarning,
-        stacklevel=2,
-    )
+            warn(
+                f"compiled code cannot be kept in {folder} ({error}): it will be compiled again in "
+                "the next process. Set TAPEFLOW_CACHE_DIR to a folder that can be written.",
+                CacheWarning,
+            )
 
 
 def entries() -> Iterator[Path]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tapeflow.config import Numerics
-from tapeflow.errors import user_frame
+from tapeflow.errors import warn
 from tapeflow.jit.arguments import Key, Kind, Leaf, Parameters
 
 _MANY = 16  # traces of one function above which something is warned of
@@ -108,10 +107,8 @@ def report(name: str, reasons: Sequence[Reason], quietly: bool) -> None:
     if logging is not None:
         logger = logging.getLogger("tapeflow.jit")
         logger.info("%s: trace %d: %s", name, len(reasons), reasons[-1])
-    place = user_frame()
-    if len(reasons) == _MANY + 1 and not quietly and place is not None:
-        filename, line, _ = place
-        warnings.warn_explicit(_said(name, reasons), RetraceWarning, filename, line)
+    if len(reasons) == _MANY + 1 and not quietly:
+        warn(_said(name, reasons), RetraceWarning)
 
 
 def _said(name: str, reasons: Sequence[Reason]) -> str:

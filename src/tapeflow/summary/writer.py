@@ -21,8 +21,8 @@ class Writer:
     Values may be tensors, variables, arrays or numbers, but not traced ones: return them from the
     compiled function and write them outside.
 
-    Raises: ArgumentError unless `logdir` is a path; StateError once it is closed; TraceError for
-        traced values.
+    Raises: ArgumentError unless `logdir` is a path below which files can be written; StateError
+        once it is closed; TraceError for traced values.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Writer(folder) as writer:
@@ -33,7 +33,12 @@ class Writer:
         from tensorboardX import SummaryWriter
 
         self.logdir = arguments.path("Writer", "logdir", logdir)
-        self._writer: Any = SummaryWriter(str(self.logdir))
+        try:
+            self._writer: Any = SummaryWriter(str(self.logdir))
+        except OSError as error:
+            raise ArgumentError("Writer", got=f"logdir={str(self.logdir)!r}",
+                                why=f"no file can be written there: {error}",
+                                fix="give a folder that can be written") from error
 
     def __enter__(self) -> Writer:
         return self
