@@ -487,6 +487,44 @@ def test_host_randomness_and_clocks_in_a_trace_are_warned_of() -> None:
         assert "Use tf.random" in str(caught[0].message)
 
 
+RNG = np.random.default_rng(0)
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.rng = np.random.RandomState(0)
+
+    def noisy(self, x: tf.Tensor) -> tf.Tensor:
+        return x * self.rng.normal()
+
+
+def closing(rng: np.random.Generator) -> Any:
+    return lambda x: x + rng.normal()
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        (lambda x: x + RNG.normal(), "the NumPy generator RNG"),
+        (closing(np.random.default_rng(0)), "the NumPy generator rng"),
+        (Holder().noisy, "the NumPy generator self.rng"),
+        (lambda x: x + np.random.default_rng().normal(), "a random seed of the system"),
+    ],
+)
+def test_generators_of_numpy_in_a_trace_are_warned_of(function: Any, what: str) -> None:
+    with pytest.warns(TraceWarning, match=f"{what}.* was used while") as caught:
+        tf.jit(function)(tf.ones(1))
+    assert [Path(w.filename).name for w in caught] == ["test_jit.py"]
+
+
+def test_generators_that_give_the_same_each_call_draw_no_warning() -> None:
+    @tf.jit
+    def f(x: tf.Tensor) -> tf.Tensor:
+        return x + np.random.default_rng(3).normal() + float(RNG.bit_generator is None)
+
+    assert f(0.0).item() == np.float32(np.random.default_rng(3).normal())
+
+
 def test_a_number_that_does_not_fit_fails_compiled_as_it_does_eagerly() -> None:
     def f(x: Any, n: Any) -> Any:
         return x + n

@@ -15,6 +15,7 @@ TapeflowError
 
 from __future__ import annotations
 
+import functools
 import linecache
 import os
 import sys
@@ -87,6 +88,7 @@ class DistributedError(TapeflowError, RuntimeError):
     """A peer is missing, has failed, or disagrees."""
 
 
+@functools.cache  # the line of every node of a graph asks, frame by frame
 def in_package(filename: str) -> bool:
     """Whether a file is tapeflow's own, or stands between it and the user's."""
     return filename.startswith((_PACKAGE, "<frozen")) or filename.endswith("contextlib.py")

@@ -141,7 +141,7 @@ class Jitted(Generic[P, R]):
         def wrap(i: int, x: Tensor) -> Tensor:
             return Weak(x.value) if passed[i].is_number else x
 
-        traced = trace_state(call, [kind.spec for kind in passed], self._name, wrap)
+        traced = trace_state(call, [kind.spec for kind in passed], self._name, wrap, self.fn)
         seconds = time.perf_counter() - start
         compiled = Compiled(traced, self._background, reason.only_sizes)
         return Entry(compiled, results["structure"], results["constants"], seconds, reason)
