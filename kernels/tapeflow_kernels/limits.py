@@ -59,7 +59,7 @@ def _copying(threads: int) -> float:
     target = np.zeros_like(source)
     parts = zip(np.array_split(target, threads), np.array_split(source, threads), strict=True)
     trials = _together([functools.partial(np.copyto, to, part) for to, part in parts])
-    return 2.0 * source.nbytes / min(max(seconds) for seconds in zip(*trials, strict=True))
+    return float(2.0 * source.nbytes / min(map(max, zip(*trials, strict=True))))
 
 
 def _together(works: Sequence[Callable[[], object]]) -> list[list[float]]:

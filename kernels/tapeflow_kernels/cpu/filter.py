@@ -144,13 +144,11 @@ def plan(
     count = taps if is_diagonal else channels * (taps if is_merged else 1)
     tail = math.ceil(shape.columns % panel / lanes.count)
     tail = vectors if is_diagonal and tail else tail
-    found = Filter(
-        *(dtype, 0 if is_diagonal else channels, geometry),
-        *(count, _heights(count, min(14, most)), vectors, tail),
-        *(rows, width, images, is_merged),
-        is_whole and shape.source[-1] == channels,
-        *(epilogue.opened(), is_diagonal),
-    )
+    heights = _heights(count, min(14, most))
+    is_dense = is_whole and shape.source[-1] == channels
+    size = 0 if is_diagonal else channels
+    tile = dtype, size, geometry, count, heights, vectors, tail
+    found = Filter(*tile, rows, width, images, is_merged, is_dense, epilogue.opened(), is_diagonal)
     elements = images * found.patch(target).elements + found.panel_elements(target)
     return found if elements * lanes.itemsize <= MOST_STACK_BYTES else None
 

@@ -29,6 +29,10 @@ class Value:
     def __mod__(self, other: Index) -> Value:
         return self._binary("urem", other)
 
+    def __rsub__(self, other: Index) -> Value:
+        line = f"sub {self.type} {text(other)}, {self.name}"
+        return self.function.value(self.type, line)
+
     __radd__ = __add__
     __rmul__ = __mul__
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types  # type: ignore[import-untyped]
-from numba.extending import intrinsic  # type: ignore[import-untyped]
+from numba import types
+from numba.extending import intrinsic
 
 _I32, _I16 = ir.IntType(32), ir.IntType(16)
 Convert = Callable[[Any, Any], Any]  # of a builder and a value
@@ -40,7 +40,7 @@ def _narrowed_float16(builder: Any, x: Any) -> Any:
 
 
 def _function(given: Any, returned: Any, convert: Convert) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def call(context: Any, x: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
             return convert(builder, args[0])
