@@ -111,7 +111,7 @@ class Problem:
         reference.contraction(self.c, self.extents, self.a, self.b, operands, stores)
         return stores
 
-    def check(self, target: Host | None = None) -> None:
+    def check_result(self, target: Host | None = None) -> None:
         expected = self.expected()
         self.solve(target=target)
         rtol = TOLERANCE[self.c.dtype]
@@ -173,14 +173,14 @@ def problems(draw: st.DrawFn) -> Problem:
 @settings(max_examples=60, deadline=None)
 @given(problems())
 def test_any_strides_give_what_numpy_gives(problem: Problem) -> None:
-    problem.check()
+    problem.check_result()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n", [1, 10, 37, 64, 70])
 def test_any_number_of_rows_has_its_tiles(dtype: str, n: int) -> None:
     for m in range(35):
-        product(m, 5, n, dtype).check()
+        product(m, 5, n, dtype).check_result()
 
 
 @pytest.mark.parametrize("pack", [False, True])
@@ -208,7 +208,7 @@ def test_long_reductions_are_summed_in_blocks(
     monkeypatch.setattr(contraction, "_BLOCK_BYTES", 2048)
     problem = product(31, 100, 70, **packs)
     assert contraction.scratch_bytes(problem.c, problem.extents)
-    problem.check()
+    problem.check_result()
     whole = problem.stores[0].copy()
     problem.solve([0.3, 0.5])
     np.testing.assert_array_equal(problem.stores[0], whole)
@@ -219,7 +219,7 @@ def test_long_reductions_are_summed_in_blocks(
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_other_hosts_give_the_same(target: Host, packs: dict[str, bool], dtype: str) -> None:
     for m, k, n in ((17, 9, 37), (6, 3, 1)):
-        product(m, k, n, dtype, **packs).check(target)
+        product(m, k, n, dtype, **packs).check_result(target)
 
 
 def narrow(m: int, k: int, n: int, dtype: str, products: int = 0) -> Problem:
@@ -296,7 +296,7 @@ def test_bias_and_relu_join_the_product(dtype: str) -> None:
     )
     problem = product(29, 8, 37, dtype, epilogue)
     problem.operands = [memory((37,), dtype, 7)]
-    problem.check()
+    problem.check_result()
 
 
 def test_a_weight_and_its_moments_are_updated_in_place() -> None:
@@ -317,7 +317,7 @@ def test_a_weight_and_its_moments_are_updated_in_place() -> None:
     second = np.abs(memory((20, 37), "float32", 5))
     problem.operands = [weight, first, second, np.full(1, 0.01, np.float32)]
     problem.stores = [weight, first, second]
-    problem.check()
+    problem.check_result()
 
 
 NAMES = ["add", "sub", "mul", "div", "maximum", "minimum"]
@@ -344,7 +344,7 @@ def test_each_instruction_treats_nan_as_numpy_does(dtype: str) -> None:
     problem.a[::5] = np.nan
     problem.operands = [other]
     with np.errstate(all="ignore"):
-        problem.check()
+        problem.check_result()
 
 
 def test_operands_may_be_broadcast_along_any_axis() -> None:
@@ -360,7 +360,7 @@ def test_operands_may_be_broadcast_along_any_axis() -> None:
     sizes = [m, batch * m, batch * n, 1, batch * m * n]
     operands = [memory((size,), "float32", size) for size in sizes]
     out = memory((batch, m, n), "float32", 2)
-    Problem(c, Extents(m, (4,), (batch,)), a, b, operands, [out]).check()
+    Problem(c, Extents(m, (4,), (batch,)), a, b, operands, [out]).check_result()
 
 
 @settings(max_examples=25, deadline=None)
@@ -466,7 +466,7 @@ def test_tiles_are_multiplied_by_their_instruction(products: int) -> None:
 
 def test_tiles_sum_up_any_number_of_rows() -> None:
     for m in (0, 1, 15, 16, 17, 33, 64):
-        product(m, 37, 37, pack_a=True, pack_b=True, products=1, tiles="model").check()
+        product(m, 37, 37, pack_a=True, pack_b=True, products=1, tiles="model").check_result()
 
 
 def test_a_way_is_chosen_by_what_the_cpu_gains(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -496,4 +496,4 @@ def test_few_rows_pass_over_b_once(m: int, target: Host) -> None:
     problem.c = contraction.plan(problem.c, problem.extents)
     assert problem.c.few_rows == m
     assert problem.c.tile(target).rows == m
-    problem.check(target)
+    problem.check_result(target)

@@ -569,14 +569,14 @@ def test_traced_branches_must_give_the_same_types(
 def test_a_traced_condition_assigns_nothing() -> None:
     v = tf.Variable(0.0, name="counted")
 
-    def test(x: Any) -> Any:
+    def counted(x: Any) -> Any:
         v.assign_add(1.0)
         return x < 3.0
 
     check_refused(
         ArgumentError,
         "a condition that changes counted",
-        lambda: tf.jit(lambda x: tf.while_loop(test, lambda x: x + 1.0, x))(tf.asarray(0.0)),
+        lambda: tf.jit(lambda x: tf.while_loop(counted, lambda x: x + 1.0, x))(tf.asarray(0.0)),
     )
 
 

@@ -32,7 +32,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
 
 
-def close(y: Any, expected: Any, tolerance: float = 1e-5) -> None:
+def check_close(y: Any, expected: Any, tolerance: float = 1e-5) -> None:
     np.testing.assert_allclose(y.numpy(), expected, rtol=tolerance, atol=tolerance)
 
 
@@ -40,7 +40,7 @@ def close(y: Any, expected: Any, tolerance: float = 1e-5) -> None:
 def test_a_compiled_layer_gives_what_it_gives_eagerly(make: Callable[[], nn.Module]) -> None:
     layer = make()
     eager = layer(IMAGES)
-    close(tf.jit(lambda x: layer(x))(IMAGES), eager.numpy())
+    check_close(tf.jit(lambda x: layer(x))(IMAGES), eager.numpy())
     assert all(v.dtype == tf.float32 for v in layer.variables)
 
 
@@ -68,7 +68,7 @@ def test_conv2d_is_activation_of_convolution_plus_bias() -> None:
     assert layer.bias is not None and layer.kernel.shape == (3, 2, 2, 6)
     layer.bias.assign(np.arange(6, dtype=np.float32) / 6)
     sums = windows.conv(IMAGES, layer.kernel.numpy(), (2, 1), "SAME", (1, 2), 2)
-    close(layer(IMAGES), np.tanh(sums + layer.bias.numpy()))
+    check_close(layer(IMAGES), np.tanh(sums + layer.bias.numpy()))
 
 
 def test_conv2d_does_not_pad_by_default() -> None:
@@ -84,14 +84,14 @@ def test_sequences_and_volumes_have_layers_too(layer: Any, shape: Any, result: A
     made = layer(5, 3, use_bias=False)
     x = np.random.default_rng(1).standard_normal(shape)
     assert made(x).shape == result and len(made.variables) == 1
-    close(made(x), windows.conv(x, made.kernel.numpy(), padding="VALID"))
+    check_close(made(x), windows.conv(x, made.kernel.numpy(), padding="VALID"))
 
 
 def test_a_transposed_layer_undoes_the_sizes_of_its_convolution() -> None:
     layer = nn.Conv2DTranspose(2, 3, (2, 3), padding="SAME")
     y = layer(IMAGES)
     assert y.shape == (3, 14, 18, 2) and layer.kernel.shape == (3, 3, 2, 4)
-    close(y, windows.conv_transpose(IMAGES, layer.kernel.numpy(), (14, 18), (2, 3), "SAME"))
+    check_close(y, windows.conv_transpose(IMAGES, layer.kernel.numpy(), (14, 18), (2, 3), "SAME"))
 
 
 def test_a_separable_layer_is_a_depthwise_one_and_a_mixing() -> None:
@@ -100,7 +100,7 @@ def test_a_separable_layer_is_a_depthwise_one_and_a_mixing() -> None:
     depthwise = nn.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)
     depthwise(IMAGES)
     depthwise.kernel.assign(layer.depthwise_kernel.numpy())
-    close(y, depthwise(IMAGES).numpy() @ layer.pointwise_kernel.numpy()[0, 0])
+    check_close(y, depthwise(IMAGES).numpy() @ layer.pointwise_kernel.numpy()[0, 0])
     squares = [np.square(k.numpy()).sum() for k in layer.kernels]
     assert [loss.item() for loss in layer.losses] == pytest.approx([0.01 * s for s in squares])
 
@@ -178,10 +178,10 @@ def test_a_layer_refused_its_input_is_not_built_yet() -> None:
 
 def test_pools_take_windows_side_by_side_by_default() -> None:
     largest = windows.pool(lambda v: v.max(0), IMAGES, 2, None, "VALID")
-    close(nn.MaxPool2D()(IMAGES), largest, 0)
+    check_close(nn.MaxPool2D()(IMAGES), largest, 0)
     mean = windows.pool(lambda v: v.mean(0), IMAGES, (3, 2), None, "SAME")
-    close(nn.AvgPool2D((3, 2), padding="SAME")(IMAGES), mean)
-    close(nn.GlobalAvgPool2D()(IMAGES), IMAGES.mean((1, 2)))
+    check_close(nn.AvgPool2D((3, 2), padding="SAME")(IMAGES), mean)
+    check_close(nn.GlobalAvgPool2D()(IMAGES), IMAGES.mean((1, 2)))
     assert nn.GlobalAvgPool2D(keepdims=True)(IMAGES).shape == (3, 1, 1, 4)
 
 
@@ -199,11 +199,11 @@ def test_batch_norm_uses_the_batch_and_moves_its_moments_while_training(compiled
     )
     mean, variance = IMAGES.mean((0, 1, 2)), IMAGES.var((0, 1, 2))
     for _ in range(2):
-        close(run(IMAGES), (IMAGES - mean) / np.sqrt(variance + 1e-3))
-    close(layer.moving_mean, 0.19 * mean)
-    close(layer.moving_variance, 0.81 + 0.19 * variance)
+        check_close(run(IMAGES), (IMAGES - mean) / np.sqrt(variance + 1e-3))
+    check_close(layer.moving_mean, 0.19 * mean)
+    check_close(layer.moving_variance, 0.81 + 0.19 * variance)
     moved = (IMAGES - 0.19 * mean) / np.sqrt(0.81 + 0.19 * variance + 1e-3)
-    close(layer(IMAGES), moved)
+    check_close(layer(IMAGES), moved)
 
 
 def test_batch_norm_has_moments_that_are_not_trained() -> None:
@@ -222,7 +222,7 @@ def test_a_frozen_batch_norm_keeps_its_moments() -> None:
     layer = nn.BatchNorm()
     expected = layer(IMAGES).numpy()
     layer.freeze()
-    close(layer(IMAGES, training=True), expected)
+    check_close(layer(IMAGES, training=True), expected)
     assert not layer.moving_mean.numpy().any()
     layer.unfreeze()
     layer(IMAGES, training=True)
@@ -233,8 +233,8 @@ def test_batch_norm_of_another_axis_is_that_of_the_transposed() -> None:
     x = IMAGES.transpose(0, 3, 1, 2)
     first, last = nn.BatchNorm(axis=1), nn.BatchNorm()
     y = first(x, training=True)
-    close(y, last(IMAGES, training=True).numpy().transpose(0, 3, 1, 2))
-    close(first.moving_variance, last.moving_variance.numpy())
+    check_close(y, last(IMAGES, training=True).numpy().transpose(0, 3, 1, 2))
+    check_close(first.moving_variance, last.moving_variance.numpy())
 
 
 def test_gradients_flow_through_the_moments_of_the_batch() -> None:
@@ -243,7 +243,7 @@ def test_gradients_flow_through_the_moments_of_the_batch() -> None:
     weights = np.random.default_rng(2).standard_normal(IMAGES.shape).astype(np.float32)
     gradient = tf.grad(lambda x: tf.sum(layer(x, training=True) * weights))(tf.asarray(IMAGES))
     assert np.abs(gradient.numpy()).max() > 0.1
-    close(tf.sum(gradient, (0, 1, 2)), np.zeros(4), 1e-4)
+    check_close(tf.sum(gradient, (0, 1, 2)), np.zeros(4), 1e-4)
 
 
 def test_layer_norm_brings_each_example_to_one_scale() -> None:
@@ -253,11 +253,11 @@ def test_layer_norm_brings_each_example_to_one_scale() -> None:
     normal = (IMAGES - IMAGES.mean((1, 3), keepdims=True)) / np.sqrt(
         IMAGES.var((1, 3), keepdims=True) + 1e-3
     )
-    close(y, normal)
+    check_close(y, normal)
     scale = np.arange(28, dtype=np.float32).reshape(7, 4)
     layer.gamma.assign(scale)
     layer.beta.assign(-scale)
-    close(layer(IMAGES), normal * scale[:, None] - scale[:, None], 1e-4)
+    check_close(layer(IMAGES), normal * scale[:, None] - scale[:, None], 1e-4)
 
 
 # ---- tables and rectifiers
@@ -280,11 +280,11 @@ def test_prelu_learns_a_slope_for_each_feature_that_is_not_shared() -> None:
     assert layer.alpha.shape == (1, 1, 4)
     alpha = np.array([0.0, 0.5, 1.0, -1.0], np.float32).reshape(1, 1, 4)
     layer.alpha.assign(alpha)
-    close(layer(IMAGES), np.where(IMAGES > 0, IMAGES, alpha * IMAGES))
+    check_close(layer(IMAGES), np.where(IMAGES > 0, IMAGES, alpha * IMAGES))
     with tf.GradientTape() as tape:
         loss = tf.sum(layer(IMAGES))
     gradient = tape.gradient(loss, layer.alpha)
-    close(gradient[0, 0], np.minimum(IMAGES, 0).sum((0, 1, 2)))
+    check_close(gradient[0, 0], np.minimum(IMAGES, 0).sum((0, 1, 2)))
 
 
 TABLES: dict[str, Callable[[Any, Any], nn.Module]] = {
@@ -312,8 +312,8 @@ def test_rrelu_draws_slopes_while_training_and_takes_their_mean_else() -> None:
     tf.random.seed(0)
     slopes = -layer(x, training=True).numpy()
     assert slopes.min() >= 0.2 and slopes.max() <= 0.4 and slopes.std() > 0.05
-    close(layer(x), 0.3 * x)
-    close(layer(-x, training=True), -x, 0)
+    check_close(layer(x), 0.3 * x)
+    check_close(layer(-x, training=True), -x, 0)
 
 
 # ---- attention
@@ -351,7 +351,7 @@ def test_heads_attend_side_by_side(compiled: bool) -> None:
     layer.query.bias.assign(np.linspace(-1, 1, 12, dtype=np.float32))
     run = tf.jit(lambda q, v: layer(q, v)) if compiled else layer
     assert y.shape == SEQUENCES.shape
-    close(run(SEQUENCES, values), attention_by_heads(layer, SEQUENCES, values), 1e-4)
+    check_close(run(SEQUENCES, values), attention_by_heads(layer, SEQUENCES, values), 1e-4)
 
 
 def test_a_mask_holds_for_all_heads_of_an_example() -> None:
@@ -360,16 +360,16 @@ def test_a_mask_holds_for_all_heads_of_an_example() -> None:
     mask = np.random.default_rng(5).random((2, 5, 5)) < 0.6
     mask |= np.eye(5, dtype=bool)
     expected = attention_by_heads(layer, SEQUENCES, SEQUENCES, mask)
-    close(layer(SEQUENCES, mask=mask), expected, 1e-4)
+    check_close(layer(SEQUENCES, mask=mask), expected, 1e-4)
     causal = attention_by_heads(layer, SEQUENCES, SEQUENCES, np.tri(5)[None].repeat(2, 0))
-    close(layer(SEQUENCES, is_causal=True), causal, 1e-4)
+    check_close(layer(SEQUENCES, is_causal=True), causal, 1e-4)
 
 
 def test_attention_drops_weights_while_training_only() -> None:
     layer = nn.MultiHeadAttention(2, 3, dropout=0.5)
     tf.random.seed(0)
     y = layer(SEQUENCES).numpy()
-    close(layer(SEQUENCES), y)
+    check_close(layer(SEQUENCES), y)
     assert np.abs(layer(SEQUENCES, training=True).numpy() - y).max() > 0.01
 
 

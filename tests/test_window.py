@@ -168,7 +168,7 @@ class Problem:
         run(ir, gradient.finish_items(c, division), block, self.target, self.cuts)
         return b
 
-    def check(self) -> None:
+    def check_result(self) -> None:
         tolerance = TOLERANCE[self.x.dtype.name]
         wanted = self.by_group(reference.convolution, self.b, self.out)
         found = self.convolved()
@@ -235,12 +235,12 @@ def problems(draw: st.DrawFn) -> Problem:
 @settings(max_examples=25, deadline=None)
 @given(problems())
 def test_any_convolution_is_that_of_plain_loops(case: Problem) -> None:
-    case.check()
+    case.check_result()
 
 
 @pytest.mark.parametrize("channels", [3, 64, 300])
 def test_slices_of_channels_and_parts_of_images_give_the_same_sums(channels: int) -> None:
-    problem((1, 9, 8), (1, 3, 3), channels, 40, images=9, before=(0, 1, 1)).check()
+    problem((1, 9, 8), (1, 3, 3), channels, 40, images=9, before=(0, 1, 1)).check_result()
 
 
 def test_rows_in_several_items_and_panels_in_several_chunks(
@@ -251,7 +251,7 @@ def test_rows_in_several_items_and_panels_in_several_chunks(
     monkeypatch.setattr(gradient, "_PLACES", 20)
     monkeypatch.setattr(gradient, "_PATCH_BYTES", 8 * 1024)
     case = problem((2, 11, 37), (2, 3, 3), 20, 70, before=(1, 1, 1), strides=(1, 2, 1))
-    case.check()
+    case.check_result()
 
 
 def test_sums_do_not_depend_on_how_items_are_split() -> None:

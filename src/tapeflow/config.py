@@ -194,8 +194,8 @@ class Setting:
     def __init__(self, before: Numerics) -> None:
         self._before = before
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Setting:
+        return self
 
     def __exit__(self, *exc: object) -> None:
         _set(self._before)
