@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapeflow as tf
-from op_cases import CASES, Case, sample
+from op_case import Case, sample
+from op_cases import CASES
 from tapeflow import arguments
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError, TapeflowError
 

@@ -10,7 +10,8 @@ import pytest
 
 import op_cases
 import tapeflow as tf
-from op_cases import CASES, Bad, Case, sample
+from op_case import Bad, Case, sample
+from op_cases import CASES
 from tapeflow.errors import TapeflowError
 from tapeflow.jit.trace import interpret, trace
 from tapeflow.ops.collective import Group
