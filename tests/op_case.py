@@ -1,7 +1,7 @@
 """What a row of op_cases.py is: an operation, its NumPy meaning, inputs that fit, and that do not.
 
 Inputs are written as types: `f[2,3]` is any float, `f+[3]` positive, `f01[3]` between 0 and 1,
-`i32[4]` small integers, `bool[2]`. An array stands for itself.
+`c[2]` complex, `i32[4]` small integers, `bool[2]`. An array stands for itself.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ def sample(text: Any, floating: Any, random: np.random.Generator) -> Any:
         )
     kind, sizes = matched.groups()
     shape = tuple(int(n) for n in sizes.split(",") if n)
+    if kind == "c":
+        parts = random.uniform(-2.0, 2.0, (2, *shape))
+        return np.asarray(parts[0] + 1j * parts[1]).astype(np.result_type(floating, np.complex64))
     ranges = {"f": (-2.0, 2.0), "f+": (0.3, 3.0), "f01": (0.05, 0.95)}
     if kind in ranges:
         return random.uniform(*ranges[kind], shape).astype(floating)

@@ -14,6 +14,7 @@ import scipy.special as sp
 
 import tapeflow as tf
 import windows
+from complex_cases import COMPLEX
 from op_case import BOOLS, FLOATS, I2, INTS, Bad, Case, binary, integers, unary
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops.conv import conv_filter
@@ -1041,4 +1042,5 @@ CASES: list[Case] = [
     *NETWORKS,
     *CONVOLUTIONS,
     *POOLS,
+    *COMPLEX,
 ]

@@ -21,8 +21,8 @@ from tapeflow.tensor import Spec, Tensor
 FLOATS = [np.dtype("f4"), np.dtype("f8")]
 # relative and absolute errors: of functions that differ from NumPy by a few units, and of compiled
 # sums and products, whose order differs from NumPy's
-CLOSE = {np.dtype("f4"): 3e-6, np.dtype("f8"): 1e-13, np.dtype("f2"): 2e-3}
-COMPILED = {np.dtype("f4"): 1e-5, np.dtype("f8"): 1e-12}
+CLOSE = {"f2": 2e-3, "f4": 3e-6, "c8": 3e-6, "f8": 1e-13, "c16": 1e-13}
+COMPILED = {"f4": 1e-5, "c8": 1e-5, "f8": 1e-12, "c16": 1e-12}
 
 BY_ID = {f"{i}-{case}": case for i, case in enumerate(CASES)}
 every_case = pytest.mark.parametrize("case", BY_ID.values(), ids=BY_ID.keys())
@@ -31,7 +31,8 @@ SMOOTH = {
     for i, c in BY_ID.items()
     if c.smooth
     and any(
-        (isinstance(x, str) and x[0] == "f") or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
+        (isinstance(x, str) and x[0] in "fc")
+        or (isinstance(x, np.ndarray) and x.dtype.kind in "fc")
         for x in c.inputs
     )
 }
@@ -55,12 +56,12 @@ def tensors(arrays: list[Any]) -> list[Any]:
     return [Tensor(np.array(x)) if isinstance(x, np.ndarray) else x for x in arrays]
 
 
-def check_close(got: Tensor, expected: Any, tolerance: dict[Any, float]) -> None:
+def check_close(got: Tensor, expected: Any, tolerance: dict[str, float]) -> None:
     expected = np.asarray(expected)
     assert got.shape == expected.shape
-    if got.dtype.kind == "f":
+    if got.dtype.kind in "fc":
         assert got.dtype == expected.dtype
-        limit = tolerance[got.dtype]
+        limit = tolerance[got.dtype.str[1:]]
         np.testing.assert_allclose(got.numpy(), expected, rtol=limit, atol=limit)
     else:
         np.testing.assert_array_equal(got.numpy(), expected)
@@ -130,9 +131,9 @@ def test_compiled_code_gives_the_same(case: Case) -> None:
 
 
 def floating(case: Case) -> tuple[Any, list[np.ndarray]]:
-    """The case as a function of its floating inputs."""
+    """The case as a function of its floating and complex inputs."""
     arrays = inputs_of(case)
-    at = [i for i, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    at = [i for i, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype.kind in "fc"]
 
     def fn(*xs: Any) -> Any:
         full = tensors(arrays)
@@ -145,11 +146,18 @@ def floating(case: Case) -> tuple[Any, list[np.ndarray]]:
 
 def directions(arrays: list[np.ndarray], seed: int) -> list[np.ndarray]:
     random = np.random.default_rng(seed)
-    return [random.normal(size=x.shape) for x in arrays]
+    def like(x: np.ndarray) -> Any:
+        real = random.normal(size=x.shape)
+        parts = real + 1j * random.normal(size=x.shape) if x.dtype.kind == "c" else real
+        return np.asarray(parts)
+
+    return [like(x) for x in arrays]
 
 
 def inner(xs: Any, ys: Any) -> float:
-    return sum(float(np.vdot(np.asarray(x), np.asarray(y))) for x, y in zip(xs, ys, strict=True))
+    """How cotangents pair with tangents: by the real part of their product."""
+    pairs = zip(xs, ys, strict=True)
+    return sum(float(np.sum(np.asarray(x) * np.asarray(y)).real) for x, y in pairs)
 
 
 @smooth_case
@@ -182,10 +190,10 @@ def test_the_gradient_has_a_gradient(case: Case) -> None:
     ts, us = directions(xs, 1), directions(xs, 3)
     (w,) = directions([fn(*tensors(xs)).numpy()], 2)
     numbers = tuple(range(len(xs)))
-    gradient = tf.grad(lambda *a: tf.sum(fn(*a) * w, dtype="float64"), numbers)
+    gradient = tf.grad(lambda *a: tf.sum(tf.real(fn(*a) * w), dtype="float64"), numbers)
 
     def along(*a: Any) -> Tensor:
-        return tf.add_n([tf.sum(g * t) for g, t in zip(gradient(*a), ts, strict=True)])
+        return tf.add_n([tf.sum(tf.real(g * t)) for g, t in zip(gradient(*a), ts, strict=True)])
 
     second = inner(tf.grad(along, numbers)(*tensors(xs)), us)
     ahead, behind = (
@@ -291,7 +299,8 @@ def is_collective(prim: Any) -> bool:
 
 
 def test_every_public_function_of_ops_has_a_row_or_a_test() -> None:
-    text = Path(op_cases.__file__).read_text()
+    rows = Path(op_cases.__file__).parent.glob("*_cases.py")
+    text = "".join(path.read_text() for path in rows)
     made = {
         "arange",
         "asarray",

@@ -23,6 +23,8 @@ from tapeflow.autodiff.functional import (
 from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.dtypes import (
     bfloat16,
+    complex64,
+    complex128,
     float16,
     float32,
     float64,
@@ -73,12 +75,12 @@ _LATER = {
 __all__ = [
     *ops.__all__,
     "Checkpoint", "CheckpointManager", "GradientTape", "Tensor", "TensorSpec", "Variable",
-    "bfloat16", "bool", "cond", "config", "constraints", "custom_gradient", "datasets",
-    "distributed", "errors", "float16", "float32", "float64", "grad", "hessian", "initializers",
-    "int16", "int32", "int64", "int8", "jacobian", "jit", "jvp", "linalg", "losses", "map",
-    "metrics", "name_scope", "nn", "no_grad", "optim", "random", "regularizers", "scan", "summary",
-    "testing", "uint16", "uint32", "uint64", "uint8", "value_and_grad", "vjp",
-    "while_loop",
+    "bfloat16", "bool", "complex128", "complex64", "cond", "config", "constraints",
+    "custom_gradient", "datasets", "distributed", "errors", "float16", "float32", "float64",
+    "grad", "hessian", "initializers", "int16", "int32", "int64", "int8", "jacobian", "jit", "jvp",
+    "linalg", "losses", "map", "metrics", "name_scope", "nn", "no_grad", "optim", "random",
+    "regularizers", "scan", "summary", "testing", "uint16", "uint32", "uint64", "uint8",
+    "value_and_grad", "vjp", "while_loop",
 ]  # fmt: skip
 
 _accelerate(_by_program)

@@ -27,17 +27,21 @@ float16: DType = np.dtype(np.float16)
 bfloat16: DType = np.dtype(ml_dtypes.bfloat16)
 float32: DType = np.dtype(np.float32)
 float64: DType = np.dtype(np.float64)
+complex64: DType = np.dtype(np.complex64)
+complex128: DType = np.dtype(np.complex128)
 
 SHORT: dict[DType, str] = {
     bool_: "bool", int8: "i8", int16: "i16", int32: "i32", int64: "i64",
     uint8: "u8", uint16: "u16", uint32: "u32", uint64: "u64",
     float16: "f16", bfloat16: "bf16", float32: "f32", float64: "f64",
+    complex64: "c64", complex128: "c128",
 }
 OF_SHORT: dict[str, DType] = {short: dtype for dtype, short in SHORT.items()}
 
 SIGNED = (int8, int16, int32, int64)
 UNSIGNED = (uint8, uint16, uint32, uint64)
 FLOATING = (float16, bfloat16, float32, float64)
+COMPLEX = (complex64, complex128)
 _FLOATING = frozenset(FLOATING)
 
 
@@ -46,14 +50,34 @@ def is_floating(dtype: DType) -> bool:
     return dtype in _FLOATING
 
 
+def is_complex(dtype: DType) -> bool:
+    """Whether `dtype` is complex64 or complex128."""
+    return dtype.kind == "c"
+
+
+def is_inexact(dtype: DType) -> bool:
+    """Whether `dtype` is floating or complex: of these there are derivatives."""
+    return dtype in _FLOATING or dtype.kind == "c"
+
+
+def real_of(dtype: DType) -> DType:
+    """The dtype of the real part: float32 of complex64, float64 of complex128, else `dtype`."""
+    return (float32 if dtype == complex64 else float64) if dtype.kind == "c" else dtype
+
+
+def complex_of(dtype: DType) -> DType:
+    """The complex dtype whose parts hold every number of the floating or complex `dtype`."""
+    return complex128 if dtype in (float64, complex128) else complex64
+
+
 def is_integer(dtype: DType) -> bool:
     """Whether `dtype` is a signed or unsigned integer; bool is not."""
     return dtype.kind in "iu"
 
 
 def kind_of(dtype: DType) -> str:
-    """`bool`, `integer` or `floating`: dtypes of different kinds do not promote."""
-    return "bool" if dtype == bool_ else "integer" if is_integer(dtype) else "floating"
+    """`bool`, `integer` or `inexact`: dtypes of different kinds do not promote."""
+    return "bool" if dtype == bool_ else "integer" if is_integer(dtype) else "inexact"
 
 
 def as_dtype(dtype: object, op: str = "dtype") -> DType:
@@ -69,6 +93,8 @@ def as_dtype(dtype: object, op: str = "dtype") -> DType:
     """
     if dtype is float:
         return float32
+    if dtype is complex:
+        return complex64
     found: DType | None = None
     try:
         found = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
@@ -84,7 +110,7 @@ def as_dtype(dtype: object, op: str = "dtype") -> DType:
 
 
 def _undefined(op: str, a: DType, b: DType) -> DTypeError:
-    target = a if is_floating(a) else b
+    target = a if is_inexact(a) else b
     return DTypeError(op, got=f"{a.name} and {b.name}",
                       why="the array API standard defines no common dtype for these",
                       fix=f"cast one of them, e.g. tf.cast(x, {target.name!r})")
@@ -93,8 +119,8 @@ def _undefined(op: str, a: DType, b: DType) -> DTypeError:
 def promote(a: DType, b: DType, op: str = "result_type") -> DType:
     """The common dtype of `a` and `b`; raises DTypeError where the standard defines none.
 
-    >>> promote(int8, uint8), promote(bfloat16, float32)
-    (dtype('int16'), dtype('float32'))
+    >>> promote(int8, uint8), promote(bfloat16, float32), promote(float64, complex64)
+    (dtype('int16'), dtype('float32'), dtype('complex128'))
     """
     if a == b:
         return a
@@ -106,19 +132,24 @@ def promote(a: DType, b: DType, op: str = "result_type") -> DType:
     return common
 
 
-def default_of(value: bool | int | float) -> DType:
+def default_of(value: complex) -> DType:
     """The dtype of a Python number that stands alone."""
-    return bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
+    if isinstance(value, bool | int):
+        return bool_ if isinstance(value, bool) else int64
+    return float32 if isinstance(value, float) else complex64
 
 
-def weak(value: bool | int | float, like: DType, op: str) -> DType:
-    """The dtype of a Python number beside a tensor of dtype `like`: that of the tensor."""
-    fits = (is_floating(like) if isinstance(value, float) else
+def weak(value: complex, like: DType, op: str) -> DType:
+    """The dtype of a Python number beside a tensor of dtype `like`: that of the tensor, or, where
+    the number is complex and the tensor real, the complex one of its precision."""
+    fits = (is_inexact(like) if isinstance(value, float | complex) else
             like == bool_ if isinstance(value, bool) else like != bool_)
     if not fits:
         raise DTypeError(op, got=f"a {like.name} tensor and the Python number {value!r}",
                          why=f"{type(value).__name__} does not fit {like.name}",
                          fix="cast the tensor first: tf.cast(x, tf.float32)")
+    if isinstance(value, complex):
+        return complex_of(like)
     if isinstance(value, int) and is_integer(like):
         limits = np.iinfo(like.name)
         if not limits.min <= value <= limits.max:

@@ -36,9 +36,11 @@ SpecRule: TypeAlias = Callable[..., Any]
 @dataclass(frozen=True, slots=True)
 class Scalar:
     """One element of the output as text, for CPU and CUDA: `{x}` names an input, `{t}` the output's
-    dtype (`{t}(0.5)` is a literal of it), `{attr}` an attribute."""
+    dtype (`{t}(0.5)` is a literal of it), `{attr}` an attribute. Where an input or the output is
+    complex, `of_complex` is that text; without it NumPy runs the op on the host."""
 
     text: str
+    of_complex: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,13 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A reduction over the attribute `axes`: its start, how `{a}` takes in `{x}`, and its end."""
+    """A reduction over the attribute `axes`: its start, how `{a}` takes in `{x}`, and its end;
+    and whether that is the text for complex numbers too."""
 
     start: str
     combine: str
     finish: str = "{a}"
+    takes_complex: bool = False
 
 
 Part: TypeAlias = tuple[int | None, tuple[int, ...], tuple[int, ...]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from tapeflow.dtypes import SHORT, DType, as_dtype, default_of
+from tapeflow.dtypes import SHORT, DType, as_dtype, complex128, default_of, float64
 from tapeflow.errors import ArgumentError, DTypeError, TraceError
 
 if TYPE_CHECKING:
@@ -165,9 +165,9 @@ class Tensor:
         view.flags.writeable = False
         return view
 
-    def item(self) -> bool | int | float:
+    def item(self) -> Any:
         """The only element, as a Python number. Raises: ArgumentError if it is not the only one."""
-        return cast("bool | int | float", self._only("item").item())
+        return self._only("item").item()
 
     def _only(self, op: str) -> Array:
         array = self.concrete(op)
@@ -198,11 +198,22 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self._number("bool"))
 
+    def _real(self, op: str) -> Array:
+        array = self._number(op)
+        if array.dtype.kind == "c":  # NumPy would drop the imaginary part
+            raise DTypeError(
+                op,
+                got=self.spec,
+                why=f"a complex number is no {op}",
+                fix="take tf.real(x), tf.imag(x) or tf.abs(x) first",
+            )
+        return array
+
     def __int__(self) -> int:
-        return int(self._number("int"))
+        return int(self._real("int"))
 
     def __float__(self) -> float:
-        return float(self._number("float"))
+        return float(self._real("float"))
 
     def __complex__(self) -> complex:
         return complex(self._number("complex"))
@@ -294,13 +305,13 @@ def _arrays(x: Any) -> Any:
 
 
 TensorLike: TypeAlias = (
-    Any  # Tensor | Variable | NDArray | bool | int | float | nested lists of them
+    Any  # Tensor | Variable | NDArray | bool | int | float | complex | nested lists of them
 )
 
 
 def is_number(x: object) -> bool:
     """Whether `x` is a Python number, which takes the dtype of the tensor beside it."""
-    return type(x) in (float, int, bool)
+    return type(x) in (float, int, bool, complex)
 
 
 def as_tensor(x: TensorLike, dtype: DType | None = None, *, op: str = "asarray") -> Tensor:
@@ -333,11 +344,11 @@ def _refuse_masked(x: Any, op: str) -> None:
         )
 
 
-def of_number(x: bool | int | float, dtype: DType, op: str) -> Array:
+def of_number(x: complex, dtype: DType, op: str) -> Array:
     """A Python number as an array without axes; raises DTypeError if it does not fit `dtype`."""
     try:
         return np.array(x, dtype)
-    except OverflowError:
+    except (OverflowError, TypeError):  # the latter for a complex number in a real dtype
         raise DTypeError(
             op,
             got=f"the Python number {_short(x)}",
@@ -356,7 +367,7 @@ def _array_of(x: object, dtype: DType | None, op: str) -> Array:
             why=str(error),
             fix="give numbers in lists of equal lengths, or a NumPy array",
         ) from None
-    if array.dtype.kind not in "biuf" and array.dtype not in SHORT:
+    if array.dtype.kind not in "biufc" and array.dtype not in SHORT:
         raise DTypeError(
             op,
             got=f"{type(x).__name__} {_short(x)}",
@@ -365,8 +376,8 @@ def _array_of(x: object, dtype: DType | None, op: str) -> Array:
             if x is None
             else "give a tensor, a NumPy array of numbers, or nested lists of numbers",
         )
-    if dtype is None and array.dtype == np.float64 and not hasattr(x, "__array__"):
-        dtype = default_of(0.0)
+    if dtype is None and array.dtype in (float64, complex128) and not hasattr(x, "__array__"):
+        dtype = default_of(array.dtype.type(0).item())
     if dtype is not None and dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
         for extreme in (int(array.min()), int(array.max())):  # astype() would wrap them round
             of_number(extreme, dtype, op)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tapeflow import arguments, ops
 from tapeflow.autodiff.functional import grad, jvp, name_of, vjp
-from tapeflow.dtypes import is_floating
+from tapeflow.dtypes import DType, complex128, float64, is_complex, is_inexact
 from tapeflow.errors import ArgumentError
 from tapeflow.tensor import Array, Tensor, as_tensor
 from tapeflow.tree import flatten
@@ -21,11 +21,14 @@ def check_gradients(f: Callable[..., Any], args: Sequence[Any], order: int = 2, 
     """Compare the derivatives of `f` at `args`, up to `order`, with central differences.
 
     Forward mode is compared along one direction, reverse mode element by element; then the gradient
-    is itself a function whose derivatives are compared. All is computed in float64.
+    is itself a function whose derivatives are compared. All is computed in float64 and complex128.
+    Of a complex argument x + iy the gradient of a real number is d/dx - i d/dy.
 
     Args:
-        f: gives a floating tensor, or a tree of them. It must be smooth around `args`.
-        args: tensors, arrays or numbers; floating ones are differentiated, others are kept.
+        f: gives a floating or complex tensor, or a tree of them. It must be smooth around `args`;
+            in complex arguments it need not be holomorphic.
+        args: tensors, arrays or numbers; floating and complex ones are differentiated, others are
+            kept.
         order: 1 for gradients only, 2 for gradients of gradients too.
         forward: whether forward mode is compared too; a tf.custom_gradient has none.
         step: how far to go to each side for a difference.
@@ -42,10 +45,11 @@ def check_gradients(f: Callable[..., Any], args: Sequence[Any], order: int = 2, 
     tensors = [as_tensor(a, op=op) for a in arguments.several(op, "args", args, "arguments of f")]
     scale = _Scale(forward, arguments.number(op, "step", step),
                    arguments.number(op, "tolerance", tolerance))
-    chosen = [i for i, x in enumerate(tensors) if is_floating(x.dtype)]
+    chosen = [i for i, x in enumerate(tensors) if is_inexact(x.dtype)]
     if not chosen:
         raise ArgumentError(op, got=f"{len(tensors)} arguments",
-                            why="none is floating", fix="give at least one floating argument")
+                            why="none is floating or complex",
+                            fix="give at least one floating or complex argument")
     fixed = [x.numpy() for x in tensors]
 
     def of_chosen(*values: Any) -> list[Tensor]:
@@ -54,7 +58,7 @@ def check_gradients(f: Callable[..., Any], args: Sequence[Any], order: int = 2, 
             full[i] = value
         return [as_tensor(y) for y in flatten(f(*full))[0]]
 
-    point = [fixed[i].astype(np.float64) for i in chosen]
+    point = [fixed[i].astype(_widest(fixed[i].dtype)) for i in chosen]
     depth = arguments.integer(op, "order", order)
     _check(of_chosen, point, chosen, depth, scale, f"of {name_of(f)}")
 
@@ -67,9 +71,18 @@ class _Scale:
         self.random = np.random.default_rng(0)
 
     def like(self, arrays: Sequence[Array]) -> list[Array]:
-        """One random array of the shape of each."""
-        return [np.asarray(self.random.uniform(0.5, 1.5, a.shape)
-                           * self.random.choice([-1.0, 1.0], a.shape)) for a in arrays]
+        """One random array of the shape of each; complex where it is."""
+        return [self._real(a) + 1j * self._real(a) if is_complex(a.dtype) else self._real(a)
+                for a in arrays]
+
+    def _real(self, a: Array) -> Array:
+        return np.asarray(self.random.uniform(0.5, 1.5, a.shape)
+                          * self.random.choice([-1.0, 1.0], a.shape))
+
+
+def _widest(dtype: DType) -> DType:
+    """What is computed in."""
+    return complex128 if is_complex(dtype) else float64
 
 
 def _check(f: Callable[..., list[Tensor]], point: list[Array], names: Sequence[int], order: int,
@@ -80,7 +93,7 @@ def _check(f: Callable[..., list[Tensor]], point: list[Array], names: Sequence[i
     weights = [Tensor(c) for c in cotangent]
 
     def weighted(*xs: Any) -> Tensor:
-        return ops.add_n([ops.sum(y * w) for y, w in zip(f(*xs), weights, strict=True)])
+        return ops.add_n([ops.sum(ops.real(y * w)) for y, w in zip(f(*xs), weights, strict=True)])
 
     if scale.forward:
         tangents = jvp(f, list(map(Tensor, point)), list(map(Tensor, direction)))[1]
@@ -107,13 +120,15 @@ def _along(f: Callable[..., list[Tensor]], point: list[Array], direction: list[A
 
 
 def _slopes(f: Callable[..., Tensor], point: list[Array], i: int, scale: _Scale) -> Array:
-    """The central difference of the number f by each element of input i."""
-    slopes = np.zeros(point[i].shape)
+    """The central difference of the number f by each element of input i: along the real axis, and
+    of a complex element minus i times that along the imaginary one."""
+    slopes = np.zeros_like(point[i])
     for at in np.ndindex(point[i].shape):
-        unit = [np.zeros_like(x) for x in point]
-        unit[i][at] = 1.0
-        (slope,) = _along(lambda *xs: [f(*xs)], point, unit, scale)
-        slopes[at] = slope
+        for direction in (1, 1j) if is_complex(slopes.dtype) else (1,):
+            unit = [np.zeros_like(x) for x in point]
+            unit[i][at] = direction
+            (slope,) = _along(lambda *xs: [f(*xs)], point, unit, scale)
+            slopes[at] += slope * np.conj(direction)
     return slopes
 
 

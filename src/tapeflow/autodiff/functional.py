@@ -10,7 +10,8 @@ from typing import Any
 from tapeflow import arguments, dispatch, ops
 from tapeflow.autodiff.forward import ForwardAccumulator
 from tapeflow.autodiff.reverse import GradientTape
-from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.dtypes import is_complex
+from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import shape
 from tapeflow.primitive import Primitive
 from tapeflow.tensor import Tensor, as_tensor
@@ -25,11 +26,12 @@ def value_and_grad(
     """A function that gives `(f(*args), gradient)`, or `((value, aux), gradient)` with `has_aux`.
 
     Args:
-        f: gives a floating tensor without axes, or `(tensor, aux)` with `has_aux`.
+        f: gives a floating tensor without axes, or `(tensor, aux)` with `has_aux`. Its
+            arguments may be complex: docs/complex.md says what the gradient is then.
         argnums: the argument to differentiate by (a tensor or a tree of them), or several.
 
-    Raises: ShapeError if `f` gives more than one number, DTypeError if it gives an integer,
-        ArgumentError if `f` is no function or has no such argument.
+    Raises: ShapeError if `f` gives more than one number, DTypeError if it gives an integer or a
+        complex number, ArgumentError if `f` is no function or has no such argument.
     """
 
     arguments.function("grad", "f", f)
@@ -49,6 +51,13 @@ def value_and_grad(
                 got=f"{name_of(f)} gave {y.spec}",
                 why="a gradient is that of one number",
                 fix="reduce the result, e.g. with tf.sum, or use tf.jacobian",
+            )
+        if is_complex(y.dtype):
+            raise DTypeError(
+                "grad",
+                got=f"{name_of(f)} gave {y.spec}",
+                why="a gradient is that of a real number",
+                fix="take tf.real, tf.imag or tf.abs of the result, or use tf.vjp or tf.jvp",
             )
         sources = tuple(tensors[i] for i in chosen)
         grads = tape.gradient(y, sources, unconnected_gradients="zero")

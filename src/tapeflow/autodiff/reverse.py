@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tapeflow import dispatch, ops
 from tapeflow.dispatch import Record
-from tapeflow.dtypes import is_floating
+from tapeflow.dtypes import is_inexact
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError, StateError
 from tapeflow.ops import shape
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
@@ -368,7 +368,7 @@ def _seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:
 
 
 def _differentiable(op: str, x: Tensor) -> None:
-    if not is_floating(x.dtype):
+    if not is_inexact(x.dtype):
         raise DTypeError(
             op,
             got=x.spec,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tapeflow import claims, config, dispatch, ops
 from tapeflow.autodiff.forward import ForwardAccumulator
 from tapeflow.autodiff.reverse import GradientTape
-from tapeflow.dtypes import is_floating
+from tapeflow.dtypes import is_inexact
 from tapeflow.errors import StateError, TapeflowError
 from tapeflow.graph import Graph, Var
 from tapeflow.jit import cache
@@ -185,7 +185,7 @@ class Recorded(Primitive):
     def pull(
         self, gs: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
-        chosen = tuple(i for i, w in enumerate(wanted) if w and is_floating(xs[i].dtype))
+        chosen = tuple(i for i, w in enumerate(wanted) if w and is_inexact(xs[i].dtype))
         sent = tuple(i for i, g in enumerate(gs) if g is not None)
         key = ("pull", chosen, sent)
         if key not in self._derived:
@@ -214,7 +214,7 @@ class Recorded(Primitive):
 
     def push(self, ts: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any) -> Any:
         chosen = tuple(i for i, t in enumerate(ts) if t is not None)
-        every = tuple(i for i, y in enumerate(ys) if is_floating(y.dtype))
+        every = tuple(i for i, y in enumerate(ys) if is_inexact(y.dtype))
         key = ("push", chosen)
         if key not in self._derived:
             self._derived[key] = self._jit(functools.partial(self._forward, chosen, every))

@@ -18,7 +18,7 @@ from tapeflow.jit.codegen.cpu import load_text
 from tapeflow.jit.codegen.cuda import Grid
 from tapeflow.jit.kernel import Code, Pointer
 from tapeflow.jit.passes import optimize
-from tapeflow.jit.passes.fused import Fused, has_halves
+from tapeflow.jit.passes.fused import Fused, has_complex, has_halves
 from tapeflow.jit.plan import plan
 from tapeflow.tensor import Array
 
@@ -53,6 +53,11 @@ def _compilers() -> tuple[Any, Any]:
     return jit, jit(device=True)
 
 
+def _unknown(node: Node[Var]) -> bool:
+    """Whether a node has dtypes that device code does not know."""
+    return has_halves(node) or has_complex(node)
+
+
 class DeviceProgram:
     """A graph on a CUDA device."""
 
@@ -66,7 +71,8 @@ class DeviceProgram:
             (x,), (y,) = node.inputs, node.outputs
             body = Graph("body", (x,), (), (x,))
             node = Node(Fused(body, x.shape, None), (x,), {}, (y,))
-        if not isinstance(node.prim, Fused) or any(map(has_halves, (node, *node.prim.body.nodes))):
+        nodes = (node, *node.prim.body.nodes) if isinstance(node.prim, Fused) else ()
+        if not nodes or any(map(_unknown, nodes)):
             return ()
         return kernels.lower(node, self.plan.layouts)
 

@@ -45,6 +45,7 @@ from tapeflow.ops.arithmetic import (
     trunc,
 )
 from tapeflow.ops.arithmetic import round_ as round
+from tapeflow.ops.casts import astype, cast, conj, imag, real
 from tapeflow.ops.create import (
     arange,
     asarray,
@@ -64,7 +65,7 @@ from tapeflow.ops.create import (
     zeros_like,
 )
 from tapeflow.ops.einsum import einsum
-from tapeflow.ops.elementwise import astype, cast, stop_gradient, where
+from tapeflow.ops.elementwise import stop_gradient, where
 from tapeflow.ops.gather import (
     embedding_lookup,
     gather,
@@ -154,6 +155,7 @@ from tapeflow.ops.sorting import (
 from tapeflow.ops.transcendental import (
     acos,
     acosh,
+    angle,
     asin,
     asinh,
     atan,
@@ -186,6 +188,7 @@ __all__ = [
     "add",
     "add_n",
     "all",
+    "angle",
     "any",
     "arange",
     "argmax",
@@ -215,6 +218,7 @@ __all__ = [
     "clip_by_norm",
     "clip_by_value",
     "concat",
+    "conj",
     "copysign",
     "cos",
     "cosh",
@@ -250,6 +254,7 @@ __all__ = [
     "greater_equal",
     "hypot",
     "iinfo",
+    "imag",
     "in_top_k",
     "inf",
     "isdtype",
@@ -301,6 +306,7 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "real",
     "reciprocal",
     "relu",
     "relu6",

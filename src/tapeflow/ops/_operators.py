@@ -19,7 +19,8 @@ from tapeflow.ops import (
     sorting,
     transcendental,
 )
-from tapeflow.ops.elementwise import Elementwise, astype
+from tapeflow.ops.casts import astype
+from tapeflow.ops.elementwise import Elementwise
 from tapeflow.tensor import Tensor
 
 _STANDARD = "2024.12"   # of the array API

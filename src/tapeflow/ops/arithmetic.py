@@ -3,75 +3,90 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapeflow.ops.elementwise import FLOATS, NUMBERS, Gate, cast, elementwise, predicate, where
+from tapeflow.dtypes import is_complex, real_of
+from tapeflow.ops.casts import cast, conj
+from tapeflow.ops.elementwise import (
+    FLOATS,
+    INEXACT,
+    NUMBERS,
+    NUMERIC,
+    Gate,
+    elementwise,
+    predicate,
+    where,
+)
 from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
 
+_PRODUCT = ("complex({x}.real * {y}.real - {x}.imag * {y}.imag,"
+            " {x}.real * {y}.imag + {x}.imag * {y}.real)")
 
-@elementwise("{x} + {y}", 1, 1)
+
+@elementwise("{x} + {y}", 1, 1, of=NUMERIC, of_complex="{x} + {y}")
 def add(x: Array, y: Array) -> Array:
     """x + y."""
     return np.add(x, y)
 
 
-@elementwise("{x} - {y}", 1, -1)
+@elementwise("{x} - {y}", 1, -1, of=NUMERIC, of_complex="{x} - {y}")
 def subtract(x: Array, y: Array) -> Array:
     """x - y."""
     return np.subtract(x, y)
 
 
-@elementwise("{x} * {y}", lambda z, x, y: y, lambda z, x, y: x)
+# Numba's own product of complex numbers is a call
+@elementwise("{x} * {y}", lambda z, x, y: y, lambda z, x, y: x, of=NUMERIC, of_complex=_PRODUCT)
 def multiply(x: Array, y: Array) -> Array:
     """x * y."""
     return np.multiply(x, y)
 
 
-@elementwise("{x} / {y}", lambda z, x, y: 1.0 / y, lambda z, x, y: -(z / y), of=FLOATS)
+@elementwise("{x} / {y}", lambda z, x, y: 1.0 / y, lambda z, x, y: -(z / y), of=INEXACT)
 def divide(x: Array, y: Array) -> Array:
-    """x / y, for floating dtypes; x / 0 is infinite or NaN."""
+    """x / y, for floating and complex dtypes; x / 0 is infinite or NaN."""
     return np.divide(x, y)
 
 
-@elementwise("-{x}", -1)
+@elementwise("-{x}", -1, of=NUMERIC, of_complex="-{x}")
 def negative(x: Array) -> Array:
     """-x."""
     return np.negative(x)
 
 
-@elementwise("{x}", 1)
+@elementwise("{x}", 1, of=NUMERIC, of_complex="{x}")
 def positive(x: Array) -> Array:
     """x itself."""
     return np.positive(x)
 
 
 def _slope_of_abs(y: Tensor, x: Tensor) -> Tensor:
-    return sign(x)
+    return conj(sign(x)) if is_complex(x.dtype) else sign(x)
 
 
-@elementwise("abs({x})", _slope_of_abs)
+@elementwise("abs({x})", _slope_of_abs, of=NUMERIC, result=real_of)
 def abs_(x: Array) -> Array:
     """The magnitude of x; its derivative at 0 is 0."""
     return np.abs(x)
 
 
-@elementwise("{x} * {x}", lambda y, x: 2 * x)
+@elementwise("{x} * {x}", lambda y, x: 2 * x, of=NUMERIC)
 def square(x: Array) -> Array:
     """x * x."""
     return np.square(x)
 
 
-@elementwise("sqrt({x})", lambda y, x: 0.5 / y, of=FLOATS)
+@elementwise("sqrt({x})", lambda y, x: 0.5 / y, of=INEXACT)
 def sqrt(x: Array) -> Array:
-    """The square root of x; NaN below 0."""
+    """The square root of x; NaN below 0, of a complex x the one in the right half of the plane."""
     return np.sqrt(x)
 
 
-@elementwise("{t}(1) / sqrt({x})", lambda y, x: -0.5 * y / x, of=FLOATS)
+@elementwise("{t}(1) / sqrt({x})", lambda y, x: -0.5 * y / x, of=INEXACT)
 def rsqrt(x: Array) -> Array:
     """1 / sqrt(x)."""
     return np.reciprocal(np.sqrt(x))
 
 
-@elementwise("{t}(1) / {x}", lambda y, x: -square(y), of=FLOATS)
+@elementwise("{t}(1) / {x}", lambda y, x: -square(y), of=INEXACT)
 def reciprocal(x: Array) -> Array:
     """1 / x."""
     return np.reciprocal(x)
@@ -122,16 +137,31 @@ def trunc(x: Array) -> Array:
     return x if x.dtype.kind in "iu" else np.trunc(x)
 
 
-@predicate("round({x})", of=NUMBERS, same_dtype=True)
+@predicate("round({x})", of=NUMERIC, same_dtype=True)
 def round_(x: Array) -> Array:
-    """x rounded to the nearest whole number, halves to even."""
-    return np.round(x) if x.dtype.kind == "f" else x if x.dtype.kind in "iu" else np.rint(x)
+    """x rounded to the nearest whole number, halves to even; a complex x in both parts."""
+    return np.round(x) if x.dtype.kind in "fc" else x if x.dtype.kind in "iu" else np.rint(x)
 
+
+# ---- signs and directions
 
 @predicate("sign({x})", of=NUMBERS, same_dtype=True)
-def sign(x: Array) -> Array:
-    """-1, 0 or 1: the sign of x."""
+def _sign(x: Array) -> Array:
     return np.sign(x)
+
+
+def sign(x: TensorLike) -> Tensor:
+    """-1, 0 or 1: the sign of x; of a complex x its direction x / |x|, at 0 with derivative 0.
+
+    Raises: DTypeError for bool.
+    """
+    if type(x) is Tensor and not is_complex(x.dtype):
+        return _sign(x)
+    x = as_tensor(x, op="sign")
+    if not is_complex(x.dtype):
+        return _sign(x)
+    there = x != 0
+    return where(there, x / where(there, abs_(x), 1.0), 0.0)
 
 
 # ---- extrema

@@ -8,21 +8,35 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tapeflow import dispatch
-from tapeflow.dtypes import DType, as_dtype, bool_, default_of, is_floating, promote, weak
+from tapeflow.dtypes import (
+    DType,
+    bool_,
+    complex128,
+    default_of,
+    float64,
+    int64,
+    is_complex,
+    is_floating,
+    promote,
+    real_of,
+    weak,
+)
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
+from tapeflow.ops.casts import cast as cast
+from tapeflow.ops.casts import real
 from tapeflow.primitive import (
     Primitive,
     Scalar,
     Tangents,
     discrete,
-    primitive,
     register,
     total,
 )
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number, of_number
 
 Definition: TypeAlias = "Callable[[Callable[..., Array]], Elementwise]"
+Result: TypeAlias = Callable[[DType], DType]   # the output's dtype, from that of the inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +58,11 @@ class Accepted:
     fix: str
 
 
-ANY = Accepted("biufV", "every dtype", "")
-NUMBERS = Accepted("iufV", "numbers, not for bool", "cast the input: tf.cast(x, tf.int32)")
+ANY = Accepted("biufcV", "every dtype", "")
+NUMERIC = Accepted("iufcV", "numbers, not for bool", "cast the input: tf.cast(x, tf.int32)")
+NUMBERS = Accepted("iufV", "real numbers, not for bool", "cast the input: tf.cast(x, tf.int32)")
+INEXACT = Accepted("fcV", "floating and complex dtypes only",
+                   "cast the input: tf.cast(x, tf.float32)")
 FLOATS = Accepted("fV", "floating dtypes only", "cast the input: tf.cast(x, tf.float32)")
 BITS = Accepted("biu", "bool and integers", "cast the input: tf.cast(x, tf.int32)")
 INTEGERS = Accepted("iu", "integers only", "cast the input: tf.cast(x, tf.int32)")
@@ -59,12 +76,15 @@ class Weak(Tensor):
     __slots__ = ()
 
     def __tapeflow_tensor__(self) -> Tensor:
-        number = 0.0 if is_floating(self.dtype) else 0
-        return cast(Tensor(self.value), default_of(number))
+        return cast(Tensor(self.value), default_of(self.example))
+
+    @property
+    def example(self) -> complex:
+        """A Python number of the same type."""
+        return 1j if is_complex(self.dtype) else 1.0 if is_floating(self.dtype) else 1
 
     def like(self, dtype: DType, op: str) -> Tensor:
         """This number in `dtype`."""
-        weak(1.0 if is_floating(self.dtype) else 1, dtype, op)
         if dtype.kind in "iu" and dtype != self.dtype:
             return _narrowed(Tensor(self.value), dtype=dtype, op=op)
         return cast(Tensor(self.value), dtype)
@@ -88,6 +108,9 @@ def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
             strong = t.dtype if same else promote(strong, t.dtype, op)   # type: ignore[arg-type]
     if strong is None:
         return _numbers(op, xs)
+    for x, t in zip(xs, tensors, strict=True):
+        if t is None:
+            strong = weak(x.example if type(x) is Weak else x, strong, op)
     return [_number(x, strong, op) if t is None else t if t.dtype is strong else cast(t, strong)
             for x, t in zip(xs, tensors, strict=True)]
 
@@ -95,19 +118,18 @@ def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
 def _number(x: TensorLike, dtype: DType, op: str) -> Tensor:
     if type(x) is Weak:
         return x.like(dtype, op)
-    return Tensor(of_number(x, weak(x, dtype, op), op))
+    return Tensor(of_number(x, dtype, op))
 
 
 def _numbers(op: str, xs: Sequence[TensorLike]) -> list[Tensor]:
     """Numbers alone: in the default dtype, or if one is traced as Python has it, 64 bits wide."""
+    kinds = {type(x.example if type(x) is Weak else x) for x in xs}
+    widest = next(kind for kind in (complex, float, int, bool) if kind in kinds)
     if any(type(x) is Weak for x in xs):
-        floats = any(isinstance(x, float) or (type(x) is Weak and is_floating(x.dtype)) for x in xs)
-        dtype = np.dtype(np.float64 if floats else np.int64)
+        dtype = {complex: complex128, float: float64}.get(widest, int64)
         return [cast(Tensor(x.value), dtype) if type(x) is Weak else
                 Tensor(of_number(x, dtype, op)) for x in xs]
-    widest = default_of(0.0) if any(type(x) is float for x in xs) else (
-        default_of(0) if any(type(x) is int for x in xs) else bool_)
-    return [Tensor(of_number(x, widest, op)) for x in xs]
+    return [Tensor(of_number(x, default_of(widest()), op)) for x in xs]
 
 
 def operand(op: str, x: TensorLike) -> TensorLike:
@@ -118,7 +140,7 @@ def operand(op: str, x: TensorLike) -> TensorLike:
 class Elementwise(Primitive):
     """Broadcasting is an op of its own, so that forty elementwise ops need not know of it."""
 
-    def __init__(self, array_fn: Callable[..., Array], accepted: Accepted, result: DType | None,
+    def __init__(self, array_fn: Callable[..., Array], accepted: Accepted, result: Result,
                  spec: Callable[..., Spec] | None = None, **rules: Any) -> None:
         name = array_fn.__name__.strip("_")
         super().__init__(array_fn, spec or _spec_rule(name, accepted, result), name=name, **rules)
@@ -128,7 +150,7 @@ class Elementwise(Primitive):
         """The inputs in one dtype, which the op is defined for."""
         tensors = coerce(self.name, *xs)
         if tensors[0].value.dtype.kind not in self.accepted.kinds:   # NumPy would convert silently
-            raise _unfit(self.name, self.accepted, *(t.spec for t in tensors))
+            raise unfit(self.name, self.accepted, *(t.spec for t in tensors))
         return tensors
 
     def __call__(self, *xs: TensorLike) -> Tensor:   # type: ignore[override]   # no attributes
@@ -155,20 +177,33 @@ class Elementwise(Primitive):
                 for x, t in zip(xs, tensors, strict=True)]
 
 
-def _unfit(op: str, accepted: Accepted, *specs: Spec) -> DTypeError:
+def unfit(op: str, accepted: Accepted, *specs: Spec) -> DTypeError:
+    fix = accepted.fix
+    if any(is_complex(s.dtype) for s in specs):
+        fix = "take tf.real(x), tf.imag(x) or tf.abs(x) first"
     return DTypeError(op, got=", ".join(map(str, specs)),
-                      why=f"{op} is defined for {accepted.words}", fix=accepted.fix)
+                      why=f"{op} is defined for {accepted.words}", fix=fix)
 
 
-def _spec_rule(op: str, accepted: Accepted, result: DType | None) -> Callable[..., Spec]:
+def same(dtype: DType) -> DType:
+    """The result's dtype is that of the inputs."""
+    return dtype
+
+
+def _truth(dtype: DType) -> DType:
+    """The result is bool."""
+    return bool_
+
+
+def _spec_rule(op: str, accepted: Accepted, result: Result) -> Callable[..., Spec]:
     def spec(*specs: Spec) -> Spec:
         first = specs[0]
         if any(s.dtype != first.dtype for s in specs):
             raise DTypeError(op, got=", ".join(map(str, specs)), why="the dtypes differ",
                              fix="cast one of them: tf.cast(x, tf.float32)")
         if first.dtype.kind not in accepted.kinds:
-            raise _unfit(op, accepted, *specs)
-        return Spec(_common(op, *specs), result or first.dtype)
+            raise unfit(op, accepted, *specs)
+        return Spec(_common(op, *specs), result(first.dtype))
     return spec
 
 
@@ -181,37 +216,43 @@ def _common(op: str, *specs: Spec) -> tuple[int, ...]:
     return shape
 
 
-def elementwise(text: str, *partials: Partial, of: Accepted = NUMBERS) -> Definition:
+def elementwise(text: str, *partials: Partial, of: Accepted = NUMBERS, result: Result = same,
+                of_complex: str | None = None) -> Definition:
     """An op on each element; `text` is its scalar form, in the names of the function's parameters.
 
     Partial i is dy/dx_i: 1 or -1, a function of (y, *xs), a Gate, or None where no gradient flows
-    to x_i. It serves both modes.
+    to x_i. It serves both modes. Of a `result` that is real for complex inputs, the tangent is the
+    real part of tangent times partial.
     """
     def define(fn: Callable[..., Array]) -> Elementwise:
-        prim = Elementwise(fn, of, None, lowering=Scalar(text), **_both_modes(partials))
+        rules = _both_modes(partials, part=real if result is real_of else None)
+        prim = Elementwise(fn, of, result, lowering=Scalar(text, of_complex), **rules)
         register(prim)
         return prim
     return define
 
 
-def predicate(text: str | None, *, of: Accepted = ANY, same_dtype: bool = False) -> Definition:
+def predicate(text: str | None, *, of: Accepted = ANY, same_dtype: bool = False,
+              of_complex: str | None = None) -> Definition:
     """An elementwise op with no derivative: a comparison, which gives bools, or (`same_dtype`) a
     step function such as floor or bitwise_and. Without `text` it runs on the host."""
     def define(fn: Callable[..., Array]) -> Elementwise:
-        prim = Elementwise(fn, of, None if same_dtype else bool_,
-                           lowering=None if text is None else Scalar(text))
+        prim = Elementwise(fn, of, same if same_dtype else _truth,
+                           lowering=None if text is None else Scalar(text, of_complex))
         register(prim)
         return prim
     return define
 
 
-def _both_modes(partials: Sequence[Partial]) -> dict[str, Any]:
-    """Adjoints and jvp, both "times the partial"."""
+def _both_modes(partials: Sequence[Partial],
+                part: Callable[[Tensor], Tensor] | None = None) -> dict[str, Any]:
+    """Adjoints and jvp, both "times the partial"; `part` of the latter."""
     rules = tuple(None if p is None else _times(p) for p in partials)
 
     def jvp(ts: Tangents, y: Tensor, *xs: Tensor) -> Tensor | None:
-        return total([None if t is None or rule is None else rule(t, y, *xs)
-                      for t, rule in zip(ts, rules, strict=True)])
+        t = total([None if t is None or rule is None else rule(t, y, *xs)
+                   for t, rule in zip(ts, rules, strict=True)])
+        return t if part is None or t is None else part(t)
 
     return {"adjoints": rules, "jvp": jvp}
 
@@ -228,45 +269,9 @@ def _times(partial: Callable[..., Tensor] | Gate | Literal[1, -1]) -> Callable[.
     return lambda g, *values: g * partial(*values)
 
 
-# ---- cast
+# ---- constants
 
-def _cast_adjoint(g: Tensor, y: Tensor, x: Tensor, *, dtype: DType) -> Tensor | None:
-    return cast(g, x.dtype) if is_floating(dtype) and is_floating(x.dtype) else None
-
-
-def _cast_jvp(ts: Tangents, y: Tensor, x: Tensor, *, dtype: DType) -> Tensor | None:
-    return cast(ts[0], dtype) if is_floating(dtype) and is_floating(x.dtype) else None
-
-
-@primitive(name="cast", spec=lambda x, *, dtype: Spec(x.shape, dtype), lowering=Scalar("{t}({x})"),
-           adjoints=(_cast_adjoint,), jvp=_cast_jvp)   # type: ignore[arg-type]
-def _cast(x: Array, *, dtype: DType) -> Array:
-    return x.astype(dtype)
-
-
-def cast(x: TensorLike, dtype: object) -> Tensor:
-    """x with its elements in `dtype`; floats are rounded to nearest, to integers towards zero.
-
-    Gradients pass between floating dtypes only.
-    Raises: DTypeError if there is no such dtype.
-
-    >>> cast([1.7, -1.7], "int32")
-    Tensor([ 1, -1], i32[2])
-    """
-    x = as_tensor(x, op="cast")
-    target = as_dtype(dtype, "cast")
-    return _shape.another(x) if x.dtype == target else _cast(x, dtype=target)
-
-
-def astype(x: TensorLike, dtype: object, *, copy: bool = True) -> Tensor:
-    """x with its elements in `dtype`: cast() by the array API's name.
-
-    The result is always a tensor of its own, whatever `copy` says.
-    """
-    return cast(as_tensor(x, op="astype"), dtype)
-
-
-@discrete(name="stop_gradient", spec=lambda x: x, lowering=Scalar("{x}"))
+@discrete(name="stop_gradient", spec=lambda x: x, lowering=Scalar("{x}", of_complex="{x}"))
 def _stop_gradient(x: Array) -> Array:
     return x
 
@@ -288,7 +293,7 @@ class _Where(Elementwise):
 
 def _condition(c: Tensor) -> Tensor:
     if c.dtype != bool_:
-        raise _unfit("where", BOOLS, c.spec)
+        raise unfit("where", BOOLS, c.spec)
     return c
 
 
@@ -315,7 +320,7 @@ def _where(condition: Array, x: Array, y: Array) -> Array:
     return np.where(condition, x, y)
 
 
-where = _Where(_where, ANY, None, lowering=Scalar("({x} if {condition} else {y})"),
+where = _Where(_where, ANY, same, lowering=Scalar(*["({x} if {condition} else {y})"] * 2),
                spec=_where_spec,
                **_both_modes((None, Gate(lambda z, c, x, y: c), Gate(lambda z, c, x, y: ~c))))
 register(where)

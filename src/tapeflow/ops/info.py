@@ -15,7 +15,8 @@ from tapeflow.tensor import TensorLike, as_tensor, is_number
 _KINDS: dict[str, tuple[DType, ...]] = {
     "bool": (dtypes.bool_,), "signed integer": dtypes.SIGNED, "unsigned integer": dtypes.UNSIGNED,
     "integral": dtypes.SIGNED + dtypes.UNSIGNED, "real floating": dtypes.FLOATING,
-    "complex floating": (), "numeric": dtypes.SIGNED + dtypes.UNSIGNED + dtypes.FLOATING,
+    "complex floating": dtypes.COMPLEX,
+    "numeric": dtypes.SIGNED + dtypes.UNSIGNED + dtypes.FLOATING + dtypes.COMPLEX,
 }
 
 
@@ -66,11 +67,11 @@ def isdtype(dtype: object, kind: object) -> bool:
 
 
 def finfo(dtype: object) -> FloatInfo:
-    """The limits of a floating dtype, or of that of a tensor.
+    """The limits of a floating dtype, or of that of a tensor; of a complex one those of its parts.
 
-    Raises: DTypeError if it is not floating.
+    Raises: DTypeError if it is neither.
     """
-    found = _dtype_of(dtype, "finfo")
+    found = dtypes.real_of(_dtype_of(dtype, "finfo"))
     if not dtypes.is_floating(found):
         raise DTypeError("finfo", got=found.name, why="it is not floating", fix="use tf.iinfo")
     limits: Any = ml_dtypes.finfo(found)   # type: ignore[no-untyped-call]
@@ -108,7 +109,7 @@ def result_type(*arrays_and_dtypes: TensorLike) -> DType:
     for dtype in others[1:]:
         common = promote(common, dtype)
     for number in numbers:
-        weak(number, common, "result_type")
+        common = weak(number, common, "result_type")
     return common
 
 

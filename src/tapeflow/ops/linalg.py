@@ -12,7 +12,8 @@ from tapeflow.dtypes import float32
 from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.elementwise import NUMBERS, coerce
+from tapeflow.ops.casts import conj
+from tapeflow.ops.elementwise import NUMERIC, coerce
 from tapeflow.primitive import Kernel, bilinear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike
 
@@ -21,9 +22,9 @@ def _matmul_spec(a: Spec, b: Spec, precision: str = "") -> Spec:
     if a.dtype != b.dtype:
         raise DTypeError("matmul", got=f"a {a}, b {b}", why="the dtypes differ",
                          fix="cast one of them: tf.cast(x, tf.float32)")
-    if a.dtype.kind not in NUMBERS.kinds:
-        raise DTypeError("matmul", got=f"a {a}, b {b}", fix=NUMBERS.fix,
-                         why=f"matmul is defined for {NUMBERS.words}")
+    if a.dtype.kind not in NUMERIC.kinds:
+        raise DTypeError("matmul", got=f"a {a}, b {b}", fix=NUMERIC.fix,
+                         why=f"matmul is defined for {NUMERIC.words}")
     if a.ndim < 2 or b.ndim < 2 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
         raise ShapeError("matmul", got=f"a {a}, b {b}",
                          why=_mismatch(a, b), fix="transpose one, or check the layer's input size")
@@ -159,7 +160,7 @@ def _paired(a: Tensor, b: Tensor, axes: Any) -> tuple[list[int], list[int]]:
 
 
 def vecdot(a: TensorLike, b: TensorLike, axis: int = -1) -> Tensor:
-    """The sum of products along `axis`; the other axes broadcast.
+    """The sum of products of conj(a) with b along `axis`; the other axes broadcast.
 
     Raises: ShapeError unless both have the same size along the axis.
     """
@@ -171,7 +172,7 @@ def vecdot(a: TensorLike, b: TensorLike, axis: int = -1) -> Tensor:
     if a.shape[axis] != b.shape[axis]:
         raise ShapeError("vecdot", got=f"a {a.spec}, b {b.spec}, axis {axis}",
                          why="the vectors differ in length", fix="make them equally long")
-    return reduce.sum(a * b, axis, dtype=a.dtype)
+    return reduce.sum(conj(a) * b, axis, dtype=a.dtype)
 
 
 def outer(a: TensorLike, b: TensorLike) -> Tensor:

@@ -3,17 +3,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapeflow.ops.elementwise import BITS, BOOLS, FLOATS, INTEGERS, NUMBERS, predicate
+from tapeflow.ops.elementwise import BITS, BOOLS, FLOATS, INTEGERS, NUMBERS, NUMERIC, predicate
 from tapeflow.tensor import Array
 
 
-@predicate("{x} == {y}")
+@predicate("{x} == {y}", of_complex="{x} == {y}")
 def equal(x: Array, y: Array) -> Array:
     """Whether x equals y; NaN equals nothing."""
     return np.equal(x, y)
 
 
-@predicate("{x} != {y}")
+@predicate("{x} != {y}", of_complex="{x} != {y}")
 def not_equal(x: Array, y: Array) -> Array:
     """Whether x differs from y."""
     return np.not_equal(x, y)
@@ -67,19 +67,19 @@ def logical_not(x: Array) -> Array:
     return np.logical_not(x)
 
 
-@predicate("{x} != {x}", of=NUMBERS)
+@predicate("{x} != {x}", of=NUMERIC)
 def isnan(x: Array) -> Array:
     """Whether x is not a number."""
     return np.isnan(x)
 
 
-@predicate("isinf({x})", of=NUMBERS)
+@predicate("isinf({x})", of=NUMERIC)
 def isinf(x: Array) -> Array:
     """Whether x is infinite, of either sign."""
     return np.isinf(x)
 
 
-@predicate("isfinite({x})", of=NUMBERS)
+@predicate("isfinite({x})", of=NUMERIC)
 def isfinite(x: Array) -> Array:
     """Whether x is neither infinite nor NaN."""
     return np.isfinite(x)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import arguments, dispatch
-from tapeflow.dtypes import as_dtype, bool_, int64, kind_of, uint64
+from tapeflow.dtypes import as_dtype, bool_, int64, is_complex, uint64
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import sqrt
@@ -43,7 +43,7 @@ def in_sum_dtype(x: Tensor, dtype: Any, op: str) -> Tensor:
     if dtype is not None:
         return cast(x, as_dtype(dtype, op))
     kind = x.value.dtype.kind
-    return x if kind in "fV" else cast(x, uint64 if kind == "u" else int64)
+    return x if kind in "fcV" else cast(x, uint64 if kind == "u" else int64)
 
 
 def sum(x: TensorLike, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
@@ -61,7 +61,7 @@ def sum(x: TensorLike, axis: Axis = None, dtype: Any = None, keepdims: bool = Fa
     Tensor([4., 6.], f32[2])
     """
     x = x if type(x) is Tensor else as_tensor(x, op="sum")
-    if dtype is not None or x.value.dtype.kind not in "fV":
+    if dtype is not None or x.value.dtype.kind not in "fcV":
         x = in_sum_dtype(x, dtype, "sum")
     return reduced("sum", sum_over, x, axis, keepdims)
 
@@ -69,9 +69,10 @@ def sum(x: TensorLike, axis: Axis = None, dtype: Any = None, keepdims: bool = Fa
 def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The mean of x over `axis`, by default over all axes; NaN where there are no elements.
 
-    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
+    Raises: DTypeError unless x is floating or complex, OutOfRangeError if there is no such axis.
     """
-    t = floating("mean", x)
+    t = as_tensor(x, op="mean")
+    t = t if is_complex(t.dtype) else floating("mean", t)
     return narrowed(_mean("mean", widened(t), axis, keepdims), t)
 
 
@@ -192,9 +193,9 @@ def require_elements(op: str, x: Spec, axes: Axes) -> None:
 
 def _needs_elements(op: str) -> Callable[..., Spec]:
     def spec(x: Spec, *, axes: Axes) -> Spec:
-        if kind_of(x.dtype) == "bool":
-            raise DTypeError(op, got=x, why=f"{op} is defined for numbers, not for bool",
-                             fix="use tf.any or tf.all")
+        if x.dtype.kind in "bc":
+            raise DTypeError(op, got=x, why=f"{op} is defined for real numbers, not for bool",
+                             fix="use tf.any or tf.all, or tf.abs(x) for complex numbers")
         require_elements(op, x, axes)
         return Spec(drop(x, axes), x.dtype)
     return spec
@@ -238,8 +239,8 @@ def _min(x: Array, *, axes: Axes) -> Array:
 
 
 def _numbers_only(x: Array) -> Array:
-    if x.dtype.kind == "b":   # NumPy would take it; the shape rule says why we do not
-        raise TypeError("bool has no order")
+    if x.dtype.kind in "bc":   # NumPy would take it; the shape rule says why we do not
+        raise TypeError("there is no order")
     return x
 
 

@@ -54,7 +54,8 @@ def one_axis(op: str, axis: int | None, x: Tensor) -> int:
 
 # ---- the same elements as another object
 
-@linear(name="identity", spec=lambda x: x, adjoint=lambda g, x: g, lowering=Scalar("{x}"))
+@linear(name="identity", spec=lambda x: x, adjoint=lambda g, x: g,
+        lowering=Scalar("{x}", of_complex="{x}"))
 def identity(x: Array) -> Array:
     """x, as another object."""
     return x
@@ -264,7 +265,7 @@ def wide(dtype: DType) -> DType:
 @linear(name="sum",
         spec=lambda x, *, axes: Spec(drop(x, axes), x.dtype),
         adjoint=lambda g, x, *, axes: spread_over(g, shape=x.shape, axes=axes),
-        lowering=Fold("{t}(0)", "{a} + {x}"))
+        lowering=Fold("{t}(0)", "{a} + {x}", takes_complex=True))
 def sum_over(x: Array, *, axes: Axes) -> Array:
     """Sum of x over `axes`, which are dropped, in the dtype of x."""
     dtype = x.dtype

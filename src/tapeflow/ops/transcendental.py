@@ -11,41 +11,52 @@ from tapeflow.dtypes import weak
 from tapeflow.errors import ArgumentError
 from tapeflow.ops._erf import erf_of
 from tapeflow.ops.arithmetic import positive, rsqrt, square
-from tapeflow.ops.elementwise import FLOATS, INTEGERS, Weak, coerce, elementwise, predicate, where
+from tapeflow.ops.casts import imag, real
+from tapeflow.ops.elementwise import (
+    FLOATS,
+    INEXACT,
+    INTEGERS,
+    Weak,
+    coerce,
+    elementwise,
+    predicate,
+    unfit,
+    where,
+)
 from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
 
 
-@elementwise("exp({x})", lambda y, x: y, of=FLOATS)
+@elementwise("exp({x})", lambda y, x: y, of=INEXACT)
 def exp(x: Array) -> Array:
     """e to the power x."""
     return np.exp(x)
 
 
-@elementwise("expm1({x})", lambda y, x: y + 1.0, of=FLOATS)
+@elementwise("expm1({x})", lambda y, x: y + 1.0, of=INEXACT)
 def expm1(x: Array) -> Array:
     """exp(x) - 1, exact near 0."""
     return np.expm1(x)
 
 
-@elementwise("log({x})", lambda y, x: 1.0 / x, of=FLOATS)
+@elementwise("log({x})", lambda y, x: 1.0 / x, of=INEXACT)
 def log(x: Array) -> Array:
     """The natural logarithm of x; -inf at 0, NaN below."""
     return np.log(x)
 
 
-@elementwise("log1p({x})", lambda y, x: 1.0 / (1.0 + x), of=FLOATS)
+@elementwise("log1p({x})", lambda y, x: 1.0 / (1.0 + x), of=INEXACT)
 def log1p(x: Array) -> Array:
     """log(1 + x), exact near 0."""
     return np.log1p(x)
 
 
-@elementwise("log2({x})", lambda y, x: (1 / math.log(2)) / x, of=FLOATS)
+@elementwise("log2({x})", lambda y, x: (1 / math.log(2)) / x, of=INEXACT)
 def log2(x: Array) -> Array:
     """The logarithm of x to base 2."""
     return np.log2(x)
 
 
-@elementwise("log10({x})", lambda y, x: (1 / math.log(10)) / x, of=FLOATS)
+@elementwise("log10({x})", lambda y, x: (1 / math.log(10)) / x, of=INEXACT)
 def log10(x: Array) -> Array:
     """The logarithm of x to base 10."""
     return np.log10(x)
@@ -69,11 +80,11 @@ def _base_partial(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _exponent_partial(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    vanishes = (x == 0) & (y >= 0)
+    vanishes = (x == 0) & (real(y) >= 0)
     return where(vanishes, 0.0, z * log(where(vanishes, 1.0, x)))
 
 
-@elementwise("pow({x}, {y})", _base_partial, _exponent_partial, of=FLOATS)
+@elementwise("pow({x}, {y})", _base_partial, _exponent_partial, of=INEXACT)
 def _pow(x: Array, y: Array) -> Array:
     return np.power(x, y)
 
@@ -117,37 +128,37 @@ def _slope_of_sin(y: Tensor, x: Tensor) -> Tensor:
     return cos(x)
 
 
-@elementwise("sin({x})", _slope_of_sin, of=FLOATS)
+@elementwise("sin({x})", _slope_of_sin, of=INEXACT)
 def sin(x: Array) -> Array:
     """The sine of x, in radians."""
     return np.sin(x)
 
 
-@elementwise("cos({x})", lambda y, x: -sin(x), of=FLOATS)
+@elementwise("cos({x})", lambda y, x: -sin(x), of=INEXACT)
 def cos(x: Array) -> Array:
     """The cosine of x, in radians."""
     return np.cos(x)
 
 
-@elementwise("tan({x})", lambda y, x: 1.0 + square(y), of=FLOATS)
+@elementwise("tan({x})", lambda y, x: 1.0 + square(y), of=INEXACT)
 def tan(x: Array) -> Array:
     """The tangent of x, in radians."""
     return np.tan(x)
 
 
-@elementwise("asin({x})", lambda y, x: rsqrt(1.0 - square(x)), of=FLOATS)
+@elementwise("asin({x})", lambda y, x: rsqrt(1.0 - square(x)), of=INEXACT)
 def asin(x: Array) -> Array:
     """The angle whose sine is x; NaN outside [-1, 1]."""
     return np.arcsin(x)
 
 
-@elementwise("acos({x})", lambda y, x: -rsqrt(1.0 - square(x)), of=FLOATS)
+@elementwise("acos({x})", lambda y, x: -rsqrt(1.0 - square(x)), of=INEXACT)
 def acos(x: Array) -> Array:
     """The angle whose cosine is x; NaN outside [-1, 1]."""
     return np.arccos(x)
 
 
-@elementwise("atan({x})", lambda y, x: 1.0 / (1.0 + square(x)), of=FLOATS)
+@elementwise("atan({x})", lambda y, x: 1.0 / (1.0 + square(x)), of=INEXACT)
 def atan(x: Array) -> Array:
     """The angle whose tangent is x."""
     return np.arctan(x)
@@ -160,43 +171,57 @@ def atan2(y: Array, x: Array) -> Array:
     return np.arctan2(y, x)
 
 
+def angle(x: TensorLike) -> Tensor:
+    """The angle of the complex x, between -pi and pi; of a real x 0 or pi.
+
+    Raises: DTypeError for bool and integers.
+
+    >>> angle([1j, -1.0])
+    Tensor([1.5707964, 3.1415927], f32[2])
+    """
+    x = as_tensor(x, op="angle")
+    if x.dtype.kind not in INEXACT.kinds:
+        raise unfit("angle", INEXACT, x.spec)
+    return atan2(imag(x), real(x))
+
+
 # ---- hyperbolic functions
 
 def _slope_of_sinh(y: Tensor, x: Tensor) -> Tensor:
     return cosh(x)
 
 
-@elementwise("sinh({x})", _slope_of_sinh, of=FLOATS)
+@elementwise("sinh({x})", _slope_of_sinh, of=INEXACT)
 def sinh(x: Array) -> Array:
     """The hyperbolic sine of x."""
     return np.sinh(x)
 
 
-@elementwise("cosh({x})", lambda y, x: sinh(x), of=FLOATS)
+@elementwise("cosh({x})", lambda y, x: sinh(x), of=INEXACT)
 def cosh(x: Array) -> Array:
     """The hyperbolic cosine of x."""
     return np.cosh(x)
 
 
-@elementwise("tanh({x})", lambda y, x: 1.0 - square(y), of=FLOATS)
+@elementwise("tanh({x})", lambda y, x: 1.0 - square(y), of=INEXACT)
 def tanh(x: Array) -> Array:
     """The hyperbolic tangent of x."""
     return np.tanh(x)
 
 
-@elementwise("asinh({x})", lambda y, x: rsqrt(square(x) + 1.0), of=FLOATS)
+@elementwise("asinh({x})", lambda y, x: rsqrt(square(x) + 1.0), of=INEXACT)
 def asinh(x: Array) -> Array:
     """The number whose hyperbolic sine is x."""
     return np.arcsinh(x)
 
 
-@elementwise("acosh({x})", lambda y, x: rsqrt(square(x) - 1.0), of=FLOATS)
+@elementwise("acosh({x})", lambda y, x: rsqrt(x - 1.0) * rsqrt(x + 1.0), of=INEXACT)
 def acosh(x: Array) -> Array:
     """The number whose hyperbolic cosine is x; NaN below 1."""
     return np.arccosh(x)
 
 
-@elementwise("atanh({x})", lambda y, x: 1.0 / (1.0 - square(x)), of=FLOATS)
+@elementwise("atanh({x})", lambda y, x: 1.0 / (1.0 - square(x)), of=INEXACT)
 def atanh(x: Array) -> Array:
     """The number whose hyperbolic tangent is x; NaN outside [-1, 1]."""
     return np.arctanh(x)

@@ -10,7 +10,8 @@ import numba
 from tapeflow_kernels.cpu import lowering, narrow, scalars, vecmath
 
 _SHORT = {"i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8",
-          "u16": "uint16", "u32": "uint32", "u64": "uint64", "f32": "float32", "f64": "float64"}
+          "u16": "uint16", "u32": "uint32", "u64": "uint64", "f32": "float32", "f64": "float64",
+          "c64": "complex64", "c128": "complex128"}
 
 # Bools are bytes in memory; halves are bits, which functions of `narrow` read and write.
 _IN_MEMORY = {**_SHORT, "bool": "uint8", "f16": "uint16", "bf16": "uint16"}

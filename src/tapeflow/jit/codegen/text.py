@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.dtypes import DType, bool_, is_floating
+from tapeflow.dtypes import DType, bool_, is_floating, is_integer
 from tapeflow.graph import Node, Var
-from tapeflow.jit.passes.fused import Fused
+from tapeflow.jit.passes.fused import Fused, has_complex
 from tapeflow.ops.shape import wide
 from tapeflow.primitive import Fold, Scalar
 
@@ -33,7 +33,7 @@ def literal(value: Any, dtype: DType) -> str:
     """A number in the text of a kernel."""
     if dtype == bool_:
         return str(bool(value))
-    number = float(value) if is_floating(dtype) else int(value)
+    number = int(value) if is_integer(dtype) else float(value)
     return f"{wide(dtype).name}({number!r})"
 
 
@@ -69,7 +69,9 @@ class Body:
     def _expression(self, node: Node[Var], lowering: Scalar) -> str:
         inputs = dict(zip(node.prim.params, (self.names[v] for v in node.inputs), strict=False))
         dtype = wide(node.outputs[0].dtype)
-        text = _filled(lowering.text, {**node.attrs, **inputs, "t": dtype.name})
+        chosen = lowering.of_complex if has_complex(node) else lowering.text
+        assert chosen is not None, f"{node.prim} of complex numbers runs on the host"
+        text = _filled(chosen, {**node.attrs, **inputs, "t": dtype.name})
         if node.prim.name == "cast" and dtype != node.outputs[0].dtype:
             return f"rounded_{node.outputs[0].dtype.name}({text})"
         return f"{dtype.name}({text})" if dtype.kind in self.cast else text
@@ -87,11 +89,11 @@ def start(fold: Fold, dtype: DType) -> str:
 
 
 def _bound(dtype: DType, side: int) -> str:
-    """The least or the greatest value of a dtype."""
-    if is_floating(dtype):
-        return literal(side * math.inf, dtype)
+    """The least or the greatest value of a dtype; of a complex one, which has none, infinity."""
     if dtype == bool_:
         return str(side > 0)
+    if not is_integer(dtype):
+        return literal(side * math.inf, dtype)
     limits = np.iinfo(dtype.name)
     return literal(limits.max if side > 0 else limits.min, dtype)
 

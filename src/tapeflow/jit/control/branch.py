@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tapeflow import dispatch
-from tapeflow.dtypes import is_floating
+from tapeflow.dtypes import is_inexact
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.body import Body, BodyTracer, Call, Derived
 from tapeflow.jit.control.derive import filled, pulled, pushed
@@ -60,7 +60,7 @@ class Cond(Holder):
     def pull(
         self, gs: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
-        chosen = [i for i, w in enumerate(wanted) if w and is_floating(xs[i].dtype)]
+        chosen = [i for i, w in enumerate(wanted) if w and is_inexact(xs[i].dtype)]
 
         def backward(branch: int) -> list[Tensor]:
             body = self.bodies[branch]
@@ -75,7 +75,7 @@ class Cond(Holder):
         return [found.get(i) for i in range(len(xs))]
 
     def push(self, ts: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any) -> Any:
-        moved = [k for k, y in enumerate(ys[: self._results]) if is_floating(y.dtype)]
+        moved = [k for k, y in enumerate(ys[: self._results]) if is_inexact(y.dtype)]
 
         def forward(branch: int) -> list[Tensor]:
             body = self.bodies[branch]

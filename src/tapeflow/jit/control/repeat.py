@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tapeflow import dispatch
-from tapeflow.dtypes import is_floating
+from tapeflow.dtypes import is_inexact
 from tapeflow.errors import ArgumentError
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.body import Body, BodyTracer, Call, Derived
@@ -99,7 +99,7 @@ class _Forward:
         self.first = sum(loop.consts)
         carries = len(xs) - self.first
         flowing = carries - len(loop.bodies[1].written)
-        self.flowing = [k for k in range(flowing) if is_floating(xs[self.first + k].dtype)]
+        self.flowing = [k for k in range(flowing) if is_inexact(xs[self.first + k].dtype)]
         self.carries = carries
         self.tracers = (self._tracer(0), self._tracer(1))
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import dispatch
-from tapeflow.dtypes import is_floating
+from tapeflow.dtypes import is_inexact
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.body import Body, BodyTracer, Call, Derived
 from tapeflow.jit.control.derive import filled, pulled, pushed
@@ -187,7 +187,7 @@ class _Derivative:
         self.scan, self.layout, self.ys, self.xs, self.body = scan, scan.layout, ys, xs, body
         self.inputs = scan.graph.inputs
         self.rows = dict(zip(self.inputs[self.layout.rows :], xs[self.layout.rows :], strict=True))
-        self.flowing = [i for i in self.layout.flowing if is_floating(ys[i].dtype)]
+        self.flowing = [i for i in self.layout.flowing if is_inexact(ys[i].dtype)]
         self.results = [*scan.outputs()]
 
     def tracer(self, name: str) -> Derived:
@@ -212,7 +212,7 @@ class _Backward(_Derivative):
         self, gs: Sequence[Tensor | None], wanted: Sequence[bool]
     ) -> list[Tensor | None]:
         first, last = self.layout.consts, self.layout.rows
-        chosen = [i for i, w in enumerate(wanted) if w and is_floating(self.xs[i].dtype)]
+        chosen = [i for i, w in enumerate(wanted) if w and is_inexact(self.xs[i].dtype)]
         state = range(last - self.layout.state, last)
         self.sums = [i for i in chosen if i < first or i in state]
         self.parts = [i for i in chosen if i >= last]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tapeflow.dtypes import bfloat16, float16, float64
+from tapeflow.dtypes import bfloat16, float16, float64, is_complex
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.primitive import Fold, Primitive, Scalar
 from tapeflow.tensor import Array, Spec
@@ -43,11 +43,15 @@ class Fused(Primitive):
 def is_literal(array: Array) -> bool:
     """Whether a constant stands in the text of kernels. Others are read from memory, so that a
     number that follows from a shape, such as the 1/n of a mean, makes no new kernel."""
+    if is_complex(array.dtype):
+        return False
     return array.ndim == 0 and abs(float(array)) <= 8 and float(array).is_integer()
 
 
 def iteration_space(node: Node[Var]) -> tuple[Shape, Shape | None] | None:
     """The shape that a node loops over, and the axes it reduces; None where it cannot be fused."""
+    if has_complex(node) and not _fits_complex(node):
+        return None
     if has_halves(node) and not _fits_halves(node):
         return None
     lowering = node.prim.lowering
@@ -57,6 +61,19 @@ def iteration_space(node: Node[Var]) -> tuple[Shape, Shape | None] | None:
     if isinstance(lowering, Fold) and len(node.inputs) == 1 and node.attrs.get("axes"):
         return node.inputs[0].shape, tuple(node.attrs["axes"])
     return None
+
+
+def has_complex(node: Node[Var]) -> bool:
+    """Whether a node reads or gives complex numbers."""
+    return any(is_complex(v.dtype) for v in (*node.inputs, *node.outputs))
+
+
+def _fits_complex(node: Node[Var]) -> bool:
+    """Whether there is text of a node for complex numbers."""
+    lowering = node.prim.lowering
+    if isinstance(lowering, Fold):
+        return lowering.takes_complex
+    return isinstance(lowering, Scalar) and lowering.of_complex is not None
 
 
 def has_halves(node: Node[Var]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tapeflow.dtypes import DType, is_floating
+from tapeflow.dtypes import DType, is_complex, is_floating
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.passes.rewriting import Rewriter, replaced
 from tapeflow.tensor import Array
@@ -29,8 +29,9 @@ def _simplified(graph: Rewriter, node: Node[Var]) -> Found:
 
 
 def _is(number: Array | None, value: float) -> bool:
-    """Whether `number` is `value`, in the sign of zero too."""
-    if number is None or number != value:
+    """Whether `number` is `value`, in the sign of zero too; no complex one is, whose parts' signs
+    arithmetic may change."""
+    if number is None or is_complex(number.dtype) or number != value:
         return False
     sign = math.copysign(1, value) < 0
     return not is_floating(number.dtype) or bool(np.signbit(number)) == sign
@@ -79,6 +80,8 @@ def _divide(graph: Rewriter, node: Node[Var]) -> Found:
 
 def _has_exact_inverse(number: Array) -> bool:
     """Whether a float is a power of two whose inverse is a normal number."""
+    if is_complex(number.dtype):
+        return False
     mantissa, exponent = math.frexp(float(number))
     return abs(mantissa) == 0.5 and abs(exponent) < 14   # float16 has the fewest exponents
 
