@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .epilogue import OPEN, Epilogue, evaluate
 from .halves import Memory
@@ -73,6 +73,7 @@ class Finish:
     """Applies `epilogue` to sums [rows, vectors, lanes], in memory or held, and stores the results.
 
     active: for each vector the lanes that are columns: a number, or a mask.
+    later: where a tile that comes later starts in an operand: its rows are fetched beside these.
     """
 
     f: Function
@@ -81,6 +82,7 @@ class Finish:
     sums: Value | None
     places: Sequence[Place]  # of operands, then of stores
     active: Sequence[int | Value]
+    later: Mapping[int, Value] = field(default_factory=dict)
 
     def emit(self, rows: Value) -> None:
         """Rows are a loop rather than unrolled: the sums pass through the first-level cache, which
@@ -94,6 +96,7 @@ class Finish:
                 at = index * (vectors * lanes.count) + v * lanes.count
                 held = lanes.load(f, f.at(sums, at, lanes.element))
                 self._vector(held, index, v, fixed[v])
+                self._fetch(index, v)
             return []
 
         f.loop(0, rows, row)
@@ -122,6 +125,12 @@ class Finish:
         for (value, _), place in zip(self.epilogue.stores, self.places[count:], strict=True):
             here = self._at(place, v, row)
             place.memory.store(f, values[value], here, self.active[v])
+
+    def _fetch(self, row: Value, v: int) -> None:
+        for i, origin in self.later.items():
+            memory = self.places[i].memory
+            at = self.places[i].row * row + v * self.lanes.count
+            self.lanes.prefetch(self.f, self.f.at(origin, at, memory.element))
 
     def _operand(self, i: int, v: int, row: Index) -> Value:
         f, place = self.f, self.places[i]

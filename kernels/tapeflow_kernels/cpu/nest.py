@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..machine import Host, host
 from .contraction import FIRST_EXTENT, Contraction
-from .epilogue import offset
+from .epilogue import Epilogue, offset
 from .finish import Finish, Place, emit_finish
 from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
@@ -15,6 +15,10 @@ from .packing import coordinates
 from .tile import HEIGHT_STEP, Tile
 from .tiles import SIDE, Block, Instructions, Model, Tiles, emit_sums
 
+# Tiles between one that is finished and one whose operands are fetched meanwhile: the update of a
+# matrix by its gradient reads three, each row of a tile in a page of its own, where the processor
+# fetches nothing by itself. Adam on 64x3136x1024: 7.7 -> 4.8 ms.
+_LATER = 4
 _TILES: dict[str, type[Tiles]] = {"amx": Instructions, "model": Model}
 
 
@@ -124,10 +128,10 @@ class _Nest:
         self._by_width(place.panel, lambda columns: self._sum(columns, place.rows, operands))
         last = f.less(self.reduce[0], k + self.block + 1)
         self._add_partial(item, k, last)
-        f.when(last, lambda: self._finish(place))
+        f.when(last, lambda: self._finish(item, place))
         return []
 
-    def _finish(self, place: _Place) -> None:
+    def _finish(self, item: Value, place: _Place) -> None:
         f, column = self.f, place.panel * self.tile.width
         if self.c.is_open:
             left = self.n - column
@@ -140,6 +144,9 @@ class _Nest:
             )
             return
         finish = [self.sums, self.arguments, place.row, place.rows, column, *place.batch]
+        if _matrices(self.c.epilogue):
+            later = self._place(item + _LATER)
+            finish += [later.row, later.panel * self.tile.width, *later.batch]
         self._by_width(place.panel, lambda w: f.call(f"finish_{w}", finish))
 
     def _place(self, item: Value) -> _Place:
@@ -226,16 +233,27 @@ class _Nest:
 
 
 def _emit_finish(module: Module, c: Contraction, tile: Tile, columns: int) -> None:
-    """Write `void finish_{columns}(ptr sums, ptr args, i64 row, rows, column, batch…)`."""
-    f = module.internal(f"finish_{columns}", ["ptr", "ptr"] + ["i64"] * (3 + c.batch))
-    sums, args, row, rows, column, *batch = f.parameters
+    """Write `void finish_{columns}(ptr sums, ptr args, i64 row, rows, column, batch…)`; where there
+    are matrices to fetch, row, column and batch of a later tile follow."""
+    matrices = _matrices(c.epilogue)
+    count = 3 + c.batch + ((2 + c.batch) if matrices else 0)
+    f = module.internal(f"finish_{columns}", ["ptr", "ptr"] + ["i64"] * count)
+    sums, args, row, rows, column, *rest = f.parameters
+    here = [*rest[: c.batch], row, column]
     first = FIRST_EXTENT + c.loops + c.batch
-    places = []
+    places, later = [], {}
     for i, (memory, strides) in enumerate(c.epilogue.layouts(tile.lanes)):
         pointer = f.load("ptr", f.at(args, first + i, "i64"), 8)
-        where = offset(strides, [*batch, row, column])
-        origin = f.at(pointer, where, memory.element)
+        origin = f.at(pointer, offset(strides, here), memory.element)
         places.append(Place(memory, origin, strides[-2], strides[-1]))
+        if i in matrices:
+            row, column, *batch = rest[c.batch :]
+            later[i] = f.at(pointer, offset(strides, [*batch, row, column]), memory.element)
     micro = _micro(c, tile, 1, columns)
     active = [micro.active(v) for v in range(micro.vectors)]
-    Finish(f, tile.lanes, c.epilogue, sums, places, active).emit(rows)
+    Finish(f, tile.lanes, c.epilogue, sums, places, active, later).emit(rows)
+
+
+def _matrices(epilogue: Epilogue) -> list[int]:
+    """The operands of which each row and column has an element of its own."""
+    return [i for i, (*_, row, column) in enumerate(epilogue.operands) if row and column]
