@@ -98,6 +98,18 @@ def _bitwise_invert(x: Any) -> Any:
 
 
 
+def _sum_and_loss(a: Any, lost: Any, x: Any) -> Any:
+    """a + x, and what all additions so far have lost. Source: Neumaier (1974), as by Knuth."""
+    s = a + x
+    part = s - a
+    return s, lost + ((a - (s - part)) + (x - part))
+
+
+def _with_loss(a: Any, lost: Any) -> Any:
+    """A sum with what its additions have lost, which is NaN where the sum is infinite."""
+    return a + lost if lost == lost else a
+
+
 # ---- one definition for floats, another for integers
 
 
@@ -217,4 +229,5 @@ FUNCTIONS: dict[str, Any] = {
     "floor_divide": floor_divide, "bitwise_invert": inlined(_bitwise_invert),
     "bitwise_left_shift": inlined(_left_shift), "bitwise_right_shift": inlined(_right_shift),
     "add_unordered": add_unordered, "multiply_unordered": multiply_unordered,
+    "sum_and_loss": inlined(_sum_and_loss), "with_loss": inlined(_with_loss),
 }  # fmt: skip

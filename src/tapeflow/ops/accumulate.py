@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import arguments
+from tapeflow.dtypes import float64, is_floating
 from tapeflow.errors import ArgumentError
 from tapeflow.ops import create, gather, movement
 from tapeflow.ops import shape as _shape
@@ -21,7 +22,8 @@ def _cumsum_adjoint(g: Tensor, x: Spec, *, axis: int, reverse: bool) -> Tensor:
 @linear(name="cumsum", spec=lambda x, *, axis, reverse: x, adjoint=_cumsum_adjoint)
 def _cumsum(x: Array, *, axis: int, reverse: bool) -> Array:
     ordered = np.flip(x, axis) if reverse else x
-    y = np.cumsum(ordered, axis, dtype=_shape.wide(x.dtype)).astype(x.dtype, copy=False)
+    wide = float64 if is_floating(x.dtype) else x.dtype   # NumPy adds one after the other
+    y = np.cumsum(ordered, axis, dtype=wide).astype(x.dtype, copy=False)
     return np.flip(y, axis) if reverse else y
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from tapeflow import arguments, dispatch
 from tapeflow.dtypes import DType, float32, is_floating
 from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError
+from tapeflow.ops._pairwise import total
 from tapeflow.primitive import Fold, Scalar, View, linear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
@@ -270,8 +271,8 @@ def sum_over(x: Array, *, axes: Axes) -> Array:
     """Sum of x over `axes`, which are dropped, in the dtype of x."""
     dtype = x.dtype
     if dtype.itemsize != 2:
-        return np.add.reduce(x, axes, dtype)   # type: ignore[no-any-return]
-    return np.add.reduce(x, axes, wide(dtype)).astype(dtype)   # type: ignore[no-any-return]
+        return total(x, axes, dtype)
+    return total(x, axes, wide(dtype)).astype(dtype)
 
 
 def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:

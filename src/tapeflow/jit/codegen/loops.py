@@ -9,7 +9,8 @@ order, so that equal structures have equal text.
     rows      the innermost loop is reduced; without outer loops the work items are chunks of it
     columns   the innermost loop is kept: a vector of results takes in row after row
 
-Chunks have a fixed size, whatever the number of threads; a second launch combines them in order.
+Chunks have a fixed size, whatever the number of threads; a second launch combines them in pairs
+(combine.py). So long sums stay accurate.
 """
 from __future__ import annotations
 
@@ -17,24 +18,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.codegen import text
+from tapeflow.jit.codegen.combine import Result, combine_all, combine_columns
 from tapeflow.jit.codegen.source import Lines, Source
 from tapeflow.jit.codegen.space import Axis, Strides, count, space_of
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.passes.fused import Fused
 from tapeflow.ops import arithmetic
 from tapeflow.ops.movement import slice_layout
-from tapeflow.ops.shape import wide
-from tapeflow.primitive import Copies, Fold
+from tapeflow.primitive import Copies
 from tapeflow.tensor import Spec
 
 Offsets = Mapping[str, str]   # of each pointer, where the innermost loop starts
 
-_CHUNK = 8192      # elements summed in one go: more would cost accuracy, fewer time
+_CHUNK = 8192      # elements of a work item that is part of a reduction
+_RUN = 1024        # of them added up as a vector goes: more would cost accuracy, fewer time
+_ROWS = 32         # added up one after the other, where a vector of results takes in rows
 _TILE = 32, 16     # rows and columns that are walked together; a cache line holds 16 float32
-_BLOCK = 1024      # columns that are combined as one work item
 
 
 def lower(node: Node[Var], layouts: Mapping[Var, Layout],
@@ -87,39 +88,6 @@ class _Operand:
     strides: Strides
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """A reduction: its accumulator, the value it takes in, where its result goes."""
-
-    accumulator: str
-    node: Node[Var]
-    to: Pointer
-
-    @property
-    def fold(self) -> Fold:
-        assert isinstance(self.node.prim.lowering, Fold)
-        return self.node.prim.lowering
-
-    @property
-    def value(self) -> Var:
-        return self.node.outputs[0]
-
-    @property
-    def dtype(self) -> DType:
-        """That of its accumulators."""
-        return wide(self.value.dtype)
-
-    @property
-    def start(self) -> str:
-        return text.start(self.fold, self.value.dtype)
-
-    def finished(self, a: str) -> str:
-        return text.stored(text.finished(self.fold, self.value.dtype, a), self.value.dtype)
-
-    def combined(self, a: str, x: str) -> str:
-        return text.combined(self.fold, self.value.dtype, a, x)
-
-
 class _Kernel:
     """What the three forms share: operands, loops and the body of the innermost one."""
 
@@ -132,11 +100,11 @@ class _Kernel:
         self.inputs = [_operand(f"x{i}", v, layouts[outer]) for i, (v, outer) in enumerate(pairs)]
         pointer_of = dict(zip(node.inputs, self.inputs, strict=True))
         self.outputs: list[_Operand] = []
-        self.results: list[_Result] = []
+        self.results: list[Result] = []
         for i, (v, outer) in enumerate(zip(prim.body.outputs, node.outputs, strict=True)):
             made = _operand(f"y{i}", v, layouts[outer])
             if v in folds:
-                self.results.append(_Result(*folds[v], made.base))
+                self.results.append(Result(*folds[v], made.base))
             elif outer in in_place:
                 over = pointer_of[in_place[outer]]
                 self.outputs.append(_Operand(over.pointer, v, over.base, over.strides))
@@ -179,7 +147,7 @@ class _Kernel:
             return self._everything()
         offsets, lines = self._offsets("row", space.outer, 0, {})
         loops = self._middle(offsets, self._blocks)
-        stores = [f"{self._result(r)}[row] = {r.finished(r.accumulator)}" for r in self.results]
+        stores = [f"{self._result(r)}[row] = {r.finished(r.settled)}" for r in self.results]
         body = ["for row in range(start, stop):", [*lines, *self._starts(), *loops, *stores]]
         return self._launches(body, count(space.outer), count(space.middle) * space.inner.extent)
 
@@ -192,19 +160,18 @@ class _Kernel:
             loops = self._middle({}, self._blocks, self._part(rows))
         else:
             chunks = -(-space.inner.extent // _CHUNK)
-            first = f"part * {_CHUNK}"
-            loops = self._inner({}, f"range({first}, minimum({first} + {_CHUNK}, {self._n}))")
+            loops = self._blocks({}, f"part * {_CHUNK}", f"part * {_CHUNK} + {_CHUNK}")
         partial = self._scratches(chunks)
-        stores = [f"s{i}[part] = {r.accumulator}" for i, r in enumerate(self.results)]
+        stores = [f"s{i}[part] = {r.settled}" for i, r in enumerate(self.results)]
         body = ["for part in range(start, stop):", [*self._starts(), *loops, *stores]]
-        combined = [_combine_all(r, s, chunks)
+        combined = [combine_all(r, s, chunks)
                     for r, s in zip(self.results, partial, strict=True)]
         return [*self._launches(body, chunks, _CHUNK), *combined]
 
     def columns(self) -> list[Launch]:
         space = self.space
         width, outer = space.inner.extent, count(space.outer)
-        rows = max(16, 2 * _CHUNK // max(1, width))
+        rows = min(_ROWS, max(16, 2 * _CHUNK // max(1, width)))
         parts = max(1, -(-count(space.middle) // rows))
         partial = self._scratches(outer * parts * width)
         offsets, lines = self._offsets("row", space.outer, 0, {})
@@ -214,7 +181,7 @@ class _Kernel:
                              self._part(rows))
         body = ["for item in range(start, stop):",
                 [*self._split(parts), f"first = item * {self._n}", *lines, *clear, *loops]]
-        combined = [_combine_columns(r, s, (outer, parts, width))
+        combined = [combine_columns(r, s, (outer, parts, width))
                     for r, s in zip(self.results, partial, strict=True)]
         return [*self._launches(body, outer * parts, rows * width), *combined]
 
@@ -224,7 +191,7 @@ class _Kernel:
     def _n(self) -> str:
         return self.source.number("n", self.space.inner.extent)
 
-    def _result(self, result: _Result) -> str:
+    def _result(self, result: Result) -> str:
         return self.source.pointer(f"r{result.accumulator}", result.value.dtype, result.to)
 
     def _launches(self, body: Lines, extent: int, elements: int) -> list[Launch]:
@@ -239,7 +206,7 @@ class _Kernel:
         return made
 
     def _starts(self) -> list[str]:
-        return [f"{r.accumulator} = {r.start}" for r in self.results]
+        return [line for r in self.results for line in r.starts]
 
     def _split(self, parts: int) -> list[str]:
         """The lines that find the row and the part of it that a work item is."""
@@ -285,15 +252,15 @@ class _Kernel:
             lines.append(f"{offsets[name]} = {' + '.join(steps)}")
         return offsets, lines
 
-    def _blocks(self, offsets: Offsets) -> Lines:
-        """The innermost loop in blocks, so that long sums stay accurate."""
+    def _blocks(self, offsets: Offsets, start: str = "0", stop: str | None = None) -> Lines:
+        """The innermost loop, or a part of it, in runs that are added up each on its own."""
         inner = [f"c{r.accumulator}" for r in self.results]
-        first = f"range(block, minimum(block + {_CHUNK}, {self._n}))"
-        return [f"for block in range(0, {self._n}, {_CHUNK}):",
+        end = self._n if stop is None else f"minimum({stop}, {self._n})"
+        run = f"range(block, minimum(block + {_RUN}, {self._n}))"
+        return [f"for block in range({start}, {end}, {_RUN}):",
                 [*[f"{c} = {r.start}" for c, r in zip(inner, self.results, strict=True)],
-                 *self._inner(offsets, first, inner),
-                 *[f"{r.accumulator} = {r.combined(r.accumulator, c)}"
-                   for c, r in zip(inner, self.results, strict=True)]]]
+                 *self._inner(offsets, run, inner),
+                 *[r.taking_in(c) for c, r in zip(inner, self.results, strict=True)]]]
 
     def _inner(self, offsets: Offsets, over: str,
                accumulators: Sequence[str] | None = None) -> Lines:
@@ -344,38 +311,3 @@ def _operand(pointer: str, v: Var, layout: Layout) -> _Operand:
 def _moves(place: str) -> bool:
     """Whether an element depends on the innermost loop."""
     return re.search(r"\bi\b", place) is not None
-
-
-def _combine_all(result: _Result, partial: Scratch, parts: int) -> Launch:
-    """The launch that combines the parts of a reduction over everything."""
-    source = Source(f"combine_{result.node.prim.name}")
-    s = source.pointer("s", result.dtype, Pointer(partial))
-    y, n = source.pointer("y", result.value.dtype, result.to), source.number("n", parts)
-    a = result.accumulator
-    body = [f"{a} = {result.start}",
-            f"for i in range({n}):", [f"{a} = {result.combined(a, f'{s}[i]')}"],
-            f"{y}[0] = {result.finished(a)}"]
-    return source.launch(body, 1, parts)
-
-
-def _combine_columns(result: _Result, partial: Scratch, sizes: tuple[int, int, int]) -> Launch:
-    """The launch that combines the parts of each column, a block of columns at a time."""
-    outer, parts, width = sizes
-    blocks = -(-width // _BLOCK)
-    source = Source(f"combine_{result.node.prim.name}")
-    s = source.pointer("s", result.dtype, Pointer(partial))
-    y = source.pointer("y", result.value.dtype, result.to)
-    each, many = source.number("blocks", blocks), source.number("parts", parts)
-    n = source.number("n", width)
-    taken = result.combined(f"{s}[top + i]", f"{s}[here + i]")
-    columns = f"range(first, minimum(first + {_BLOCK}, {n}))"
-    body = ["for item in range(start, stop):",
-            [f"row = item // {each}", f"first = item % {each} * {_BLOCK}",
-             f"top = row * {many} * {n}",
-             f"for part in range(1, {many}):",
-             [f"here = top + part * {n}",
-              f"for i in {columns}:", [f"{s}[top + i] = {taken}"]],
-             f"for i in {columns}:",
-             [f"{y}[row * {n} + i] = {result.finished(f'{s}[top + i]')}"]]]
-    return source.launch(body, outer * blocks, parts * _BLOCK)
-

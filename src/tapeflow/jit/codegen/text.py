@@ -107,7 +107,13 @@ def combined(fold: Fold, dtype: DType, a: str, x: str) -> str:
     return text if is_floating(dtype) else f"{dtype.name}({text})"
 
 
-_UNORDERED = {"{a} + {x}": "add_unordered", "{a} * {x}": "multiply_unordered"}
+_SUM = "{a} + {x}"
+_UNORDERED = {_SUM: "add_unordered", "{a} * {x}": "multiply_unordered"}
+
+
+def is_sum(fold: Fold, dtype: DType) -> bool:
+    """Whether a reduction adds up floats, so that what rounding takes can be kept."""
+    return is_floating(dtype) and fold.combine == _SUM
 
 
 def finished(fold: Fold, dtype: DType, a: str) -> str:
