@@ -77,6 +77,39 @@ def test_variables_and_their_gradients_stay_float32() -> None:
     assert {v.dtype for v in (*layer.variables, *gradients)} == {tf.float32}
 
 
+LAYERS = {
+    "conv1d": (lambda: nn.Conv1D(6, 3), (2, 9, 4)),
+    "conv2d": (lambda: nn.Conv2D(6, 3, groups=2), (2, 7, 7, 4)),
+    "conv3d": (lambda: nn.Conv3D(6, 2), (2, 4, 4, 4, 4)),
+    "transposed": (lambda: nn.Conv2DTranspose(6, 3, strides=2), (2, 4, 4, 4)),
+    "depthwise": (lambda: nn.DepthwiseConv2D(3, depth_multiplier=2), (2, 7, 7, 4)),
+    "separable": (lambda: nn.SeparableConv2D(6, 3), (2, 7, 7, 4)),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_convolutions_multiply_rounded_factors_for_float32_variables(
+    kind: str, compiled: bool
+) -> None:
+    make, shape = LAYERS[kind]
+    x = numbers(shape, "float32", 0)
+    layer = make()
+    run = tf.jit(layer) if compiled else layer
+    with tf.config.policy(MIXED), tf.GradientTape() as tape:
+        y = run(x)
+        gradients = tape.gradient(tf.sum(tf.cast(y, tf.float32) ** 2), layer.trainable_variables)
+    assert y.dtype == tf.bfloat16
+    assert {v.dtype for v in (*layer.variables, *gradients)} == {tf.float32}
+    for variable in layer.variables:
+        variable.assign(tf.cast(tf.cast(variable, tf.bfloat16), tf.float32))
+    wanted = layer(tf.cast(tf.cast(x, tf.bfloat16), tf.float32)).numpy()
+    roundings = 8 if kind == "separable" else 1  # the product between is rounded too
+    np.testing.assert_allclose(
+        y.numpy().astype(np.float64), wanted, rtol=2.0**-8, atol=roundings * 2.0**-8
+    )
+
+
 def test_dense_multiplies_rounded_factors() -> None:
     layer = nn.Dense(6, use_bias=False)
     x = numbers((4, 9), "float32", 0)

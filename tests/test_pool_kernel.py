@@ -96,6 +96,31 @@ def test_compiled_pools_and_their_gradients_are_those_of_plain_loops(
     assert both.lower(*arrays).host_steps == []
 
 
+@settings(max_examples=15, deadline=None)
+@given(pooled(), st.sampled_from(["bfloat16", "float16"]), st.sampled_from(sorted(POOLS)))
+def test_pools_of_halves_and_their_gradients_are_rounded_once(
+    made: Any, dtype: str, name: str
+) -> None:
+    x, attrs = made
+    op = getattr(tf.nn, name)
+    wanted = windows.pool(lambda v: POOLS[name](v, axis=0), x, **attrs)
+    g = np.random.default_rng(1).integers(-9, 9, wanted.shape).astype(float)
+    gradient = {"max_pool": first_largest, "avg_pool": shared_out}[name](x, g, **attrs)
+
+    @tf.jit
+    def both(x: tf.Tensor, g: tf.Tensor) -> Any:
+        y, pull = tf.vjp(lambda x: op(x, **attrs), x)
+        return y, pull(g)[0]
+
+    arrays = tf.cast(tf.asarray(x), dtype), tf.cast(tf.asarray(g), dtype)
+    half_ulp = {"bfloat16": 2.0**-8, "float16": 2.0**-11}[dtype]
+    for found, exact in zip(both(*arrays), (wanted, gradient), strict=True):
+        assert found.dtype.name == dtype
+        y = found.numpy().astype(float)
+        np.testing.assert_allclose(y, exact, rtol=1.01 * half_ulp, atol=1e-5)
+    assert both.lower(*arrays).host_steps == []
+
+
 @settings(max_examples=10, deadline=None)
 @given(pooled(5), st.sampled_from(sorted(POOLS)))
 def test_compiled_second_derivatives_are_those_of_the_interpreter(made: Any, name: str) -> None:
@@ -190,7 +215,7 @@ def test_the_largest_are_found_in_vectors() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "steps"), [(tf.int32, ["max_pool"]), (tf.float16, [])])
-def test_integers_are_pooled_on_the_host_halves_as_float32(dtype: Any, steps: list[str]) -> None:
+def test_integers_are_pooled_on_the_host_halves_by_a_kernel(dtype: Any, steps: list[str]) -> None:
     x = tf.cast(tf.reshape(tf.arange(16), (1, 4, 4, 1)), dtype)
     f = tf.jit(lambda x: tf.nn.max_pool(x, 2))
     assert f(x).numpy().ravel().tolist() == [5, 7, 13, 15]

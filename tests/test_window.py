@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ml_dtypes import bfloat16
 from numpy.typing import NDArray
 
 from tapeflow_kernels import reference
@@ -24,12 +25,14 @@ from tapeflow_kernels.cpu import filters, packing, window, windows
 from tapeflow_kernels.cpu.contraction import Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.geometry import Geometry, Shape, Triple
+from tapeflow_kernels.cpu.halves import converts
 from tapeflow_kernels.machine import AVX2, AVX512, BASELINE, Host, assemble, assembly, host, load
 
 Array = NDArray[Any]
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 HOSTS = [host(), AVX2, BASELINE] if platform.machine() == "x86_64" else [host()]
-TOLERANCE = {"float32": 1e-4, "float64": 1e-11}
+TOLERANCE = {"float32": 1e-4, "float64": 1e-11, "float16": 2e-3, "bfloat16": 2e-2}
+HALVES = [d for d in ("bfloat16", "float16") if all(converts(d, target) for target in HOSTS)]
 
 
 @functools.cache
@@ -102,7 +105,7 @@ class Problem:
         image, *along, _ = elements(y)
 
         def epilogue(group: int) -> Epilogue:
-            return Epilogue(((0, (group, image, *along, 1)),))
+            return Epilogue(((0, (group, image, *along, 1)),), memory=(self.x.dtype.name,))
 
         diagonal = self.is_diagonal
         c = window.plan(
@@ -120,7 +123,7 @@ class Problem:
         p = window.packing_b(c, strides, self.target)
         reduce = self.b.shape[:3] if diagonal else self.b.shape[:4]
         batch = () if diagonal else (self.groups,)
-        panels = np.full(packing.elements(p, shape.columns, reduce, batch), np.nan, y.dtype)
+        panels = np.full(packing.elements(p, shape.columns, reduce, batch), np.nan, p.dtype)
         block = packing.arguments(
             p, self.b.ctypes.data, panels.ctypes.data, shape.columns, (reduce, batch)
         )
@@ -140,7 +143,7 @@ class Problem:
 
         def epilogue(group: int) -> Epilogue:
             rows = (0, x) if diagonal else (x, k)
-            return Epilogue(((0, (group, z, yy, *rows, 1)),))
+            return Epilogue(((0, (group, z, yy, *rows, 1)),), memory=(self.x.dtype.name,))
 
         c = gradient.plan(
             *(self.x.dtype.name, self.geometry, self.channels, self.shape(self.channels)),
@@ -172,10 +175,15 @@ class Problem:
         tolerance = TOLERANCE[self.x.dtype.name]
         wanted = self.by_group(reference.convolution, self.b, self.out)
         found = self.convolved()
-        np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
+        self.check_close(found, wanted, tolerance)
         y = memory(wanted.shape, self.x.dtype.name, 3)
         wanted = self.by_group(reference.filter_gradient, y)
-        np.testing.assert_allclose(self.filtered(y), wanted, rtol=tolerance, atol=10 * tolerance)
+        self.check_close(self.filtered(y), wanted, 10 * tolerance)
+
+    def check_close(self, found: Array, wanted: Array, tolerance: float) -> None:
+        assert found.dtype == self.x.dtype
+        rtol = TOLERANCE[self.x.dtype.name]
+        np.testing.assert_allclose(found.astype(np.float64), wanted, rtol=rtol, atol=tolerance)
 
 
 def elements(array: Array) -> tuple[int, ...]:
@@ -184,8 +192,8 @@ def elements(array: Array) -> tuple[int, ...]:
 
 def memory(shape: Sequence[int], dtype: str, seed: int) -> Array:
     """Random numbers, not on a cache line."""
-    numbers = np.random.default_rng(seed).standard_normal(math.prod(shape) + 1).astype(dtype)
-    return numbers[1:].reshape(shape)
+    numbers = np.random.default_rng(seed).standard_normal(math.prod(shape) + 1)
+    return numbers.astype(bfloat16 if dtype == "bfloat16" else dtype)[1:].reshape(shape)
 
 
 def problem(
@@ -226,7 +234,7 @@ def problems(draw: st.DrawFn) -> Problem:
         dilations=dilations,
         before=before,
         after=after,
-        dtype=draw(st.sampled_from(["float32", "float64"])),
+        dtype=draw(st.sampled_from(["float32", "float64", *HALVES])),
         target=draw(st.sampled_from(HOSTS)),
     )
     return replace(made, cuts=tuple(draw(st.lists(st.floats(0, 1), max_size=3))))

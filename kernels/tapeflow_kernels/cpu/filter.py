@@ -21,6 +21,7 @@ from ..machine import Host, host
 from .contraction import Pointers
 from .epilogue import Epilogue
 from .geometry import Geometry, Patch, Shape, Triple
+from .halves import Memory, computed
 from .lanes import Lanes
 
 P = TypeVar("P")
@@ -39,11 +40,13 @@ _SUMS_BYTES = 8 * 1024 * 1024
 class Filter:
     """What is compiled in; see `window.Window`.
 
-    channels: of a slice. count: rows of a tap along x, heights: of tiles of them, at most two.
+    memory: what X and Y hold. channels: of a slice.
+    count: rows of a tap along x, heights: of tiles of them, at most two.
     rows, width, images: the block. is_merged: the rows go through the taps along x as well.
     """
 
     dtype: str
+    memory: str
     channels: int
     geometry: Geometry
     count: int
@@ -61,6 +64,10 @@ class Filter:
     def lanes(self, target: Host) -> Lanes:
         return Lanes.filling(self.dtype, target.vector_bytes)
 
+    def source(self, target: Host) -> Memory:
+        """How X and Y are read."""
+        return Memory(self.lanes(target), self.memory)
+
     def columns(self, target: Host) -> int:
         """The columns of a panel."""
         return self.vectors * self.lanes(target).count
@@ -69,7 +76,8 @@ class Filter:
         """What the second kernel depends on: not how the first cuts the places into blocks."""
         ones = (1, 1, 1)
         geometry = replace(self.geometry, strides=ones, dilations=ones)
-        return replace(self, geometry=geometry, rows=1, width=1, images=1, is_dense=False)
+        read = replace(self, geometry=geometry, rows=1, width=1, images=1, is_dense=False)
+        return replace(read, memory=self.dtype)
 
     def patch(self, target: Host) -> Patch:
         """Of one image."""
@@ -115,7 +123,7 @@ BATCH = 4
 
 
 def plan(
-    dtype: str,
+    memory: str,
     geometry: Geometry,
     channels: int,
     shape: Shape,
@@ -127,7 +135,7 @@ def plan(
     """The code for the filter gradient of a convolution; None if a patch takes more stack than
     there is."""
     target = target or host()
-    lanes = Lanes.filling(dtype, target.vector_bytes)
+    lanes = Lanes.filling(computed(memory), target.vector_bytes)
     vectors = min(4 if is_diagonal else 2, math.ceil(max(1, shape.columns) / lanes.count))
     panel = vectors * lanes.count
     most = (target.registers - vectors - 1) // vectors
@@ -147,7 +155,7 @@ def plan(
     heights = _heights(count, min(14, most))
     is_dense = is_whole and shape.source[-1] == channels
     size = 0 if is_diagonal else channels
-    tile = dtype, size, geometry, count, heights, vectors, tail
+    tile = lanes.dtype, memory, size, geometry, count, heights, vectors, tail
     found = Filter(*tile, rows, width, images, is_merged, is_dense, epilogue.opened(), is_diagonal)
     elements = images * found.patch(target).elements + found.panel_elements(target)
     return found if elements * lanes.itemsize <= MOST_STACK_BYTES else None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..machine import Host, host
 from .filter import ARGUMENTS, BATCH, FINISH, Filter
 from .finish import emit_finish
+from .halves import Memory
 from .ir import Index, Module, Value, ceiling
-from .lanes import Lanes
 from .micro import Micro, Walk, emit_micro
 from .patch import Filler, taps
 
@@ -18,12 +18,11 @@ def emit_sums(c: Filter, name: str, target: Host | None = None) -> str:
     """The LLVM IR of the kernel that sums up parts, see `filter.arguments`."""
     target = target or host()
     module = Module()
-    lanes = c.lanes(target)
-    Filler(module, lanes, c.patch(target), c.is_dense).emit()
+    Filler(module, c.source(target), c.patch(target), c.is_dense).emit()
     for vectors in sorted({c.vectors, c.tail} - {0}):
         for height in c.heights:
             emit_micro(module, _micro(c, vectors, height, target), f"sums_{vectors}_{height}")
-    _emit_panel(module, c, lanes)
+    _emit_panel(module, c, c.source(target))
     _Sums(module, c, target, name).emit()
     return module.text()
 
@@ -55,12 +54,13 @@ def _micro(c: Filter, vectors: int, height: int, target: Host) -> Micro:
     return Micro(lanes, *sizes, row, Walk(a), Walk(b), c.is_diagonal, accumulates=True)
 
 
-def _emit_panel(module: Module, c: Filter, lanes: Lanes) -> None:
+def _emit_panel(module: Module, c: Filter, memory: Memory) -> None:
     """`void panel(ptr to, ptr y, i64 left, i64 images, rows, places, i64 by image, y, x)`: a block
     of Y side by side, zero where there are no columns."""
     f = module.internal("panel", ["ptr", "ptr"] + ["i64"] * 7)
     to, y, left, *rest = f.parameters
     extents, strides = rest[:3], rest[3:]
+    lanes = memory.lanes
     columns = c.vectors * lanes.count
     steps = (c.rows * c.width * columns, c.width * columns, columns)
     masks = [lanes.first(f, left - v * lanes.count) for v in range(c.vectors)]
@@ -69,13 +69,13 @@ def _emit_panel(module: Module, c: Filter, lanes: Lanes) -> None:
         if axis == 3:
             for v, mask in enumerate(masks):
                 at = v * lanes.count
-                row = lanes.load_where(f, f.at(y, at, lanes.element), mask)
+                row = memory.load(f, f.at(y, at, memory.element), mask)
                 lanes.store(f, row, f.at(to, at, lanes.element))
             return
 
         def step(index: Value, _: list[Value]) -> list[Value]:
             into = f.at(to, index * steps[axis], lanes.element)
-            level(axis + 1, into, f.at(y, index * strides[axis], lanes.element))
+            level(axis + 1, into, f.at(y, index * strides[axis], memory.element))
             return []
 
         f.loop(0, extents[axis], step)
@@ -211,11 +211,12 @@ class _Sums(_Kernel):
         offset = item.group * word["to_group"] + image * word["to_image"]
         for index, stride in zip((z, y, x), self.to, strict=True):
             offset = offset + index * stride
-        out = f.at(word["y"], offset, self.lanes.element)
+        element = c.source(self.target).element
+        out = f.at(word["y"], offset, element)
 
         def panel(index: Value, _: list[Value]) -> list[Value]:
             left = self._left(item.group, index)
-            source = f.at(out, index * c.columns(self.target), self.lanes.element)
+            source = f.at(out, index * c.columns(self.target), element)
             strides = [word["to_image"], *self.to[1:]]
             f.call("panel", [self.panel, source, left, *extents, *strides])
             here = f.at(item.sums, (index - item.first) * (c.tiles * self.tile), self.lanes.element)
@@ -228,12 +229,13 @@ class _Sums(_Kernel):
         """Fill the patches of some images."""
         f, c, word, kind = self.f, self.c, self.word, self.lanes.element
         passed = item.slice_ * c.channels
-        x = f.at(word["x"], item.group * word["by_group"] + passed, kind)
+        element = c.source(self.target).element
+        x = f.at(word["x"], item.group * word["by_group"] + passed, element)
         limit = self._left(item.group, item.group) if c.is_diagonal else word["channels"] - passed
 
         def fill(index: Value, _: list[Value]) -> list[Value]:
             to = f.at(self.room, index * self.patch.elements, kind)
-            source = f.at(x, (image + index) * word["by_image"], kind)
+            source = f.at(x, (image + index) * word["by_image"], element)
             f.call("fill", [to, source, limit, *start, *self.size, *self.by])
             return []
 

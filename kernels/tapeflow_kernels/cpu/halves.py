@@ -41,28 +41,29 @@ class Memory:
 
     @property
     def element(self) -> str:
-        return self._stored.element
+        return self.stored.element
 
     @property
-    def _stored(self) -> Lanes:
+    def stored(self) -> Lanes:
+        """The vector in memory."""
         return Lanes("int16", self.lanes.count) if self.dtype in _WIDE else self.lanes
 
     def load(self, f: Function, pointer: Value, active: int | Value | None = None) -> Value:
         """The vector at a pointer; lanes that are not active are not read and are zero."""
-        stored = self._stored
+        stored = self.stored
         if isinstance(active, Value):
             return self._widened(f, stored.load_where(f, pointer, active))
         return self._widened(f, stored.load(f, pointer, active))
 
     def broadcast(self, f: Function, pointer: Value) -> Value:
         """The element at a pointer, in each lane."""
-        return self._widened(f, self._stored.broadcast(f, pointer))
+        return self._widened(f, self.stored.broadcast(f, pointer))
 
     def store(
         self, f: Function, value: Value, pointer: Value, active: int | Value | None = None
     ) -> None:
         """Write a vector, rounded; lanes that are not active are not written."""
-        stored, narrow = self._stored, self._narrowed(f, value)
+        stored, narrow = self.stored, self._narrowed(f, value)
         if isinstance(active, Value):
             stored.store_where(f, narrow, pointer, active)
         elif active == 1:
@@ -87,7 +88,7 @@ class Memory:
         return as_floats(f, lanes, f.value(bits, f"shl {bits} {wide.name}, splat (i32 16)"))
 
     def _narrowed(self, f: Function, x: Value) -> Value:
-        lanes, kind = self.lanes, self._stored.vector
+        lanes, kind = self.lanes, self.stored.vector
         if self.dtype not in _WIDE:
             return x
         if self.dtype == "float16":

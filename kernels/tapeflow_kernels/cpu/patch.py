@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .geometry import Patch
+from .halves import Memory
 from .ir import Function, Index, Module, Value, ceiling
-from .lanes import Lanes
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class Filler:
     """Writes `void fill(ptr patch, ptr x, i64 limit, i64 z, i64 y, i64 x, i64 sizes…, strides…)`:
     the patch whose first element is at z, y, x of X, which may lie in the padding.
 
+    memory: what X holds; the patch holds what that is computed in.
     is_dense: neighbours along x lie side by side in X.
     Rows that lie outside X are left as they are: nothing reads them.
     """
 
     module: Module
-    lanes: Lanes
+    memory: Memory
     patch: Patch
     is_dense: bool
 
@@ -59,7 +60,7 @@ class Filler:
         def row(x: Value, above: Value, to: Value) -> Callable[[Value, list[Value]], list[Value]]:
             def body(index: Value, _: list[Value]) -> list[Value]:
                 y = start[1] + index * shape.apart[1]
-                at = f.at(x, above + y * source.strides[1], self.lanes.element)
+                at = f.at(x, above + y * source.strides[1], self.memory.element)
                 segments(at, to + index * shape.steps[1])
                 return []
 
@@ -72,8 +73,8 @@ class Filler:
                 low = f.smaller(f.larger(place * -1, 0), shape.positions)
                 high = f.larger(low, f.smaller(source.size[2] - place, shape.positions))
                 operands = [
-                    f.at(patch, into, self.lanes.element),
-                    f.at(at, place * source.strides[2], self.lanes.element),
+                    f.at(patch, into, self.memory.lanes.element),
+                    f.at(at, place * source.strides[2], self.memory.element),
                     *(low, high, source.strides[2], limit),
                 ]
                 f.call("fill_row", operands)
@@ -88,31 +89,31 @@ class Filler:
         low to high - 1 are copied, the others are zero."""
         f = self.module.internal("fill_row", ["ptr", "ptr"] + ["i64"] * 4)
         to, source, low, high, stride, limit = f.parameters
-        kind, pitch = self.lanes.element, self.patch.pitch
+        lanes, memory, pitch = self.memory.lanes, self.memory, self.patch.pitch
+        kind, held = memory.element, lanes.element
         whole = f.integer(self.patch.positions * pitch)
-        zero = self.lanes.zero(f)
+        zero = lanes.zero(f)
         self._sweep(f, to, low * pitch, lambda at, mask: zero)
-        self._sweep(f, f.at(to, high * pitch, kind), whole - high * pitch, lambda at, mask: zero)
+        self._sweep(f, f.at(to, high * pitch, held), whole - high * pitch, lambda at, mask: zero)
         if self.is_dense:
-            self._copy(f, f.at(to, low * pitch, kind), f.at(source, low * pitch, kind),
+            self._copy(f, f.at(to, low * pitch, held), f.at(source, low * pitch, kind),
                        (high - low) * pitch)  # fmt: skip
             return
 
         def position(index: Value, _: list[Value]) -> list[Value]:
-            into, out = f.at(to, index * pitch, kind), f.at(source, index * stride, kind)
-            for v in range(0, pitch, self.lanes.count):
-                mask = self.lanes.first(f, f.smaller(limit, pitch) - v)
-                row = self.lanes.load_where(f, f.at(out, v, kind), mask)
-                present = min(self.lanes.count, pitch - v)
-                self.lanes.store(f, row, f.at(into, v, kind), present)
+            into, out = f.at(to, index * pitch, held), f.at(source, index * stride, kind)
+            for v in range(0, pitch, lanes.count):
+                mask = lanes.first(f, f.smaller(limit, pitch) - v)
+                row = memory.load(f, f.at(out, v, kind), mask)
+                present = min(lanes.count, pitch - v)
+                lanes.store(f, row, f.at(into, v, held), present)
             return []
 
         f.loop(low, high, position)
 
     def _copy(self, f: Function, to: Value, source: Value, length: Value) -> None:
         def load(at: Value, mask: Value | None) -> Value:
-            here = f.at(source, at, self.lanes.element)
-            return self.lanes.load_where(f, here, mask) if mask else self.lanes.load(f, here)
+            return self.memory.load(f, f.at(source, at, self.memory.element), mask)
 
         self._sweep(f, to, length, load)
 
@@ -120,7 +121,7 @@ class Filler:
         self, f: Function, to: Value, length: Value, value: Callable[[Value, Value | None], Value]
     ) -> None:
         """to[0:length] = value, vector by vector."""
-        lanes = self.lanes
+        lanes = self.memory.lanes
         whole = length // lanes.count * lanes.count
 
         def step(at: Value, _: list[Value]) -> list[Value]:

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from ..machine import Host
 from .geometry import Triple
+from .halves import Memory, computed
 from .lanes import Lanes
 
 P = TypeVar("P")
@@ -30,6 +31,7 @@ OF_CELLS = ("max_input", "mean_input")
 class Pool:
     """What is compiled in.
 
+    dtype: what memory holds; halves are computed as float32.
     position: bytes of the number of a cell; 0 for means, which have none.
     padded: whether some window reaches over the edge of the input.
     """
@@ -45,9 +47,12 @@ class Pool:
     def lanes(self, target: Host) -> Lanes:
         """Vectors of channels, no longer than there are channels: the last one may overlap the one
         before."""
-        whole = Lanes.filling(self.dtype, target.vector_bytes)
+        whole = Lanes.filling(computed(self.dtype), target.vector_bytes)
         most = 1 << (self.channels.bit_length() - 1)
-        return Lanes(self.dtype, min(whole.count, most))
+        return Lanes(whole.dtype, min(whole.count, most))
+
+    def memory(self, target: Host) -> Memory:
+        return Memory(self.lanes(target), self.dtype)
 
     @property
     def cells(self) -> int:

@@ -65,7 +65,7 @@ class _Rows:
 
     def __init__(self, pool: Pool, f: Function, target: Host) -> None:
         self.pool, self.f = pool, f
-        self.lanes = pool.lanes(target)
+        self.lanes, self.memory = pool.lanes(target), pool.memory(target)
         self.positions = _Positions(self.lanes.count, pool.position)
         self.start, self.stop, args = f.parameters
         word = {
@@ -126,10 +126,10 @@ class _Rows:
         return self.f.integer(0) + place * self.pool.channels + channel
 
     def load(self, index: Value) -> Value:
-        return self.lanes.load(self.f, self.f.at(self.source, index, self.lanes.element))
+        return self.memory.load(self.f, self.f.at(self.source, index, self.memory.element))
 
     def store(self, value: Value, index: Value) -> None:
-        self.lanes.store(self.f, value, self.f.at(self.result, index, self.lanes.element))
+        self.memory.store(self.f, value, self.f.at(self.result, index, self.memory.element))
 
     def load_position(self, index: Value) -> Value:
         lanes = self.positions.lanes
@@ -151,7 +151,7 @@ class _Rows:
         return self.f.smaller(self.f.larger(index, 0), extent - 1)
 
     def product(self, counts: Sequence[Index]) -> Value:
-        """The product of counts of cells, in the dtype of the pool."""
+        """The product of counts of cells, in the dtype of the lanes."""
         total, kind = math.prod(counts[1:], start=counts[0]), self.lanes.element
         assert isinstance(total, Value), "counts of cells are known where nothing is padded"
         return self.f.value(kind, f"uitofp i64 {total.name} to {kind}")

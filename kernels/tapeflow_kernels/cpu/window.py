@@ -21,6 +21,7 @@ from ..machine import Host, host
 from .contraction import Pointers
 from .epilogue import Epilogue
 from .geometry import Geometry, Patch, Shape, Triple
+from .halves import Memory, computed
 from .lanes import Lanes
 from .packing import Packing
 
@@ -47,6 +48,8 @@ _IN_FLIGHT = 8
 class Window:
     """What is compiled in.
 
+    dtype: "float32" or "float64", in which sums are formed and the epilogue computes.
+    memory: what X and B hold, that or "bfloat16" or "float16".
     channels: of a group, side by side in a patch (diagonal: not given, as many as columns).
     heights: numbers of positions along x that have code, the most first.
     vectors, tail: of columns, in a panel and in the last one of a group if it is narrower, else 0;
@@ -59,6 +62,7 @@ class Window:
     """
 
     dtype: str
+    memory: str
     channels: int
     geometry: Geometry
     heights: tuple[int, ...]
@@ -74,6 +78,10 @@ class Window:
 
     def lanes(self, target: Host) -> Lanes:
         return Lanes.filling(self.dtype, target.vector_bytes)
+
+    def source(self, target: Host) -> Memory:
+        """How X is read."""
+        return Memory(self.lanes(target), self.memory)
 
     def width(self, target: Host) -> int:
         """The columns of a panel."""
@@ -99,7 +107,7 @@ ARGUMENTS = (
 
 
 def plan(
-    dtype: str,
+    memory: str,
     geometry: Geometry,
     channels: int,
     shape: Shape,
@@ -113,7 +121,7 @@ def plan(
     it is the same for images of all sizes."""
     taps = geometry.taps[2]
     target = target or host()
-    lanes = Lanes.filling(dtype, target.vector_bytes)
+    lanes = Lanes.filling(computed(memory), target.vector_bytes)
     is_unrolled = is_diagonal and taps <= target.registers - 6 and not any_size
     if is_unrolled:
         vectors, heights = _tall(lanes, shape, target.registers - taps - 1)
@@ -124,7 +132,7 @@ def plan(
     extents = _TYPICAL if any_size else shape.out
     rows, tiles = _block(lanes, geometry, extents, heights[0], pitch)
     window = Window(
-        dtype,
+        *(lanes.dtype, memory),
         0 if is_diagonal else channels,
         geometry,
         heights,
@@ -211,7 +219,8 @@ def packing_b(window: Window, strides: tuple[int, ...], target: Host | None = No
     """How B becomes panels; `strides` are those of group, z, y, x, channel, column (diagonal: of
     z, y, x, column)."""
     width = window.width(target or host())
-    return Packing(window.dtype, strides, 3 if window.is_diagonal else 4, width, width)
+    loops = 3 if window.is_diagonal else 4
+    return Packing(window.dtype, strides, loops, width, width, window.memory)
 
 
 def items(window: Window, shape: Shape, target: Host | None = None) -> int:

@@ -24,7 +24,7 @@ def emit(window: Window, name: str, target: Host | None = None) -> str:
     target = target or host()
     module = Module()
     lanes = window.lanes(target)
-    Filler(module, lanes, window.patch(target), window.is_dense).emit()
+    Filler(module, window.source(target), window.patch(target), window.is_dense).emit()
     held = _held(window)
     for vectors, height in itertools.product({window.vectors, window.tail} - {0}, window.heights):
         micro = _micro(window, vectors, height, target)
@@ -206,7 +206,7 @@ class _Items:
             for index, stride, pad in zip((item.z, item.y, item.x), strides, self.pad, strict=True)
         ]
         offset = item.group * self.word["by_group"] + item.image * self.word["by_image"]
-        x = f.at(self.word["x"], offset, self.lanes.element)
+        x = f.at(self.word["x"], offset, self.window.source(self.target).element)
         limit = (
             self.word["columns"] - item.group * self.width
             if self.window.is_diagonal

@@ -16,6 +16,8 @@ from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.halves import computed
 from tapeflow_kernels.machine import host
 
+Ints = tuple[int, ...]
+
 
 def lower(
     node: Node[Var],
@@ -36,18 +38,8 @@ def lower(
         tuple(v.dtype.name for v in (*parts.operands, *node.outputs)),
     )
     precision = parts.of.attrs.get("precision", "float32")
-    products, tiles = contraction.way(a.dtype.name, precision, (extents, out[-1]), host())
-    sums = computed(a.dtype.name)
-    c = Contraction(
-        sums,
-        out[-1],
-        layouts[a].strides,
-        layouts[b].strides,
-        epilogue,
-        memory="" if sums == a.dtype.name else a.dtype.name,
-        products=products,
-        tiles=tiles,
-    )
+    factors = layouts[a].strides, layouts[b].strides
+    c = of_factors(a.dtype.name, factors, epilogue, (extents, out[-1]), precision)
     places = Pointers(
         product.at(layouts[a]),
         product.at(layouts[b]),
@@ -55,6 +47,25 @@ def lower(
         product.outputs(node, updated),
     )
     return launches(c, extents, places, any_size)
+
+
+def of_factors(
+    dtype: str,
+    strides: tuple[Ints, Ints],
+    epilogue: Epilogue,
+    sizes: tuple[Extents, int],
+    precision: str = "float32",
+) -> Contraction:
+    """The contraction of factors that are `dtype` in memory, `strides` those of both, in the way
+    that suits them; `sizes`: the extents, and the number of columns."""
+    products, tiles = contraction.way(dtype, precision, sizes, host())
+    sums = computed(dtype)
+    return Contraction(
+        *(sums, sizes[1], *strides, epilogue),
+        memory="" if sums == dtype else dtype,
+        products=products,
+        tiles=tiles,
+    )
 
 
 def launches(

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tapeflow.dtypes import DType
 from tapeflow.graph import Node, Var
 from tapeflow.jit import cache, contract, product
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
@@ -20,7 +21,7 @@ from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import Kernel
 from tapeflow_kernels.cpu import filter as gradient
 from tapeflow_kernels.cpu import filters, window, windows
-from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
+from tapeflow_kernels.cpu.contraction import Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.geometry import Geometry, Shape, Triple
 from tapeflow_kernels.machine import host
@@ -96,16 +97,16 @@ class _Memory:
 
     start: Pointer
     strides: Ints
-    itemsize: int
+    dtype: DType
 
     @staticmethod
-    def of(start: Pointer, strides: Ints, itemsize: int, *, is_filter: bool) -> _Memory:
+    def of(start: Pointer, strides: Ints, dtype: DType, *, is_filter: bool) -> _Memory:
         front = 0 if is_filter else 1
         missing = (0,) * (5 - len(strides))
-        return _Memory(start, (*strides[:front], *missing, *strides[front:]), itemsize)
+        return _Memory(start, (*strides[:front], *missing, *strides[front:]), dtype)
 
     def moved(self, elements: int) -> Pointer:
-        return replace(self.start, offset=self.start.offset + elements * self.itemsize)
+        return replace(self.start, offset=self.start.offset + elements * self.dtype.itemsize)
 
     @property
     def column(self) -> int:
@@ -129,6 +130,7 @@ class _Problem:
 
     @property
     def dtype(self) -> str:
+        """What the factors are in memory."""
         return self.parts.of.inputs[0].dtype.name
 
     def epilogue(self, strides: Strides) -> Epilogue:
@@ -139,6 +141,7 @@ class _Problem:
             ),
             tuple(strides(m) for m in self.operands),
             self.parts.instructions,
+            tuple(m.dtype.name for m in (*self.operands, *self.stores)),
         )
 
     def pointers(
@@ -174,11 +177,10 @@ def lower(
     `any_size` by the code for images of all sizes, unless that for these is there already."""
     parts = Parts.of_node(node)
     name = parts.of.prim.name
-    itemsize = node.inputs[0].dtype.itemsize
 
     def read(v: Var, *, is_filter: bool) -> _Memory:
         layout = layouts[v]
-        return _Memory.of(product.at(layout), layout.strides, itemsize, is_filter=is_filter)
+        return _Memory.of(product.at(layout), layout.strides, v.dtype, is_filter=is_filter)
 
     whole = contiguous(node.outputs[0].shape)
     is_filter = name == "conv_filter"
@@ -189,8 +191,8 @@ def lower(
         read(node.inputs[1], is_filter=not is_filter),
         tuple(read(v, is_filter=is_filter) for v in parts.operands),
         tuple(
-            _Memory.of(to, whole, itemsize, is_filter=is_filter)
-            for to in product.outputs(node, updated)
+            _Memory.of(to, whole, v.dtype, is_filter=is_filter)
+            for to, v in zip(product.outputs(node, updated), node.outputs, strict=True)
         ),
         any_size,
     )
@@ -369,9 +371,11 @@ def _as_matrices(name: str, problem: _Problem) -> list[Launch] | None:
     def rows(m: _Memory) -> Ints:
         return (apart[m] or 0, m.column)
 
-    contraction = Contraction(problem.dtype, n, rows(problem.a), b, problem.epilogue(rows))
+    factors = rows(problem.a), b
+    sizes = Extents(math.prod(extents), (k,)), n
+    made = contract.of_factors(problem.dtype, factors, problem.epilogue(rows), sizes)
     places = problem.pointers(problem.a.start, problem.b.start)
-    return contract.launches(contraction, Extents(math.prod(extents), (k,)), places)
+    return contract.launches(made, sizes[0], places)
 
 
 def _evenly(strides: Ints, extents: Ints) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from tapeflow.dtypes import float32, float64
 from tapeflow.graph import Node, Var
 from tapeflow.jit import product
 from tapeflow.jit.kernel import Launch, Layout, Pointer
@@ -23,7 +22,7 @@ def fits(node: Node[Var]) -> bool:
     return (
         isinstance(node.prim.lowering, Kernel)
         and node.prim.lowering.name == "pool"
-        and node.inputs[0].dtype in (float32, float64)
+        and product.has_kernels(node.inputs[0].dtype)
         and len(node.inputs[0].shape) <= 5
         and node.outputs[0].spec.size > 0
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tapeflow.dtypes import bfloat16, float16, float32, float64
+from tapeflow.dtypes import DType, bfloat16, float16, float32, float64
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.kernel import Code, Launch, Layout, Pointer, Scratch
 from tapeflow.primitive import Kernel, Primitive
@@ -19,7 +19,6 @@ from tapeflow_kernels.machine import host
 
 T = TypeVar("T")
 Instruction = tuple[str, tuple[int | float, ...]]
-_MATRICES, _WINDOWS = "contraction", "convolution"
 _FLOPS_WORTH_A_THREAD = 1_000_000
 
 
@@ -66,18 +65,19 @@ class Parts:
 
 def fits(node: Node[Var]) -> bool:
     """Whether this node is a contraction that has a kernel."""
-    lowering, dtype = node.prim.lowering, node.inputs[0].dtype
-    if not isinstance(lowering, Kernel) or not node.outputs[0].spec.size:
-        return False
-    if dtype in (bfloat16, float16):
-        return lowering.name == _MATRICES and converts(dtype.name, host())
-    return lowering.name in (_MATRICES, _WINDOWS) and dtype in (float32, float64)
-
-
-def of_matrices(node: Node[Var]) -> bool:
-    """Whether a contraction is a product of matrices: its epilogue reads and writes halves too."""
     lowering = node.prim.lowering
-    return isinstance(lowering, Kernel) and lowering.name == _MATRICES
+    return (
+        isinstance(lowering, Kernel)
+        and lowering.name in ("contraction", "convolution")
+        and node.outputs[0].spec.size > 0
+        and has_kernels(node.inputs[0].dtype)
+    )
+
+
+def has_kernels(dtype: DType) -> bool:
+    """Whether kernels read and write such elements."""
+    halves = dtype in (bfloat16, float16) and converts(dtype.name, host())
+    return halves or dtype in (float32, float64)
 
 
 def at(layout: Layout, elements: int = 0) -> Pointer:

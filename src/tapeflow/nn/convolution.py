@@ -9,7 +9,7 @@ from tapeflow.constraints import Constraint
 from tapeflow.errors import ShapeError
 from tapeflow.initializers import Initializer
 from tapeflow.nn.activations import Activation
-from tapeflow.nn.weighted import Weighted, at_least_one
+from tapeflow.nn.weighted import Weighted, as_used, at_least_one, entered
 from tapeflow.ops.conv import check_groups
 from tapeflow.ops.convolve import (
     conv1d,
@@ -22,7 +22,7 @@ from tapeflow.ops.convolve import (
 from tapeflow.ops.window import Padding, per_axis
 from tapeflow.primitive import require_floating
 from tapeflow.regularizers import Regularizer
-from tapeflow.tensor import Spec, Tensor, TensorLike
+from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
 from tapeflow.variable import Variable
 
 
@@ -79,8 +79,10 @@ class _Conv(_Sliding):
         self.bias = self.make_bias(self.filters, x.dtype)
 
     def call(self, x: TensorLike) -> Tensor:
+        t = entered(as_tensor(x))
         return self.finished(type(self)._convolve(
-            x, self.kernel, self.strides, self.padding, self.dilation_rate, groups=self.groups))
+            t, as_used(self.kernel, t), self.strides, self.padding, self.dilation_rate,
+            groups=self.groups))
 
 
 class Conv2D(_Conv):
@@ -145,9 +147,10 @@ class Conv2DTranspose(_Conv):
         self.bias = self.make_bias(self.filters, x.dtype)
 
     def call(self, x: TensorLike) -> Tensor:
+        t = entered(as_tensor(x))
         return self.finished(conv2d_transpose(
-            x, self.kernel, None, self.strides, self.padding, dilations=self.dilation_rate,
-            groups=self.groups))
+            t, as_used(self.kernel, t), None, self.strides, self.padding,
+            dilations=self.dilation_rate, groups=self.groups))
 
 
 class DepthwiseConv2D(_Sliding):
@@ -180,8 +183,9 @@ class DepthwiseConv2D(_Sliding):
         self.bias = self.make_bias(channels * self.depth_multiplier, x.dtype)
 
     def call(self, x: TensorLike) -> Tensor:
-        return self.finished(depthwise_conv2d(x, self.kernel, self.strides, self.padding,
-                                              self.dilation_rate))
+        t = entered(as_tensor(x))
+        return self.finished(depthwise_conv2d(t, as_used(self.kernel, t), self.strides,
+                                              self.padding, self.dilation_rate))
 
 
 class SeparableConv2D(_Sliding):
@@ -223,6 +227,7 @@ class SeparableConv2D(_Sliding):
         return [self.depthwise_kernel, self.pointwise_kernel]
 
     def call(self, x: TensorLike) -> Tensor:
-        return self.finished(separable_conv2d(x, self.depthwise_kernel, self.pointwise_kernel,
-                                              self.strides, self.padding,
+        t = entered(as_tensor(x))
+        depthwise, pointwise = (as_used(kernel, t) for kernel in self.kernels)
+        return self.finished(separable_conv2d(t, depthwise, pointwise, self.strides, self.padding,
                                               dilations=self.dilation_rate))

@@ -14,7 +14,6 @@ from tapeflow.jit.passes.fuse import fuse
 from tapeflow.jit.passes.gather_products import gather_products
 from tapeflow.jit.passes.regroup import regroup
 from tapeflow.jit.passes.simplify import simplify
-from tapeflow.jit.passes.widen import widen
 
 Pass = Callable[[Graph], Graph]
 
@@ -24,7 +23,7 @@ def _bodies(graph: Graph) -> Graph:
 
 
 PIPELINE: tuple[Pass, ...] = (
-    dce, simplify, fold_constants, cse, simplify, widen, gather_products, regroup, flatten,
+    dce, simplify, fold_constants, cse, simplify, gather_products, regroup, flatten,
     simplify, cse, dce, _bodies, epilogue, fuse, dce)
 
 

@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from tapeflow.dtypes import DType, bool_
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.passes.fused import is_literal
-from tapeflow.jit.product import Instruction, Product, fits, of_matrices
+from tapeflow.jit.product import Instruction, Product, fits
 from tapeflow.ops.shape import wide
 from tapeflow.primitive import View
 
@@ -153,9 +153,7 @@ class _Absorber:
 
     def _has_type(self, dtype: DType, home: int) -> bool:
         """Whether memory may hold `dtype` for what the kernel of a product computes."""
-        product = self.graph.nodes[home]
-        out = product.outputs[0].dtype
-        return dtype == out or (of_matrices(product) and wide(dtype) == wide(out))
+        return wide(dtype) == wide(self.graph.nodes[home].outputs[0].dtype)
 
     def _joins(self, v: Var, home: int) -> bool:
         """Whether a product may read `v`: its own, a number, or a matrix known before it."""
