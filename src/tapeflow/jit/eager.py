@@ -1,16 +1,24 @@
-"""Heavy operations in eager code: programs of one node, kept by the types of their inputs."""
+"""Heavy operations in eager code: programs of one node, kept by the types of their inputs, and the
+kernels of random numbers."""
 
 from __future__ import annotations
 
+import ctypes
+import math
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tapeflow import config
+from tapeflow.dtypes import DType, uint64
 from tapeflow.graph import Graph, Node, Var
+from tapeflow.jit.kernel import Pointer
 from tapeflow.primitive import Kernel, Primitive
 from tapeflow.tensor import Array, Spec
+from tapeflow_kernels import memory
 
 if TYPE_CHECKING:
     from tapeflow.jit.program import Program
@@ -18,12 +26,17 @@ if TYPE_CHECKING:
 _KERNELS = ("convolution", "pool")
 _LEAST = 1 << 14  # elements of all inputs; NumPy does less before a program is planned
 _KEPT = 256  # programs of one primitive
+_CALL = 4000  # random numbers that take NumPy as long as a call of its functions
+_PAYS = 1 << 20  # random numbers by NumPy that take as long as loading machine code
 
 
 def by_program(prim: Primitive) -> None:
     """Let eager code run `prim` by a program, if it has a kernel of its own."""
-    if isinstance(prim.lowering, Kernel) and prim.lowering.name in _KERNELS:
+    name = prim.lowering.name if isinstance(prim.lowering, Kernel) else ""
+    if name in _KERNELS:
         prim.eager = _ByProgram(prim)
+    elif name == "noise":
+        prim.eager = _ByKernel(prim)
 
 
 class _ByProgram:
@@ -55,6 +68,48 @@ class _ByProgram:
             if len(self._programs) > _KEPT:
                 self._programs.popitem(last=False)
             return made
+
+
+class _ByKernel:
+    """The array function of a primitive that draws random numbers, by its kernel once that pays for
+    loading machine code: for many numbers, or after many calls. Both give the same bits."""
+
+    by_numpy = 0  # what was drawn without, by all primitives: they load the same
+
+    def __init__(self, prim: Primitive) -> None:
+        self._prim = prim
+        self._kernels: dict[Any, Callable[[Array, Array], None]] = {}
+
+    def __call__(
+        self, state: Array, *, shape: tuple[int, ...], dtype: DType, digits: int = 0
+    ) -> Array:
+        draw = self._kernels.get((dtype, digits))
+        if draw is None:
+            _ByKernel.by_numpy += _CALL + math.prod(shape)
+            if _ByKernel.by_numpy < _PAYS or not config.jit_enabled():
+                found: Array = self._prim.array_fn(state, shape=shape, dtype=dtype, digits=digits)
+                return found
+            draw = self._kernels[dtype, digits] = _loaded(self._prim.name, dtype, digits)
+        y = memory.empty(shape, dtype)
+        draw(np.ascontiguousarray(state), y)
+        return y
+
+
+def _loaded(name: str, dtype: DType, digits: int) -> Callable[[Array, Array], None]:
+    """The function that fills an array for a state, in the calling thread alone."""
+    from tapeflow.jit import cache, noise
+
+    state, out = Pointer(Var("state", (3,), uint64)), Var("y", (1,), dtype)
+    code = noise.launch(name, state, out, digits).code
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    kernel = kind(cache.addresses([code])[code])
+
+    def draw(state: Array, y: Array) -> None:
+        rest = np.empty(noise.REST, np.uint8)
+        block = np.array([*(a.ctypes.data for a in (state, y, rest)), y.size], np.int64)
+        kernel(0, noise.items(y.nbytes), block.ctypes.data)
+
+    return draw
 
 
 def _graph(prim: Primitive, specs: tuple[Spec, ...], attrs: Mapping[str, Any]) -> Graph:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.jit import chain, contract, convolve, pool, product
+from tapeflow.jit import chain, contract, convolve, noise, pool, product
 from tapeflow.jit.codegen import loops
 from tapeflow.jit.control.holder import Holder
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
@@ -166,8 +166,11 @@ class _Planner:
             self._product(node)
             return
         elif pool.fits(node):
-            self._pool(node)
-            return
+            node = self._contiguous(node)
+            launches = pool.lower(node, self.layouts)
+        elif noise.fits(node):
+            node = self._contiguous(node)
+            launches = noise.lower(node, self.layouts)
         elif isinstance(lowering, Copies):
             zero = self.layouts[self._zero(node.outputs[0].dtype)]
             launches = loops.lower_copies(node, self.layouts, zero)
@@ -231,14 +234,13 @@ class _Planner:
             layout = self.layouts[self._copy(v)]
         return Pointer(layout.base, layout.offset * v.dtype.itemsize)
 
-    def _pool(self, node: Node[Var]) -> None:
-        """The step of a pooling, after copies of inputs that are not contiguous."""
+    def _contiguous(self, node: Node[Var]) -> Node[Var]:
+        """`node`, after copies of inputs that are not contiguous."""
         inputs = tuple(
             v if self.layouts[v].strides == contiguous(v.shape) else self._copy(v)
             for v in node.inputs
         )
-        node = replace(node, inputs=inputs)
-        self.steps.append(Kernels(node, tuple(pool.lower(node, self.layouts))))
+        return replace(node, inputs=inputs)
 
     def _view(self, node: Node[Var], view: View) -> None:
         (x,), (y,) = node.inputs, node.outputs

@@ -165,9 +165,14 @@ def integer(single: int, double: int) -> Any:
     return give
 
 
-def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
+def _in_two(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
+    return builder.fadd(builder.fmul(args[0], args[1]), args[2])
+
+
+def polynomial(single: Sequence[float], double: Sequence[float], fused: bool = True) -> Any:
     """The function of x that gives a polynomial, with coefficients for each format, constant term
-    first, by Horner's rule in fused steps."""
+    first, by Horner's rule in steps that round once, or as NumPy's twice."""
+    step = _fma if fused else _in_two
 
     @instruction
     def evaluate(context: Any, x: Any) -> Any:
@@ -176,7 +181,7 @@ def polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
             total, *rest = (ir.Constant(args[0].type, c) for c in reversed(coefficients))
             for c in rest:
-                total = _fma(context, builder, signature, (total, args[0], c))
+                total = step(context, builder, signature, (total, args[0], c))
             return total
 
         return x(x), generate

@@ -7,7 +7,7 @@ from typing import Any
 
 import numba
 
-from tapeflow_kernels.cpu import lowering, narrow, scalars, vecmath
+from tapeflow_kernels.cpu import lowering, narrow, noise, scalars, vecmath
 
 _SHORT = {"i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8",
           "u16": "uint16", "u32": "uint32", "u64": "uint64", "f32": "float32", "f64": "float64",
@@ -31,6 +31,7 @@ def namespace() -> dict[str, Any]:
     names.update(bool=numba.boolean, inf=math.inf, nan=math.nan)
     names.update(scalars.FUNCTIONS)
     names.update(narrow.FUNCTIONS)
+    names.update(noise.FUNCTIONS)
     names.update((name, _of_floats(name, by_dtype)) for name, by_dtype in vecmath.FUNCTIONS.items())
     return names
 

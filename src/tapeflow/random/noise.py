@@ -1,0 +1,137 @@
+"""The random numbers that others are made of: functions of a generator's state, as primitives.
+
+Those of `tapeflow_kernels.noise` have kernels. The others come from NumPy, whose Philox begins at
+the same state, and run on the host in compiled programs too: they take as many words as it needs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tapeflow.dtypes import DType, int64
+from tapeflow.errors import ArgumentError
+from tapeflow.primitive import Kernel, Primitive, discrete, primitive
+from tapeflow.tensor import Array, Spec
+from tapeflow_kernels import noise
+
+_Shape = tuple[int, ...]
+
+
+def _shaped(state: Spec, *parameters: Spec, shape: _Shape, dtype: DType, **_: int) -> Spec:
+    return Spec(shape, dtype)
+
+
+def _standard(kind: str) -> Primitive:
+    def array_fn(state: Array, *, shape: _Shape, dtype: DType, digits: int = 0) -> Array:
+        return noise.draw(kind, state, math.prod(shape), dtype.name, digits).reshape(shape)
+
+    define = discrete(name=f"standard_{kind}", spec=_shaped, lowering=Kernel("noise"))
+    return define(array_fn)
+
+
+standard_uniform = _standard("uniform")
+standard_normal = _standard("normal")
+standard_truncated_normal = _standard("truncated_normal")
+standard_exponential = _standard("exponential")
+standard_gumbel = _standard("gumbel")
+
+
+# ---- by NumPy
+
+
+def _bits(state: Array) -> np.random.Generator:
+    seed, stream, calls = state
+    counter = np.array([0, calls, 0, 0], np.uint64)
+    key = np.array([seed, stream], np.uint64)
+    return np.random.Generator(np.random.Philox(counter=counter, key=key))
+
+
+def _drawn(op: str, draw: Callable[..., Any], *parameters: Array, shape: _Shape) -> Any:
+    """What NumPy draws, or what it says of the parameters."""
+    try:
+        return draw(*parameters, size=shape)
+    except ValueError as error:
+        raise ArgumentError(
+            op,
+            got=", ".join(str(Spec(p.shape, p.dtype)) for p in parameters),
+            why=str(error),
+            fix="give parameters for which the distribution is defined",
+        ) from None
+
+
+def _undifferentiated(op: str, why: str) -> Callable[..., Any]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise ArgumentError(
+            op,
+            got="a derivative with respect to a parameter",
+            why=why,
+            fix="use tf.stop_gradient on the parameter, or estimate the gradient by the score: "
+            "differentiate the log-probability of the numbers drawn",
+        )
+
+    return refuse
+
+
+_REJECTED = "numbers that are drawn by rejection are no differentiable function of it"
+_gamma_slope = _undifferentiated("gamma", _REJECTED)
+_beta_slope = _undifferentiated("beta", _REJECTED)
+
+
+@primitive(
+    name="standard_gamma",
+    spec=_shaped,
+    adjoints=(None, _gamma_slope),
+    jvp=_gamma_slope,
+)
+def standard_gamma(state: Array, alpha: Array, *, shape: _Shape, dtype: DType) -> Array:
+    """Numbers of the gamma distribution of rate 1."""
+    drawn = _drawn("gamma", _bits(state).standard_gamma, alpha.astype("f8"), shape=shape)
+    return np.asarray(drawn).astype(dtype)
+
+
+@primitive(
+    name="random_beta",
+    spec=_shaped,
+    adjoints=(None, _beta_slope, _beta_slope),
+    jvp=_beta_slope,
+)
+def random_beta(state: Array, a: Array, b: Array, *, shape: _Shape, dtype: DType) -> Array:
+    drawn = _drawn("beta", _bits(state).beta, a.astype("f8"), b.astype("f8"), shape=shape)
+    return np.asarray(drawn).astype(dtype)
+
+
+@discrete(name="random_poisson", spec=_shaped)
+def random_poisson(state: Array, lam: Array, *, shape: _Shape, dtype: DType) -> Array:
+    drawn = _drawn("poisson", _bits(state).poisson, lam.astype("f8"), shape=shape)
+    return np.asarray(drawn).astype(dtype)
+
+
+@discrete(name="random_binomial", spec=_shaped)
+def random_binomial(
+    state: Array, n: Array, p: Array, *, shape: _Shape, dtype: DType
+) -> Array:
+    drawn = _drawn("binomial", _bits(state).binomial, n, p.astype("f8"), shape=shape)
+    return np.asarray(drawn).astype(dtype)
+
+
+@discrete(name="random_integers", spec=_shaped)
+def random_integers(
+    state: Array, low: Array, last: Array, *, shape: _Shape, dtype: DType
+) -> Array:
+    """Whole numbers from `low` to `last`."""
+    bits = _bits(state)
+
+    def draw(low: Array, last: Array, size: _Shape) -> Any:
+        return bits.integers(low, last, size, dtype, endpoint=True)
+
+    return np.asarray(_drawn("randint", draw, low, last, shape=shape))
+
+
+@discrete(name="random_order", spec=lambda state, *, count: Spec((count,), int64))
+def random_order(state: Array, *, count: int) -> Array:
+    """The numbers from 0 to count - 1, in any order."""
+    return _bits(state).permutation(count)
