@@ -1,0 +1,70 @@
+"""Triangular systems, LU and the exponential on arrays, beside SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg as sl
+
+from tapeflow_kernels import dense
+
+RANDOM = np.random.default_rng(7)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.asarray(RANDOM.normal(size=shape))
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("n", [1, 64, 65, 150])
+def test_a_triangular_system_does_not_read_the_other_triangle(n: int, lower: bool) -> None:
+    a, b = normal(n, n) + n * np.eye(n), normal(n, 2)
+    triangle = np.tri(n, dtype=bool) if lower else np.tri(n, dtype=bool).T
+    x = dense.solve_triangular(np.where(triangle, a, np.nan), b, lower)
+    np.testing.assert_allclose(x, sl.solve_triangular(a, b, lower=lower), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (70, 90), (90, 70), (1, 3), (3, 1), (0, 2), (2, 0)])
+def test_lu_by_blocks_gives_scipys_factors(shape: tuple[int, int]) -> None:
+    a = normal(*shape)
+    lower, upper, order = dense.lu(a)
+    np.testing.assert_allclose(lower @ upper, a[order], atol=1e-12)
+    if a.size:
+        p, expected, above = sl.lu(a)
+        np.testing.assert_array_equal(np.eye(len(a))[order].T, p)
+        np.testing.assert_allclose(lower, expected, atol=1e-11)
+        np.testing.assert_allclose(upper, above, atol=1e-11)
+
+
+def test_lu_of_a_stack_is_that_of_each() -> None:
+    a = normal(2, 3, 40, 35)
+    for parts in zip(*(f.reshape(6, *f.shape[2:]) for f in (a, *dense.lu(a))), strict=True):
+        each, *factors = parts
+        for found, expected in zip(factors, dense.lu(each), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_lu_of_a_singular_matrix_has_a_zero_pivot() -> None:
+    a = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.0, 0.0, 0.0]])
+    lower, upper, order = dense.lu(a)
+    np.testing.assert_array_equal(lower @ upper, a[order])
+    assert np.diagonal(upper).tolist() == [2.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0, 30.0])
+@pytest.mark.parametrize(("dtype", "rounding"), [("f4", 1e-6), ("f8", 1e-14)])
+def test_the_exponential_of_matrices_of_any_size(size: float, dtype: str, rounding: float) -> None:
+    a = (size * np.stack([normal(4, 4), np.zeros((4, 4))])).astype(dtype)
+    expected = np.stack([sl.expm(each.astype("f8")) for each in a])
+    found = dense.expm(a)
+    assert found.dtype == dtype
+    assert np.abs(found - expected).max() <= rounding * (3 + size) * np.abs(expected).max()
+
+
+def test_the_exponential_of_a_nilpotent_matrix_is_exact() -> None:
+    assert dense.expm(np.array([[0.0, 1e6], [0.0, 0.0]])).tolist() == [[1.0, 1e6], [0.0, 1.0]]
+
+
+def test_the_exponential_of_what_is_not_finite_is_nan() -> None:
+    a = np.stack([np.full((2, 2), np.inf), np.zeros((2, 2))])
+    assert np.isnan(dense.expm(a)).all(axis=(1, 2)).tolist() == [True, False]
