@@ -15,6 +15,7 @@ import scipy.special as sp
 import tapeflow as tf
 import windows
 from complex_cases import COMPLEX
+from linalg_cases import LINALG
 from op_case import BOOLS, FLOATS, I2, INTS, Bad, Case, binary, integers, unary
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops.conv import conv_filter
@@ -1043,4 +1044,5 @@ CASES: list[Case] = [
     *CONVOLUTIONS,
     *POOLS,
     *COMPLEX,
+    *LINALG,
 ]

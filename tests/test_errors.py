@@ -16,6 +16,7 @@ BUILTIN = {
     "DTypeError": TypeError,
     "ArgumentError": ValueError,
     "OutOfRangeError": IndexError,
+    "LinAlgError": np.linalg.LinAlgError,
     "TraceError": TypeError,
     "StateError": RuntimeError,
     "CheckpointError": ValueError,

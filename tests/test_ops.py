@@ -218,7 +218,7 @@ def check_refusal(error: TapeflowError, case: Case) -> None:
     assert error.op == name or name.startswith("<"), (
         f"the error speaks of {error.op}, not of {name}"
     )
-    assert "test_ops.py" in error.at or "op_cases.py" in error.at
+    assert "test_ops.py" in error.at or "_cases.py" in error.at
     assert error.why and error.fix
 
 

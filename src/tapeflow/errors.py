@@ -5,6 +5,7 @@ TapeflowError
 ├── DTypeError        (also TypeError)     the dtypes do not fit the op
 ├── ArgumentError     (also ValueError)    another argument does not fit the op
 ├── OutOfRangeError   (also IndexError)    an index or axis that is not there
+├── LinAlgError       (also NumPy's)       a matrix that is singular, not positive definite, ...
 ├── TraceError        (also TypeError)     a traced value where only a concrete one can be
 ├── StateError        (also RuntimeError)  a variable, tape or layer in the wrong state
 ├── CheckpointError   (also ValueError)    a file that does not fit the model, or is not whole
@@ -22,6 +23,8 @@ import sys
 import warnings
 from pathlib import Path
 from types import FrameType
+
+import numpy as np
 
 from tapeflow import scope
 
@@ -62,6 +65,10 @@ class ArgumentError(TapeflowError, ValueError):
 
 class OutOfRangeError(TapeflowError, IndexError):
     """An index or an axis that the tensor does not have."""
+
+
+class LinAlgError(TapeflowError, np.linalg.LinAlgError):
+    """The elements of a matrix do not allow what is asked: it is singular, for example."""
 
 
 class TraceError(TapeflowError, TypeError):

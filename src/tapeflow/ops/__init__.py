@@ -77,6 +77,8 @@ from tapeflow.ops.gather import (
 )
 from tapeflow.ops.info import can_cast, finfo, iinfo, isdtype, result_type
 from tapeflow.ops.linalg import matmul, outer, tensordot, vecdot
+from tapeflow.ops.linalg_diagonal import block_diag, diag, diagonal, kron, trace
+from tapeflow.ops.linalg_solve import inv as matrix_inverse
 from tapeflow.ops.logic import (
     bitwise_and,
     bitwise_invert,
@@ -208,6 +210,7 @@ __all__ = [
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "block_diag",
     "broadcast_arrays",
     "broadcast_to",
     "can_cast",
@@ -226,6 +229,8 @@ __all__ = [
     "cumsum",
     "cumulative_prod",
     "cumulative_sum",
+    "diag",
+    "diagonal",
     "diff",
     "divide",
     "e",
@@ -261,6 +266,7 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "kron",
     "l2_normalize",
     "layer_normalization",
     "leaky_relu",
@@ -280,6 +286,7 @@ __all__ = [
     "logical_xor",
     "logsumexp",
     "matmul",
+    "matrix_inverse",
     "matrix_transpose",
     "max",
     "maximum",
@@ -349,6 +356,7 @@ __all__ = [
     "tensordot",
     "tile",
     "top_k",
+    "trace",
     "transpose",
     "tril",
     "triu",

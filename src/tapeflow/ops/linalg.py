@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tapeflow import arguments, config, dispatch
-from tapeflow.dtypes import float32
+from tapeflow.dtypes import bool_, float32
 from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
-from tapeflow.ops import reduce
+from tapeflow.ops import movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import conj
 from tapeflow.ops.elementwise import NUMERIC, coerce
@@ -165,14 +165,17 @@ def vecdot(a: TensorLike, b: TensorLike, axis: int = -1) -> Tensor:
     Raises: ShapeError unless both have the same size along the axis.
     """
     a, b = coerce("vecdot", a, b)
-    axis = arguments.integer("vecdot", "axis", axis)
-    shortest = min(a.ndim, b.ndim)
-    if axis >= 0 or not -shortest <= axis:
-        axis = _shape.normalize_axis("vecdot", axis, shortest) - shortest
+    axis = _shared_axis("vecdot", axis, a, b)
     if a.shape[axis] != b.shape[axis]:
         raise ShapeError("vecdot", got=f"a {a.spec}, b {b.spec}, axis {axis}",
                          why="the vectors differ in length", fix="make them equally long")
     return reduce.sum(conj(a) * b, axis, dtype=a.dtype)
+
+
+def _shared_axis(op: str, axis: int, a: Tensor, b: Tensor) -> int:
+    """`axis` counted from the end, an axis of both, in the name of `op`."""
+    shortest = min(a.ndim, b.ndim)
+    return _shape.normalize_axis(op, axis, shortest) - shortest
 
 
 def outer(a: TensorLike, b: TensorLike) -> Tensor:
@@ -185,3 +188,23 @@ def outer(a: TensorLike, b: TensorLike) -> Tensor:
         raise ShapeError("outer", got=f"a {x.spec}, b {y.spec}", why="both must be vectors",
                          fix="flatten them with tf.reshape(x, (-1,))")
     return _shape.expand_dims(x, 1) * y
+
+
+def cross(x1: TensorLike, x2: TensorLike, *, axis: int = -1) -> Tensor:
+    """The cross products of vectors of three elements along `axis`; the other axes broadcast.
+
+    Raises: ShapeError unless both have the size 3 there, OutOfRangeError unless both have the axis,
+        DTypeError if the dtypes do not promote, or for bool.
+    """
+    x, y = coerce("cross", x1, x2)
+    if x.dtype == bool_:
+        raise DTypeError("cross", got=f"x1 {x.spec}, x2 {y.spec}", fix=NUMERIC.fix,
+                         why=f"cross is defined for {NUMERIC.words}")
+    axis = _shared_axis("cross", axis, x, y)
+    if not x.shape[axis] == 3 == y.shape[axis]:
+        raise ShapeError("cross", got=f"x1 {x.spec}, x2 {y.spec}, axis {axis}",
+                         why="a cross product is one of vectors of three elements",
+                         fix="choose the axis along which there are three")
+    (x1, x2), (y1, y2) = ((movement.roll(t, -1, axis), movement.roll(t, 1, axis)) for t in (x, y))
+    product: Tensor = x1 * y2 - x2 * y1
+    return product

@@ -179,7 +179,7 @@ def _var(op: str, x: TensorLike, axis: Axis, correction: float, keepdims: bool) 
 def safe_sqrt(x: Tensor) -> Tensor:
     """The square root of x >= 0, with derivative 0 at 0, as for the length of a vector."""
     there = x != 0
-    return where(there, sqrt(where(there, x, 1.0)), x)
+    return where(there, sqrt(where(there, x, 1.0)), 0.0)
 
 
 # ---- extrema
