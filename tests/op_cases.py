@@ -15,6 +15,7 @@ import scipy.special as sp
 import tapeflow as tf
 import windows
 from complex_cases import COMPLEX
+from fft_cases import FFT
 from linalg_cases import LINALG
 from op_case import BOOLS, FLOATS, I2, INTS, Bad, Case, binary, integers, unary
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
@@ -1045,4 +1046,5 @@ CASES: list[Case] = [
     *POOLS,
     *COMPLEX,
     *LINALG,
+    *FFT,
 ]

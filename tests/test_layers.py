@@ -12,7 +12,7 @@ FLOORS = [
     {"arguments", "errors", "config", "dtypes", "scope"},
     {"tensor", "graph", "primitive", "dispatch", "device", "tree"},
     {"ops"},
-    {"autodiff", "claims", "variable", "random", "linalg", "testing", "lookup"},
+    {"autodiff", "claims", "variable", "random", "linalg", "fft", "testing", "lookup"},
     {"jit"},
     {
         "nn",

@@ -49,6 +49,7 @@ def test_exported_names_are_those_that_are_visible() -> None:
         "optim",
         "random",
         "linalg",
+        "fft",
         "summary",
         "datasets",
         "distributed",

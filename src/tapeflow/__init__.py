@@ -9,7 +9,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from tapeflow import config, errors, linalg, ops, random
+from tapeflow import config, errors, fft, linalg, ops, random
 from tapeflow.autodiff.functional import (
     custom_gradient,
     grad,
@@ -42,6 +42,8 @@ from tapeflow.jit.api import jit
 from tapeflow.jit.eager import by_program as _by_program
 from tapeflow.jit.signature import TensorSpec
 from tapeflow.ops import *  # noqa: F403   # ops.__all__ lists what that is
+from tapeflow.ops.info import STANDARD as __array_api_version__  # noqa: F401   # no public name
+from tapeflow.ops.info import __array_namespace_info__  # noqa: F401
 from tapeflow.primitive import accelerate as _accelerate
 from tapeflow.scope import name_scope
 from tapeflow.tensor import Tensor
@@ -76,7 +78,7 @@ __all__ = [
     *ops.__all__,
     "Checkpoint", "CheckpointManager", "GradientTape", "Tensor", "TensorSpec", "Variable",
     "bfloat16", "bool", "complex128", "complex64", "cond", "config", "constraints",
-    "custom_gradient", "datasets", "distributed", "errors", "float16", "float32", "float64",
+    "custom_gradient", "datasets", "distributed", "errors", "fft", "float16", "float32", "float64",
     "grad", "hessian", "initializers", "int16", "int32", "int64", "int8", "jacobian", "jit", "jvp",
     "linalg", "losses", "map", "metrics", "name_scope", "nn", "no_grad", "optim", "random",
     "regularizers", "scan", "summary", "testing", "uint16", "uint32", "uint64", "uint8",

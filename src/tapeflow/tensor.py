@@ -103,6 +103,10 @@ class Tensor:
         def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
         def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
 
+        def to_device(self, device: object, /, *, stream: object = None) -> Tensor: ...
+        def __dlpack__(self, **keywords: Any) -> Any: ...
+        def __dlpack_device__(self) -> tuple[int, int]: ...
+
         T: Tensor
         mT: Tensor
         device: str
@@ -253,12 +257,6 @@ class Tensor:
         """NumPy's functions take tensors for arrays: some would call our method of their name with
         arguments of their own."""
         return function(*_arrays(args), **{name: _arrays(x) for name, x in kwargs.items()})
-
-    def __dlpack__(self, **keywords: Any) -> Any:
-        return self.concrete("dlpack").__dlpack__(**keywords)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
 
     def __repr__(self) -> str:
         if self.is_traced:

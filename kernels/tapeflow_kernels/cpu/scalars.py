@@ -161,9 +161,11 @@ def _remainder_float(x: Any, y: Any) -> Any:
 
 
 def _floor_divide_float(x: Any, y: Any) -> Any:
-    """As NumPy: the quotient of what is left without the remainder, which is nearly whole."""
-    if y == 0:
-        return x / y
+    """As NumPy: the quotient of what is left without the remainder, which is nearly whole.
+
+    Where x or y is infinite it is the floor of x / y, by the array API standard; NumPy's is not."""
+    if y == 0 or not (absolute(x) < _INFINITY and absolute(y) < _INFINITY):
+        return floor(x / y)
     rest = fmod(x, y)
     quotient = (x - rest) / y
     if rest != 0 and (rest < 0) != (y < 0):

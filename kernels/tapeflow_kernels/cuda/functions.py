@@ -92,9 +92,11 @@ def remainder(x: Any, y: Any) -> Any:
 
 
 def floor_divide(x: Any, y: Any) -> Any:
-    """x / y rounded down; by 0 it is infinite or NaN, of integers 0."""
+    """x / y rounded down; by 0 it is infinite or NaN, of integers 0; by infinity 0 or -0."""
     if y == 0:
         return x * math.copysign(math.inf, y) if type(y)(0.5) != 0 else type(y)(0)
+    if not (isfinite(x) and isfinite(y)):
+        return x / y
     return x // y
 
 

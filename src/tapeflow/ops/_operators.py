@@ -10,6 +10,7 @@ from tapeflow import dispatch
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import (
     arithmetic,
+    device,
     index,
     linalg,
     logic,
@@ -21,9 +22,10 @@ from tapeflow.ops import (
 )
 from tapeflow.ops.casts import astype
 from tapeflow.ops.elementwise import Elementwise
+from tapeflow.ops.info import STANDARD
 from tapeflow.tensor import Tensor
 
-_STANDARD = "2024.12"   # of the array API
+_VERSIONS = ("2021.12", "2022.12", "2023.12", STANDARD)   # each contains those before it
 _BINARY: dict[str, Elementwise] = {
     "add": arithmetic.add, "sub": arithmetic.subtract, "mul": arithmetic.multiply,
     "truediv": arithmetic.divide, "floordiv": arithmetic.floor_divide, "mod": arithmetic.remainder,
@@ -46,10 +48,11 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "__matmul__": linalg.matmul,
     "__rpow__": lambda y, x: transcendental.pow(x, y),
     "__rmatmul__": lambda b, a: linalg.matmul(a, b), "__iter__": lambda x: _iterate(x),
-    "__array_namespace__": lambda x, **version: _namespace(x, **version),
+    "to_device": device.to_device,
+    "__dlpack__": device.dlpack, "__dlpack_device__": device.dlpack_device,
 }
 _PROPERTIES: dict[str, Callable[[Tensor], Any]] = {
-    "mT": shape.matrix_transpose, "T": lambda x: _transposed(x), "device": lambda x: "cpu:0",
+    "mT": shape.matrix_transpose, "T": lambda x: _transposed(x), "device": lambda x: device.DEVICE,
 }
 
 
@@ -64,18 +67,19 @@ def bind() -> None:
         setattr(Tensor, f"__{name}__", _method(op))
     for name, function in _METHODS.items():
         setattr(Tensor, name, function)
+    Tensor.__array_namespace__ = _namespace   # type: ignore[attr-defined]
     for name, get in _PROPERTIES.items():
         setattr(Tensor, name, property(get))
 
 
-def _namespace(x: Tensor, *, api_version: str | None = None) -> ModuleType:
+def _namespace(x: Tensor, /, *, api_version: str | None = None) -> ModuleType:
     """The module whose functions take such tensors, for code that is written for any array library.
 
-    Raises: ArgumentError for a version of the array API standard that is not the one followed.
+    Raises: ArgumentError for a version of the array API standard that is not followed.
     """
-    if api_version not in (None, _STANDARD):
+    if api_version is not None and api_version not in _VERSIONS:
         raise ArgumentError("__array_namespace__", got=f"api_version={api_version!r}",
-                            why=f"tapeflow follows {_STANDARD}", fix="leave the version out")
+                            why=f"tapeflow follows {STANDARD}", fix="leave the version out")
     return sys.modules[__name__.partition(".")[0]]
 
 

@@ -107,8 +107,13 @@ def _share(x: Tensor, whole: Tensor) -> Tensor:
 
 @predicate("floor_divide({x}, {y})", of=NUMBERS, same_dtype=True)
 def floor_divide(x: Array, y: Array) -> Array:
-    """x / y rounded down; an integer divided by 0 gives 0."""
-    return np.floor_divide(x, y)
+    """x / y rounded down; an integer divided by 0 gives 0, and what is infinite or is divided by it
+    the floor of the quotient, as the array API has it: 1 // -inf is -0, inf // 2 is inf."""
+    whole: Array = np.floor_divide(x, y)
+    if whole.dtype.kind in "iu":
+        return whole
+    is_finite = np.isfinite(x) & np.isfinite(y)
+    return whole if is_finite.all() else np.where(is_finite, whole, np.floor(np.divide(x, y)))
 
 
 @elementwise("remainder({x}, {y})", 1, lambda z, x, y: -floor_divide(x, y))

@@ -11,6 +11,7 @@ from tapeflow import dispatch
 from tapeflow.dtypes import DType, as_dtype, bool_, complex_of, is_complex, is_inexact, real_of
 from tapeflow.errors import DTypeError
 from tapeflow.ops import shape as _shape
+from tapeflow.ops.device import on_cpu
 from tapeflow.primitive import Scalar, Tangents, linear, primitive
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
@@ -56,11 +57,13 @@ def cast(x: TensorLike, dtype: object) -> Tensor:
     return _shape.another(x) if x.dtype == target else _cast(x, dtype=target)
 
 
-def astype(x: TensorLike, dtype: object, *, copy: bool = True) -> Tensor:
+def astype(x: TensorLike, dtype: object, *, copy: bool = True, device: object = None) -> Tensor:
     """x with its elements in `dtype`: cast() by the array API's name.
 
     The result is always a tensor of its own, whatever `copy` says.
+    Raises: as cast(); ArgumentError for another device than the CPU.
     """
+    on_cpu("astype", device)
     return cast(as_tensor(x, op="astype"), dtype)
 
 

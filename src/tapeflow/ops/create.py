@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from tapeflow import arguments, dispatch
-from tapeflow.dtypes import as_dtype, float32, int64
+from tapeflow.dtypes import as_dtype, complex64, float32, int64, is_complex
 from tapeflow.errors import ArgumentError, OutOfMemoryError, ShapeError
-from tapeflow.ops.elementwise import cast, where
+from tapeflow.ops.casts import cast
+from tapeflow.ops.device import on_cpu
+from tapeflow.ops.elementwise import where
 from tapeflow.ops.shape import another, broadcast_shapes, broadcast_to, reshape
 from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor, is_number
 
@@ -20,38 +22,55 @@ def asarray(x: TensorLike, dtype: Any = None, device: Any = None,
             copy: bool | None = None) -> Tensor:
     """x as a tensor: NumPy arrays keep their dtype, Python floats become float32, ints int64.
 
-    The result is always a tensor of its own, whatever `copy` says.
-
+    copy: False gives a tensor back as it is, the same object; otherwise the result is one of its
+        own, which no assignment to x changes.
     Raises: DTypeError if x is not made of numbers, or of lists of unequal lengths, or is a NumPy
-        array with masked elements; ArgumentError for another device than the CPU.
+        array with masked elements; ArgumentError for another device than the CPU, or if `copy` is
+        False and x must be copied.
     """
-    if device not in (None, "cpu", "cpu:0"):
-        raise ArgumentError("asarray", got=f"device={device!r}", why="tensors live on the CPU",
-                            fix='leave the device out, or give "cpu:0"')
+    on_cpu("asarray", device)
+    if copy is False:
+        return _uncopied(x, dtype)
     tensor = as_tensor(x, None if dtype is None else as_dtype(dtype, "asarray"))
     return another(tensor) if dtype is None else cast(tensor, dtype)
 
 
-def from_dlpack(x: Any) -> Tensor:
+def _uncopied(x: TensorLike, dtype: Any) -> Tensor:
+    wanted = None if dtype is None else as_dtype(dtype, "asarray")
+    if type(x) is Tensor and (wanted is None or wanted == x.dtype):
+        return x
+    raise ArgumentError("asarray", got=f"copy=False for {type(x).__name__}",
+                        why="only a tensor that has the dtype already needs no copy",
+                        fix="leave copy out")
+
+
+def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """The elements of a CPU array of another library, copied.
 
-    Raises: ArgumentError if x does not speak DLPack, or its elements are on another device.
+    copy: False lets the tensor share the memory of x, to which nobody must write from then on.
+    Raises: ArgumentError if x does not speak DLPack, or its elements are on another device, or
+        another device is asked for.
     """
+    on_cpu("from_dlpack", device)
+    if type(x) is Tensor:
+        return another(x)
     if not hasattr(x, "__dlpack__"):
         raise arguments.wrong("from_dlpack", "x", x, "an array with __dlpack__")
     try:
-        return asarray(np.from_dlpack(x))
+        array = np.from_dlpack(x)
+        return dispatch.wrap(array) if copy is False else asarray(array)
     except (BufferError, RuntimeError) as error:
         raise ArgumentError("from_dlpack", got=type(x).__name__, why=str(error),
                             fix="bring the array to the CPU first") from error
 
 
-def full(shape: Shape, fill_value: TensorLike, dtype: Any = None) -> Tensor:
+def full(shape: Shape, fill_value: TensorLike, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of this shape with every element `fill_value`, or with that broadcast to it.
 
     Raises: ArgumentError unless the shape is made of sizes, ShapeError if `fill_value` is of a
         shape that does not broadcast to it.
     """
+    on_cpu("full", device)
     return _full("full", shape, fill_value, dtype)
 
 
@@ -72,32 +91,37 @@ def _full(op: str, shape: Shape, fill_value: TensorLike, dtype: Any) -> Tensor:
     return dispatch.wrap(array)
 
 
-def zeros(shape: Shape, dtype: Any = None) -> Tensor:
+def zeros(shape: Shape, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of zeros, by default in float32.
 
     Raises: ArgumentError unless the shape is made of sizes, DTypeError if there is no such dtype.
     """
+    on_cpu("zeros", device)
     return _full("zeros", shape, 0, float32 if dtype is None else dtype)
 
 
-def ones(shape: Shape, dtype: Any = None) -> Tensor:
+def ones(shape: Shape, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of ones, by default in float32.
 
     Raises: ArgumentError unless the shape is made of sizes, DTypeError if there is no such dtype.
     """
+    on_cpu("ones", device)
     return _full("ones", shape, 1, float32 if dtype is None else dtype)
 
 
-def empty(shape: Shape, dtype: Any = None) -> Tensor:
+def empty(shape: Shape, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor whose elements nobody should read; they are zeros.
 
     Raises: ArgumentError unless the shape is made of sizes, DTypeError if there is no such dtype.
     """
+    on_cpu("empty", device)
     return _full("empty", shape, 0, float32 if dtype is None else dtype)
 
 
-def full_like(x: TensorLike, fill_value: TensorLike, dtype: Any = None) -> Tensor:
+def full_like(x: TensorLike, fill_value: TensorLike, dtype: Any = None,
+              device: Any = None) -> Tensor:
     """A tensor of the shape and dtype of x with every element `fill_value`."""
+    on_cpu("full_like", device)
     return _filled("full_like", x, fill_value, dtype)
 
 
@@ -110,24 +134,28 @@ def _filled(op: str, x: TensorLike, fill_value: TensorLike, dtype: Any) -> Tenso
     return _full(op, x.shape, fill_value, x.dtype if dtype is None else dtype)
 
 
-def zeros_like(x: TensorLike, dtype: Any = None) -> Tensor:
+def zeros_like(x: TensorLike, dtype: Any = None, device: Any = None) -> Tensor:
     """Zeros in the shape and dtype of x."""
+    on_cpu("zeros_like", device)
     return _filled("zeros_like", x, 0, dtype)
 
 
-def ones_like(x: TensorLike, dtype: Any = None) -> Tensor:
+def ones_like(x: TensorLike, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones in the shape and dtype of x."""
+    on_cpu("ones_like", device)
     return _filled("ones_like", x, 1, dtype)
 
 
-def empty_like(x: TensorLike, dtype: Any = None) -> Tensor:
+def empty_like(x: TensorLike, dtype: Any = None, device: Any = None) -> Tensor:
     """Elements that nobody should read, in the shape and dtype of x; they are zeros."""
+    on_cpu("empty_like", device)
     return _filled("empty_like", x, 0, dtype)
 
 
 # ---- sequences
 
-def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None,
+           device: Any = None) -> Tensor:
     """The numbers from `start` up to but without `stop`, `step` apart; from 0 if only one is given.
 
     Whole numbers give int64 and others float32, unless a dtype is given.
@@ -137,6 +165,7 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     >>> arange(3), arange(1, 2, 0.5)
     (Tensor([0, 1, 2], i64[3]), Tensor([1. , 1.5], f32[2]))
     """
+    on_cpu("arange", device)
     named = {"start": start, "step": step, **({} if stop is None else {"stop": stop})}
     for name, given in named.items():
         arguments.number("arange", name, given)
@@ -154,24 +183,30 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     return dispatch.wrap(numbers.astype(as_dtype(dtype, "arange")))
 
 
-def linspace(start: float, stop: float, num: int = 50, dtype: Any = None,
-             endpoint: bool = True) -> Tensor:
+def linspace(start: complex, stop: complex, num: int = 50, dtype: Any = None, *,
+             device: Any = None, endpoint: bool = True) -> Tensor:
     """`num` numbers, evenly apart, from `start` to `stop`, or just before it without `endpoint`.
 
-    Raises: ArgumentError if `num` is no size, or `start` or `stop` no number.
+    By default they are float32, or complex64 if one of the two is complex.
+    Raises: ArgumentError if `num` is no size, or `start` or `stop` no number, DTypeError if they
+        are complex and the dtype is not.
     """
-    first = arguments.number("linspace", "start", start)
-    last = arguments.number("linspace", "stop", stop)
+    on_cpu("linspace", device)
+    first, last = (x if isinstance(x, complex) else arguments.number("linspace", name, x)
+                   for name, x in (("start", start), ("stop", stop)))
     count = arguments.size("linspace", "num", num)
-    numbers = np.linspace(first, last, count, endpoint=endpoint)
-    return dispatch.wrap(numbers.astype(float32 if dtype is None else as_dtype(dtype, "linspace")))
+    numbers = dispatch.wrap(np.linspace(first, last, count, endpoint=endpoint))
+    default = complex64 if is_complex(numbers.dtype) else float32
+    return cast(numbers, default if dtype is None else dtype)
 
 
-def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
+def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
+        device: Any = None) -> Tensor:
     """Ones on the diagonal k places above the main one, zeros elsewhere.
 
     Raises: ArgumentError unless the sizes and k are whole numbers.
     """
+    on_cpu("eye", device)
     chosen = float32 if dtype is None else as_dtype(dtype, "eye")
     rows = arguments.size("eye", "n_rows", n_rows)
     columns = rows if n_cols is None else arguments.size("eye", "n_cols", n_cols)

@@ -1,6 +1,7 @@
 """The two kinds of primitive that work element by element; cast and where."""
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -145,6 +146,7 @@ class Elementwise(Primitive):
         name = array_fn.__name__.strip("_")
         super().__init__(array_fn, spec or _spec_rule(name, accepted, result), name=name, **rules)
         self.accepted = accepted
+        self.__signature__ = _by_position(array_fn)
 
     def coerce(self, *xs: TensorLike) -> list[Tensor]:
         """The inputs in one dtype, which the op is defined for."""
@@ -175,6 +177,13 @@ class Elementwise(Primitive):
         eager = dispatch.here.context.tracer is None
         return [t if t.shape == shape or (eager and is_number(x)) else _shape.broadcast_to(t, shape)
                 for x, t in zip(xs, tensors, strict=True)]
+
+
+def _by_position(array_fn: Callable[..., Array]) -> inspect.Signature:
+    """What a call looks like: the array function's parameters, whose names nobody may rely on."""
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    names = inspect.signature(array_fn).parameters
+    return inspect.Signature([inspect.Parameter(name, kind) for name in names])
 
 
 def unfit(op: str, accepted: Accepted, *specs: Spec) -> DTypeError:

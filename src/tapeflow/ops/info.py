@@ -10,7 +10,10 @@ import numpy as np
 from tapeflow import dtypes
 from tapeflow.dtypes import DType, as_dtype, promote, weak
 from tapeflow.errors import ArgumentError, DTypeError
+from tapeflow.ops.device import DEVICE, on_cpu
 from tapeflow.tensor import TensorLike, as_tensor, is_number
+
+STANDARD = "2024.12"   # the version of the array API that is followed
 
 _KINDS: dict[str, tuple[DType, ...]] = {
     "bool": (dtypes.bool_,), "signed integer": dtypes.SIGNED, "unsigned integer": dtypes.UNSIGNED,
@@ -115,6 +118,50 @@ def result_type(*arrays_and_dtypes: TensorLike) -> DType:
 
 def _of(x: Any) -> DType:
     return as_dtype(x) if isinstance(x, str | type | np.dtype) else as_tensor(x).dtype
+
+
+# ---- the namespace
+
+@dataclass(frozen=True, slots=True)
+class NamespaceInfo:
+    """What `__array_namespace_info__()` gives: what this array library can do."""
+
+    def capabilities(self) -> dict[str, Any]:
+        """What code for any array library may use here; masks and sizes that depend on elements
+        in eager code only."""
+        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
+
+    def default_device(self) -> str:
+        """Where tensors are made unless told otherwise."""
+        return DEVICE
+
+    def default_dtypes(self, *, device: str | None = None) -> dict[str, DType]:
+        """The dtypes of Python numbers that stand alone, and of indices.
+
+        Raises: ArgumentError if there is no such device.
+        """
+        on_cpu("default_dtypes", device)
+        return {"real floating": dtypes.float32, "complex floating": dtypes.complex64,
+                "integral": dtypes.int64, "indexing": dtypes.int64}
+
+    def dtypes(self, *, device: str | None = None,
+               kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
+        """The standard's dtypes of this kind or these kinds by name, by default all.
+
+        Raises: ArgumentError if there is no such kind or device.
+        """
+        on_cpu("dtypes", device)
+        standard = [d for d in dtypes.SHORT if d not in (dtypes.float16, dtypes.bfloat16)]
+        return {d.name: d for d in standard if kind is None or isdtype(d, kind)}
+
+    def devices(self) -> list[str]:
+        """All devices that tensors can be on."""
+        return [DEVICE]
+
+
+def __array_namespace_info__() -> NamespaceInfo:
+    """What this namespace can do, for code that is written for any array library."""
+    return NamespaceInfo()
 
 
 def can_cast(from_: Any, to: object) -> bool:

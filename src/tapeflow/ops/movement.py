@@ -256,14 +256,14 @@ def split(x: TensorLike, parts: int | Sequence[int], axis: int = 0) -> list[Tens
     return [part(x, axis, start, size) for start, size in zip(starts, sizes, strict=True)]
 
 
-def unstack(x: TensorLike, axis: int = 0) -> list[Tensor]:
+def unstack(x: TensorLike, axis: int = 0) -> tuple[Tensor, ...]:
     """The tensors that lie side by side along `axis`, which they lose.
 
     Raises: OutOfRangeError if there is no such axis.
     """
     x = as_tensor(x, op="unstack")
     axis = _shape.normalize_axis("unstack", axis, x.ndim)
-    return [_shape.squeeze(part(x, axis, i, 1), axis) for i in range(x.shape[axis])]
+    return tuple([_shape.squeeze(part(x, axis, i, 1), axis) for i in range(x.shape[axis])])
 
 
 def tile(x: TensorLike, repetitions: Sequence[int] | int) -> Tensor:

@@ -109,12 +109,13 @@ def _reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 
 
-def reshape(x: TensorLike, shape: int | Sequence[int]) -> Tensor:
+def reshape(x: TensorLike, shape: int | Sequence[int], *, copy: bool | None = None) -> Tensor:
     """The elements of x, in order, in another shape.
 
     Args:
         x: any[...].
         shape: the new sizes; one of them may be -1, and takes what is left.
+        copy: for the array API; the result is always a tensor of its own.
 
     Returns: any[shape].
     Raises: ShapeError if the number of elements differs, ArgumentError if a size is no integer.

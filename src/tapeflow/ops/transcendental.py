@@ -32,10 +32,17 @@ def exp(x: Array) -> Array:
     return np.exp(x)
 
 
+def _complex_expm1(z: Array) -> Array:
+    """NumPy's, but where a part is 0, infinite or NaN, for which that misses what C99 says."""
+    plain = (z.imag != 0) & np.isfinite(z)
+    of_real = np.expm1(z.real) + 0.0 + z.imag * 1j   # -0 becomes 0
+    return np.where(plain, np.expm1(z), np.where(z.imag == 0, of_real, np.exp(z) - 1))
+
+
 @elementwise("expm1({x})", lambda y, x: y + 1.0, of=INEXACT)
 def expm1(x: Array) -> Array:
     """exp(x) - 1, exact near 0."""
-    return np.expm1(x)
+    return np.expm1(x) if x.dtype.kind != "c" else _complex_expm1(x)
 
 
 @elementwise("log({x})", lambda y, x: 1.0 / x, of=INEXACT)
