@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from tapeflow import config, errors, fft, linalg, ops, random
+from tapeflow.autodiff.batching import vmap
+from tapeflow.autodiff.custom import custom_gradient
 from tapeflow.autodiff.functional import (
-    custom_gradient,
     grad,
     hessian,
     jacobian,
@@ -82,7 +83,7 @@ __all__ = [
     "grad", "hessian", "initializers", "int16", "int32", "int64", "int8", "jacobian", "jit", "jvp",
     "linalg", "losses", "map", "metrics", "name_scope", "nn", "no_grad", "optim", "random",
     "regularizers", "scan", "summary", "testing", "uint16", "uint32", "uint64", "uint8",
-    "value_and_grad", "vjp", "while_loop",
+    "value_and_grad", "vjp", "vmap", "while_loop",
 ]  # fmt: skip
 
 _accelerate(_by_program)

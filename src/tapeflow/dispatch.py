@@ -45,7 +45,9 @@ class Listener(Protocol):
 
 
 class Tracer(Protocol):
-    """A graph that is being written."""
+    """Where ops go in place of arrays: a graph that is being written, or many examples at once."""
+
+    outer: Tracer | None  # what it is inside of, and may use values of
 
     def emit(
         self,
@@ -54,6 +56,8 @@ class Tracer(Protocol):
         attrs: Mapping[str, Any],
         specs: tuple[Spec, ...],
     ) -> tuple[Tensor, ...]: ...
+
+    def told(self, record: Record) -> None: ...
 
     def knows(self, v: Any) -> bool: ...
 
@@ -65,11 +69,12 @@ class Tracer(Protocol):
 class Context:
     """What is open in one thread."""
 
-    __slots__ = ("quiet", "recorders", "records", "tracer", "traces")
+    __slots__ = ("is_muted", "quiet", "recorders", "records", "tracer", "traces")
 
     def __init__(self) -> None:
         self.tracer: Tracer | None = None
         self.traces = 0  # how many are open, one inside the other, suspended or not
+        self.is_muted = False  # whether the recorders around a vmap are told nothing either
         self.recorders: tuple[Recorder, ...] = ()
         self.records: tuple[Callable[[Record], None], ...] = ()  # their record methods
         # NumPy's floating-point warnings are off in this contextvars context. Running a function in
@@ -112,6 +117,15 @@ def apply(prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any] 
     for record in context.records:
         record((prim, inputs, attrs, outputs))
     return outputs
+
+
+def tell(record: Record) -> None:
+    """Let recorders know of a step that is no op of its own."""
+    context = here.context
+    for tell_one in context.records:
+        tell_one(record)
+    if context.tracer is not None:
+        context.tracer.told(record)
 
 
 def _traced(
@@ -279,6 +293,18 @@ class recording_only:  # a class: contextmanager would cost 1 us more
 def paused(recorder: Recorder) -> recording_only:
     """Inside, `recorder` is not told."""
     return recording_only(tuple(r for r in here.context.recorders if r is not recorder))
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Inside, no recorder is told of anything."""
+    context = here.context
+    before, context.is_muted = context.is_muted, True
+    try:
+        with recording_only(()):
+            yield
+    finally:
+        context.is_muted = before
 
 
 @contextmanager

@@ -9,8 +9,9 @@ differentiation:
   discrete     nothing                               no gradient flows
   primitive    adjoints and jvp written out
 
-The elementwise kinds are in ops/elementwise.py, since they multiply. `lowering` says how the
-compiler makes code of an op; without one it runs the array function on the host.
+The elementwise kinds are in ops/elementwise.py, since they multiply. All others say as `batching`
+what tf.vmap makes of them. `lowering` says how the compiler makes code of an op; without one it
+runs the array function on the host.
 """
 
 from __future__ import annotations
@@ -82,6 +83,48 @@ class Kernel:
 
 
 Lowering: TypeAlias = Scalar | View | Fold | Copies | Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """vmap of an op that takes many examples along one more axis in front of every input:
+    `attrs(size, **attrs)` are the attributes that then mean what these mean for one."""
+
+    attrs: Callable[..., Mapping[str, Any]] = lambda size, /, **attrs: attrs
+
+
+def along(*names: str) -> Leading:
+    """Leading, where the attributes `names` number axes: these stand one place further behind."""
+
+    def attrs(size: int, /, **given: Any) -> Mapping[str, Any]:
+        return {**given, **{name: _further(given[name]) for name in names}}
+
+    return Leading(attrs)
+
+
+def _further(axes: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    return axes + 1 if isinstance(axes, int) else tuple(a + 1 for a in axes)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """vmap of an op in its own way: `outputs(prim, size, xs, batched, **attrs)` for all examples.
+
+    They lie along axis 0 of the inputs that are `batched`, and of the outputs; an output that is
+    the same for all may go without. NotImplemented says to run for one example after the other.
+    """
+
+    outputs: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ByExample:
+    """vmap of an op that runs for one example after the other, for a reason."""
+
+    reason: str
+
+
+Batching: TypeAlias = Leading | Rule | ByExample
 Definition: TypeAlias = "Callable[[Callable[..., Any]], Primitive]"
 
 REGISTRY: dict[str, Primitive] = {}
@@ -105,6 +148,7 @@ class Primitive:
         multiple: bool = False,
         has_effect: bool = False,
         into: Callable[..., None] | None = None,
+        batching: Batching | None = None,
     ):
         self.name = name or array_fn.__name__.rstrip("_")
         self.array_fn = array_fn
@@ -115,6 +159,7 @@ class Primitive:
         self.lowering = lowering
         self.multiple = multiple
         self.has_effect = has_effect  # compiled too, each call happens, in the order of the program
+        self.batching = batching
         self.into = into  # into(outputs, *inputs, **attrs) spares compiled programs a copy
         self.__doc__ = array_fn.__doc__
         self.__name__ = self.name
@@ -208,6 +253,7 @@ def primitive(
     lowering: Lowering | None = None,
     multiple: bool = False,
     has_effect: bool = False,
+    batching: Batching | None = None,
     name: str | None = None,
 ) -> Definition:
     """The general kind: `adjoints[i](g, y, *xs, **attrs)` and `jvp(tangents, y, *xs, **attrs)`.
@@ -223,6 +269,7 @@ def primitive(
         lowering=lowering,
         multiple=multiple,
         has_effect=has_effect,
+        batching=batching,
     )
 
 
@@ -232,6 +279,7 @@ def linear(
     adjoint: Callable[..., Tensor],
     lowering: Lowering | None = None,
     has_effect: bool = False,
+    batching: Batching | None = None,
     name: str | None = None,
 ) -> Definition:
     """An op linear in its one input; `adjoint(g, x_spec, **attrs)` is its transpose."""
@@ -246,6 +294,7 @@ def linear(
             name=name,
             lowering=lowering,
             has_effect=has_effect,
+            batching=batching,
             jvp=jvp,
             adjoints=(lambda g, y, x, **attrs: adjoint(g, x.spec, **attrs),),
         )
@@ -259,6 +308,7 @@ def bilinear(
     spec: SpecRule,
     adjoints: tuple[Callable[..., Tensor], Callable[..., Tensor]],
     lowering: Lowering | None = None,
+    batching: Batching | None = None,
     name: str | None = None,
 ) -> Definition:
     """An op linear in each of its two inputs; `adjoints[i](g, a, b, **attrs)`."""
@@ -277,7 +327,13 @@ def bilinear(
             return lambda g, y, a, b, **attrs: rule(g, a, b, **attrs)
 
         prim = _define(
-            fn, spec, name=name, lowering=lowering, jvp=jvp, adjoints=tuple(map(adjoint, adjoints))
+            fn,
+            spec,
+            name=name,
+            lowering=lowering,
+            batching=batching,
+            jvp=jvp,
+            adjoints=tuple(map(adjoint, adjoints)),
         )
         return prim
 
@@ -291,6 +347,7 @@ def discrete(
     multiple: bool = False,
     has_effect: bool = False,
     into: Callable[..., None] | None = None,
+    batching: Batching | None = None,
     name: str | None = None,
 ) -> Definition:
     """An op through which no gradient flows, such as argmax."""
@@ -302,6 +359,7 @@ def discrete(
         multiple=multiple,
         has_effect=has_effect,
         into=into,
+        batching=batching,
     )
 
 

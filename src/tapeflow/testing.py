@@ -30,7 +30,7 @@ def check_gradients(f: Callable[..., Any], args: Sequence[Any], order: int = 2, 
         args: tensors, arrays or numbers; floating and complex ones are differentiated, others are
             kept.
         order: 1 for gradients only, 2 for gradients of gradients too.
-        forward: whether forward mode is compared too; a tf.custom_gradient has none.
+        forward: whether forward mode is compared too.
         step: how far to go to each side for a difference.
         tolerance: how much a derivative may be off, relative to the greatest one, or 1.
 

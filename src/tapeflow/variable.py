@@ -69,12 +69,14 @@ class Variable:
     def value(self) -> Tensor:
         """What it holds now, as a tensor of its own: x[i] = v on that leaves the variable alone."""
         context = dispatch.here.context
-        held = self.tensor if context.tracer is None else context.tracer.read(self)
-        value = Tensor(held.value)
-        # A program that writes over this memory made its claim before it counted who holds it: it
-        # either copied because of `value`, or its claim is seen here, or it has ended.
-        if claims.standing and context.tracer is None:
-            value = claims.exclusively((self,), (), self._held)
+        if context.tracer is not None:
+            value = context.tracer.read(self)
+        else:
+            value = Tensor(self.tensor.value)
+            # A program that writes over this memory made its claim before it counted who holds it:
+            # it either copied because of `value`, or its claim is seen here, or it has ended.
+            if claims.standing:
+                value = claims.exclusively((self,), (), self._held)
         return self._accessed(value) if context.recorders else value
 
     def _accessed(self, value: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from tapeflow.autodiff.reverse import GradientTape
 from tapeflow.dtypes import is_complex
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import shape
-from tapeflow.primitive import Primitive
 from tapeflow.tensor import Tensor, as_tensor
 from tapeflow.tree import flatten, map_tree, unflatten
 
@@ -212,84 +211,5 @@ def name_of(f: Function) -> str:
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Inside, nothing is recorded: no gradient flows through what is computed here."""
-    with dispatch.recording_only(()):
+    with dispatch.muted():
         yield
-
-
-class _Custom(Primitive):
-    """A function whose backward pass the user gave."""
-
-    def __init__(self, name: str, pull: Callable[..., Any], outputs: tuple[Tensor, ...]):
-        super().__init__(
-            lambda *xs: tuple(y.value for y in outputs),
-            lambda *xs: tuple(y.spec for y in outputs),
-            name=name,
-            multiple=True,
-        )
-        self._pull = pull
-
-    def pull(
-        self, gs: Any, ys: Any, xs: Any, attrs: Any, wanted: Sequence[bool]
-    ) -> list[Tensor | None]:
-        full = [
-            ops.zeros_like(y) if g is None else shape.another(g)
-            for y, g in zip(ys, gs, strict=True)
-        ]
-        given = self._pull(*full)
-        grads = list(given) if isinstance(given, list | tuple) else [given]
-        if len(grads) != len(xs):
-            raise ArgumentError(
-                "custom_gradient",
-                got=f"{len(grads)} gradients from {self.name}",
-                why=f"the function took {len(xs)} tensors",
-                fix="return one gradient for each",
-            )
-        return [None if g is None else self._fitting(g, x) for g, x in zip(grads, xs, strict=True)]
-
-    def _fitting(self, g: Any, x: Tensor) -> Tensor:
-        gradient = as_tensor(g)
-        if gradient.shape != x.shape:
-            raise ShapeError(
-                "custom_gradient",
-                got=f"a gradient {gradient.spec} from {self.name} for an input {x.spec}",
-                why="a gradient has the shape of its input",
-                fix="sum it over the axes that were broadcast",
-            )
-        return gradient
-
-    def push(self, ts: Any, ys: Any, xs: Any, attrs: Any) -> Any:
-        raise ArgumentError(
-            "custom_gradient",
-            got=f"forward mode through {self.name}",
-            why="only its backward pass was given",
-            fix="use reverse mode: tf.grad, tf.vjp or GradientTape",
-        )
-
-
-def custom_gradient(f: Function) -> Function:
-    """`f` with its own backward pass: `f(*xs)` gives `(y, pull)`, `pull(g)` a gradient for each x.
-
-    >>> @custom_gradient
-    ... def clipped(x):
-    ...     return x, lambda g: ops.clip(g, -1.0, 1.0)
-
-    Raises: ArgumentError if `pull` gives another number of gradients, or in forward mode;
-        ShapeError if a gradient does not have its input's shape.
-    """
-    arguments.function("custom_gradient", "f", f)
-
-    @functools.wraps(f)
-    def wrapped(*args: Any) -> Any:
-        xs = tuple(as_tensor(a) for a in args)
-        context = dispatch.here.context
-        own = [shape.another(x) for x in xs]  # `pull` may hold them while x[i] = v changes `xs`
-        with dispatch.recording_only(()):
-            result, pull = f(*own)
-        leaves, structure = flatten(result)
-        # new objects, so that a result that is one of the inputs is still a step of its own
-        ys = tuple(Tensor(as_tensor(y).value) for y in leaves)
-        for record in context.records:
-            record((_Custom(name_of(f), pull, ys), xs, dispatch.NO_ATTRS, ys))
-        return unflatten(structure, ys)
-
-    return wrapped

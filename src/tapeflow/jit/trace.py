@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from tapeflow import config, dispatch, scope
+from tapeflow.autodiff import batching
 from tapeflow.errors import user_line
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.purity import watched
-from tapeflow.primitive import Primitive
+from tapeflow.primitive import Primitive, Rule
 from tapeflow.tensor import Array, Spec, Tensor, ended
 from tapeflow.variable import Variable
 
@@ -45,7 +46,14 @@ class Ordered(Primitive):
 
     def __init__(self, effect: Primitive) -> None:
         into = self._run_into if effect.into else None
-        super().__init__(self._run, self._typed, name=effect.name, multiple=True, into=into)
+        super().__init__(
+            self._run,
+            self._typed,
+            name=effect.name,
+            multiple=True,
+            into=into,
+            batching=Rule(self._for_all),
+        )
         self.effect = effect
 
     def _run_into(self, outputs: Sequence[Array], *inputs: Array, **attrs: Any) -> None:
@@ -56,6 +64,19 @@ class Ordered(Primitive):
         *xs, token = inputs
         value = self.effect.array_fn(*xs, **attrs)
         return (*(value if self.effect.multiple else (value,)), token)
+
+    def _for_all(
+        self,
+        prim: Primitive,
+        size: int,
+        xs: tuple[Tensor, ...],
+        batched: tuple[bool, ...],
+        /,
+        **attrs: Any,
+    ) -> tuple[Tensor, ...]:
+        *given, token = xs
+        found = batching.run(self.effect, size, tuple(given), batched[:-1], attrs)
+        return (*(found if self.effect.multiple else (found,)), token)
 
     def _typed(self, *specs: Spec, **attrs: Any) -> tuple[Spec, ...]:
         *given, token = specs
@@ -69,6 +90,8 @@ with scope.fresh():
 
 class Tracer:
     """The graph that is being written. State becomes inputs and outputs of it."""
+
+    outer: dispatch.Tracer | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -129,10 +152,14 @@ class Tracer:
         self.nodes.append(Node(prim, taken, dict(attrs), outputs, scope.current(), user_line()))
         return tuple(map(Tensor, outputs))
 
+    def told(self, record: dispatch.Record) -> None:
+        """Nothing to write: what stands in a graph are ops."""
+
     def read(self, variable: Variable) -> Tensor:
+        """What the variable holds by now, as a tensor of its own."""
         if variable not in self._state:
             self._state[variable] = Tensor(self.read_first(variable))
-        return self._state[variable]
+        return Tensor(self._state[variable].value)
 
     def read_first(self, variable: Variable) -> Var:
         """What the variable held when the trace began, as an input."""

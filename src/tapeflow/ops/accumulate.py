@@ -11,7 +11,7 @@ from tapeflow.errors import ArgumentError
 from tapeflow.ops import create, gather, movement
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.reduce import in_sum_dtype
-from tapeflow.primitive import linear
+from tapeflow.primitive import along, linear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 
@@ -19,7 +19,8 @@ def _cumsum_adjoint(g: Tensor, x: Spec, *, axis: int, reverse: bool) -> Tensor:
     return _cumsum(g, axis=axis, reverse=not reverse)
 
 
-@linear(name="cumsum", spec=lambda x, *, axis, reverse: x, adjoint=_cumsum_adjoint)
+@linear(name="cumsum", spec=lambda x, *, axis, reverse: x, adjoint=_cumsum_adjoint,
+        batching=along("axis"))
 def _cumsum(x: Array, *, axis: int, reverse: bool) -> Array:
     ordered = np.flip(x, axis) if reverse else x
     wide = float64 if is_floating(x.dtype) else x.dtype   # NumPy adds one after the other

@@ -12,7 +12,7 @@ from tapeflow.dtypes import DType, as_dtype, bool_, complex_of, is_complex, is_i
 from tapeflow.errors import DTypeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.device import on_cpu
-from tapeflow.primitive import Scalar, Tangents, linear, primitive
+from tapeflow.primitive import Leading, Scalar, Tangents, linear, primitive
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 # ---- cast
@@ -35,6 +35,7 @@ def _cast_jvp(ts: Tangents, y: Tensor, x: Tensor, *, dtype: DType) -> Tensor | N
 
 
 @primitive(name="cast", spec=_cast_spec, lowering=Scalar("{t}({x})", of_complex="{t}({x})"),
+           batching=Leading(),
            adjoints=(_cast_adjoint,), jvp=_cast_jvp)   # type: ignore[arg-type]
 def _cast(x: Array, *, dtype: DType) -> Array:
     if x.dtype.kind == "c" and dtype.kind not in "bc":   # NumPy would only warn
@@ -78,6 +79,7 @@ def _part_spec(x: Spec) -> Spec:
 
 
 @linear(name="real", spec=_part_spec, lowering=Scalar("{x}", of_complex="{x}.real"),
+        batching=Leading(),
         adjoint=lambda g, x: _as_complex(g))
 def _real(x: Array) -> Array:
     part: Array = x.real   # of the memory of x, which it would keep alive
@@ -85,6 +87,7 @@ def _real(x: Array) -> Array:
 
 
 @linear(name="imag", spec=_part_spec, lowering=Scalar("{t}(0)", of_complex="{x}.imag"),
+        batching=Leading(),
         adjoint=lambda g, x: _as_complex(g) * -1j)
 def _imag(x: Array) -> Array:
     part: Array = x.imag
@@ -93,6 +96,7 @@ def _imag(x: Array) -> Array:
 
 @linear(name="conj", spec=lambda x: x,
         lowering=Scalar("{x}", of_complex="complex({x}.real, -{x}.imag)"),
+        batching=Leading(),
         adjoint=lambda g, x: conj(g))
 def _conj(x: Array) -> Array:
     y: Array = np.conjugate(x)

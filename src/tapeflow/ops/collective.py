@@ -11,7 +11,8 @@ import numpy as np
 
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops.create import zeros_like
-from tapeflow.primitive import discrete, linear, primitive
+from tapeflow.ops.movement import moveaxis
+from tapeflow.primitive import Leading, Primitive, Rule, discrete, linear, primitive
 from tapeflow.tensor import Array, Spec, Tensor
 
 
@@ -43,7 +44,8 @@ def _reduced_again(g: Tensor, x: Spec, *, group: Group, op: str, name: str | Non
     return all_reduce(g, group=group, op=op, name=name)
 
 
-@linear(spec=_reduced_spec, adjoint=_reduced_again, has_effect=True)
+@linear(spec=_reduced_spec, adjoint=_reduced_again, has_effect=True,
+        batching=Leading())
 def all_reduce(x: Array, *, group: Group, op: str, name: str | None) -> Array:
     """The sum or mean over all ranks. The loss that is differentiated is the sum of the ranks'."""
     return group.all_reduce(x, op, name)
@@ -56,7 +58,7 @@ def _no_derivative(g: Tensor, y: Tensor, x: Tensor, *, op: str, **_: object) -> 
 
 
 @primitive(name="all_reduce_nonlinear", spec=_reduced_spec, adjoints=(_no_derivative,),
-           has_effect=True)
+           has_effect=True, batching=Leading())
 def all_reduce_nonlinear(x: Array, *, group: Group, op: str, name: str | None) -> Array:
     """The maximum, minimum or product over all ranks."""
     return group.all_reduce(x, op, name)
@@ -73,7 +75,8 @@ def _reduced_into(outs: Sequence[Array], *xs: Array, group: Group, op: str,
     group.all_reduce_together(xs, op, name, outs)
 
 
-@discrete(spec=_specs_as_given, multiple=True, has_effect=True, into=_reduced_into)
+@discrete(spec=_specs_as_given, multiple=True, has_effect=True, into=_reduced_into,
+          batching=Leading())
 def all_reduce_bucket(*xs: Array, group: Group, op: str, name: str | None) -> tuple[Array, ...]:
     """all_reduce of arrays of one dtype as one message. No derivative: it is for gradients."""
     outs = tuple(np.empty(x.shape, x.dtype) for x in xs)
@@ -86,7 +89,8 @@ def _sum_at_root(g: Tensor, x: Spec, *, group: Group, root: int, name: str | Non
     return total if group.rank == root else zeros_like(total)
 
 
-@linear(spec=lambda x, *, group, root, name: x, adjoint=_sum_at_root, has_effect=True)
+@linear(spec=lambda x, *, group, root, name: x, adjoint=_sum_at_root, has_effect=True,
+        batching=Leading())
 def broadcast(x: Array, *, group: Group, root: int, name: str | None) -> Array:
     """Rank `root`'s x."""
     return group.broadcast(x, root, name)
@@ -118,13 +122,20 @@ def _gathered(g: Tensor, x: Spec, *, group: Group, name: str | None) -> Tensor:
     return all_gather(g, group=group, name=name)
 
 
-@linear(spec=_gathered_spec, adjoint=_scattered, has_effect=True)
+def _joined_behind(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[bool],
+                   /, **attrs: object) -> Tensor:
+    """Axis 0 of an example, along which ranks are joined, in front of the examples."""
+    (x,) = xs
+    return moveaxis(prim(moveaxis(x, 0, 1), **attrs), 1, 0)
+
+
+@linear(spec=_gathered_spec, adjoint=_scattered, has_effect=True, batching=Rule(_joined_behind))
 def all_gather(x: Array, *, group: Group, name: str | None) -> Array:
     """The ranks' x, one after the other along axis 0: f[n, ...] -> f[size * n, ...]."""
     return group.all_gather(x, name)
 
 
-@linear(spec=_scattered_spec, adjoint=_gathered, has_effect=True)
+@linear(spec=_scattered_spec, adjoint=_gathered, has_effect=True, batching=Rule(_joined_behind))
 def reduce_scatter(x: Array, *, group: Group, name: str | None) -> Array:
     """This rank's part of the sum over all ranks: f[size * n, ...] -> f[n, ...]."""
     count = len(x) // group.size

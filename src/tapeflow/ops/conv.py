@@ -13,9 +13,9 @@ import numpy as np
 
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.movement import Ints
+from tapeflow.ops.movement import Ints, moveaxis
 from tapeflow.ops.window import Pairs, Slices, Windows, check, each_example, taps
-from tapeflow.primitive import Kernel, bilinear, require_floating
+from tapeflow.primitive import Kernel, Primitive, Rule, bilinear, require_floating
 from tapeflow.tensor import Array, Spec, Tensor
 
 _CONVOLUTION = Kernel("convolution")
@@ -186,7 +186,34 @@ def _filter_g(w: Tensor, x: Tensor, g: Tensor, *, window: Ints, **attrs: Any) ->
     return conv(x, w, **attrs)
 
 
-@bilinear(spec=_conv_spec, lowering=_CONVOLUTION, adjoints=(_conv_x, _conv_w))
+# ---- many examples: more images for the same filters, or more groups where filters differ too
+
+def _more_channels(x: Tensor) -> Tensor:
+    """f[size, ..., c] -> f[..., size * c]."""
+    moved = moveaxis(x, 0, x.ndim - 2)
+    return _shape.reshape(moved, (*moved.shape[:-2], moved.shape[-2] * moved.shape[-1]))
+
+
+def _more_groups(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[bool], /, *,
+                 groups: int, **attrs: Any) -> Tensor:
+    wide = [_more_channels(x) for x in _shape.filled(size, xs, batched)]
+    y = prim(*wide, groups=size * groups, **attrs)
+    apart = _shape.reshape(y, (*y.shape[:-1], size, y.shape[-1] // max(size, 1)))
+    return moveaxis(apart, y.ndim - 1, 0)
+
+
+def _with_filters(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[bool],
+                  /, **attrs: Any) -> Any:
+    x, w = xs
+    if batched[1]:
+        return _more_groups(prim, size, xs, batched, **attrs)
+    images = _shape.reshape(x, (size * x.shape[1], *x.shape[2:]))
+    y = prim(images, w, **attrs)
+    return _shape.reshape(y, (size, x.shape[1], *y.shape[1:]))
+
+
+@bilinear(spec=_conv_spec, lowering=_CONVOLUTION, batching=Rule(_with_filters),
+          adjoints=(_conv_x, _conv_w))
 def conv(x: Array, w: Array, *, strides: Ints, padding: Pairs, dilations: Ints,
          groups: int) -> Array:
     """f[n, *sizes, c], f[*window, c/groups, o] -> f[n, *places, o]: at each place the sum of the
@@ -203,7 +230,8 @@ def conv(x: Array, w: Array, *, strides: Ints, padding: Pairs, dilations: Ints,
     return y.astype(x.dtype, copy=False)
 
 
-@bilinear(spec=_input_spec, lowering=_CONVOLUTION, adjoints=(_input_g, _input_w))
+@bilinear(spec=_input_spec, lowering=_CONVOLUTION, batching=Rule(_with_filters),
+          adjoints=(_input_g, _input_w))
 def conv_input(g: Array, w: Array, *, size: Ints, strides: Ints, padding: Pairs, dilations: Ints,
                groups: int) -> Array:
     """f[n, *places, o], f[*window, c/groups, o] -> f[n, *size, c]: adjoint to conv in x."""
@@ -219,7 +247,8 @@ def conv_input(g: Array, w: Array, *, size: Ints, strides: Ints, padding: Pairs,
     return x.astype(g.dtype, copy=False)
 
 
-@bilinear(spec=_filter_spec, lowering=_CONVOLUTION, adjoints=(_filter_x, _filter_g))
+@bilinear(spec=_filter_spec, lowering=_CONVOLUTION, batching=Rule(_more_groups),
+          adjoints=(_filter_x, _filter_g))
 def conv_filter(x: Array, g: Array, *, window: Ints, strides: Ints, padding: Pairs,
                 dilations: Ints, groups: int) -> Array:
     """f[n, *sizes, c], f[n, *places, o] -> f[*window, c/groups, o]: adjoint to conv in w."""

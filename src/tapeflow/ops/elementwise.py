@@ -27,7 +27,10 @@ from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import cast as cast
 from tapeflow.ops.casts import real
 from tapeflow.primitive import (
+    ByExample,
+    Leading,
     Primitive,
+    Rule,
     Scalar,
     Tangents,
     discrete,
@@ -91,7 +94,8 @@ class Weak(Tensor):
         return cast(Tensor(self.value), dtype)
 
 
-@discrete(name="narrow", spec=lambda x, *, dtype, op: Spec(x.shape, dtype))
+@discrete(name="narrow", spec=lambda x, *, dtype, op: Spec(x.shape, dtype),
+          batching=ByExample("each number has to fit the dtype"))
 def _narrowed(x: Array, *, dtype: DType, op: str) -> Array:
     """A whole number in an integer dtype; raises where the number that arrives does not fit."""
     return x.astype(weak(int(x), dtype, op))
@@ -144,7 +148,8 @@ class Elementwise(Primitive):
     def __init__(self, array_fn: Callable[..., Array], accepted: Accepted, result: Result,
                  spec: Callable[..., Spec] | None = None, **rules: Any) -> None:
         name = array_fn.__name__.strip("_")
-        super().__init__(array_fn, spec or _spec_rule(name, accepted, result), name=name, **rules)
+        super().__init__(array_fn, spec or _spec_rule(name, accepted, result), name=name,
+                         batching=Rule(lambda prim, size, xs, batched: prim(*xs)), **rules)
         self.accepted = accepted
         self.__signature__ = _by_position(array_fn)
 
@@ -280,7 +285,8 @@ def _times(partial: Callable[..., Tensor] | Gate | Literal[1, -1]) -> Callable[.
 
 # ---- constants
 
-@discrete(name="stop_gradient", spec=lambda x: x, lowering=Scalar("{x}", of_complex="{x}"))
+@discrete(name="stop_gradient", spec=lambda x: x, lowering=Scalar("{x}", of_complex="{x}"),
+          batching=Leading())
 def _stop_gradient(x: Array) -> Array:
     return x
 

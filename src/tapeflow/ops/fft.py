@@ -19,7 +19,7 @@ from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import cast, conj
 from tapeflow.ops.device import on_cpu
 from tapeflow.ops.shape import Axes
-from tapeflow.primitive import linear
+from tapeflow.primitive import along, linear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 # What a transform scales by is what its inverse scales by under the other name.
@@ -32,7 +32,8 @@ def _dft_adjoint(g: Tensor, x: Spec, *, axes: Axes, inverse: bool, norm: str) ->
     return _dft(g, axes=axes, inverse=inverse, norm=norm)
 
 
-@linear(name="dft", spec=lambda x, *, axes, inverse, norm: x, adjoint=_dft_adjoint)
+@linear(name="dft", spec=lambda x, *, axes, inverse, norm: x, adjoint=_dft_adjoint,
+        batching=along("axes"))
 def _dft(x: Array, *, axes: Axes, inverse: bool, norm: str) -> Array:
     """c[...] -> c[...]: the transform over `axes`."""
     transform: Any = np.fft.ifftn if inverse else np.fft.fftn
@@ -72,14 +73,14 @@ def _weights(y: Tensor, axis: int, size: int) -> Tensor:
     return dispatch.wrap(twice.reshape([-1 if a == axis else 1 for a in range(y.ndim)]))
 
 
-@linear(name="rdft", spec=_rdft_spec, adjoint=_rdft_adjoint)
+@linear(name="rdft", spec=_rdft_spec, adjoint=_rdft_adjoint, batching=along("axis"))
 def _rdft(x: Array, *, axis: int, norm: str) -> Array:
     """f[..., n, ...] -> c[..., n // 2 + 1, ...]: the first half of the spectrum along `axis`."""
     y: Array = np.fft.rfft(x, axis=axis, norm=norm)   # type: ignore[arg-type]
     return y
 
 
-@linear(name="irdft", spec=_irdft_spec, adjoint=_irdft_adjoint)
+@linear(name="irdft", spec=_irdft_spec, adjoint=_irdft_adjoint, batching=along("axis"))
 def _irdft(x: Array, *, axis: int, size: int, norm: str) -> Array:
     """c[..., size // 2 + 1, ...] -> f[..., size, ...]: the numbers with this half spectrum; parts
     that such a spectrum has not, the imaginary ones of its ends, are ignored."""

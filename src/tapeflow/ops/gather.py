@@ -6,7 +6,7 @@ import math
 from tapeflow import arguments
 from tapeflow.dtypes import as_dtype, float32, int64
 from tapeflow.errors import ShapeError
-from tapeflow.ops import create, index
+from tapeflow.ops import create, places
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import cast, coerce
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
@@ -33,7 +33,7 @@ def _taken(op: str, x: TensorLike, indices: TensorLike, axis: int | None,
     x = as_tensor(x, op=op)
     axis = _shape.one_axis(op, axis, x)
     i = as_tensor(indices, op=op)
-    return index.take_at(x, i, axis=axis, op=op, from_end=from_end)
+    return places.take_at(x, i, axis=axis, op=op, from_end=from_end)
 
 
 def gather(x: TensorLike, indices: TensorLike, axis: int = 0) -> Tensor:
@@ -62,8 +62,8 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: int = -1) -> Tenso
         i = _shape.broadcast_to(i, (*batch, i.shape[-1]))
     rows = math.prod(x.shape[:-1])
     row = _shape.reshape(create.arange(rows), (*i.shape[:-1], 1))
-    flat = index.flat_index(row, i, sizes=(rows, x.shape[-1]), op="take_along_axis")
-    y = index.take_at(_shape.reshape(x, (x.size,)), flat, axis=0, op="take_along_axis")
+    flat = places.flat_index(row, i, sizes=(rows, x.shape[-1]), op="take_along_axis")
+    y = places.take_at(_shape.reshape(x, (x.size,)), flat, axis=0, op="take_along_axis")
     return _shape.permute_dims(y, _shape.inverse_order(order))
 
 
@@ -87,7 +87,7 @@ def scatter_add(x: TensorLike, indices: TensorLike, updates: TensorLike, axis: i
         raise ShapeError("scatter_add", got=f"{target.spec}, indices {i.spec}, updates {v.spec}",
                          why="the updates must have the shape of what is taken at the indices",
                          fix="give one update for each index")
-    return target + index.add_at(v, i, axis=axis, size=target.shape[axis], op="scatter_add")
+    return target + places.add_at(v, i, axis=axis, size=target.shape[axis], op="scatter_add")
 
 
 def segment_sum(x: TensorLike, segments: TensorLike, num_segments: int) -> Tensor:
@@ -97,7 +97,7 @@ def segment_sum(x: TensorLike, segments: TensorLike, num_segments: int) -> Tenso
     """
     rows, ids = as_tensor(x, op="segment_sum"), as_tensor(segments, op="segment_sum")
     count = arguments.size("segment_sum", "num_segments", num_segments)
-    return index.add_at(rows, ids, axis=0, size=count, op="segment_sum")
+    return places.add_at(rows, ids, axis=0, size=count, op="segment_sum")
 
 
 def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -1) -> Tensor:
@@ -112,7 +112,7 @@ def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -
             [1., 0., 0.]], f32[2,3])
     """
     i = as_tensor(indices, op="one_hot")
-    index.require_integer("one_hot", i.spec)
+    places.require_integer("one_hot", i.spec)
     depth = arguments.size("one_hot", "depth", depth)
     axis = _shape.normalize_axis("one_hot", axis, i.ndim + 1)
     along = [depth if a == axis else 1 for a in range(i.ndim + 1)]

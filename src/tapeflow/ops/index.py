@@ -1,4 +1,4 @@
-"""Indexing: x[...], x[...] = v, and the primitives that read and write at computed places."""
+"""Indexing: x[...] and x[...] = v."""
 from __future__ import annotations
 
 import math
@@ -17,105 +17,11 @@ from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.joint import jointly_linear
 from tapeflow.ops.movement import Ints, everywhere, selection, slice_
-from tapeflow.primitive import Copies, Part, Tangents, discrete, primitive
+from tapeflow.ops.places import flat_index, put_at, require_integer, take_at
+from tapeflow.primitive import Copies, Leading, Part
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
-# ---- reading and writing at computed places
-
-def require_integer(op: str, indices: Spec) -> None:
-    if not is_integer(indices.dtype):
-        raise DTypeError(op, got=f"indices {indices}", why="indices are integers",
-                         fix="cast them: tf.cast(i, tf.int64)")
-
-
-def _take_spec(x: Spec, i: Spec, *, axis: int, op: str, from_end: bool = True) -> Spec:
-    require_integer(op, i)
-    return Spec((*x.shape[:axis], *i.shape, *x.shape[axis + 1:]), x.dtype)
-
-
-def _within(op: str, i: Array, size: int, from_end: bool = True) -> Array:
-    """i, if every element is an index of an axis of `size`, counted from its end if negative."""
-    least = -size if from_end else 0
-    if i.size and (i.min() < least or i.max() >= size):
-        worst = i.max() if i.max() >= size else i.min()
-        raise OutOfRangeError(op, got=f"index {worst} on an axis of size {size}",
-                              why=f"indices are between {least} and {size - 1}" if size else
-                              "the axis has no elements",
-                              fix="check the indices, or the axis")
-    return i
-
-
-def _take_adjoint(g: Tensor, y: Tensor, x: Tensor, i: Tensor, *,
-                  axis: int, op: str, from_end: bool = True) -> Tensor:
-    return add_at(g, i, axis=axis, size=x.shape[axis], op=op)
-
-
-def _take_jvp(ts: Tangents, y: Tensor, x: Tensor, i: Tensor, *,
-              axis: int, op: str, from_end: bool = True) -> Tensor | None:
-    return None if ts[0] is None else take_at(ts[0], i, axis=axis, op=op)
-
-
-@primitive(name="take", spec=_take_spec, adjoints=(_take_adjoint, None), jvp=_take_jvp)
-def take_at(x: Array, i: Array, *, axis: int, op: str, from_end: bool = True) -> Array:
-    """any[..., n, ...], int[s] -> any[..., s, ...]: the elements at i along `axis`.
-
-    `op` is what the user called, for errors: which indices there are is seen only here. `from_end`
-    lets negative ones count from the end.
-    """
-    return np.take(x, _within(op, i, x.shape[axis], from_end), axis)
-
-
-def _add_at_spec(x: Spec, i: Spec, *, axis: int, size: int, op: str) -> Spec:
-    require_integer(op, i)
-    if x.shape[axis:axis + i.ndim] != i.shape:
-        raise ShapeError(op, got=f"updates {x}, indices {i}, axis {axis}",
-                         why="the updates must have the shape of the indices from this axis on",
-                         fix="give one update for each index")
-    return Spec((*x.shape[:axis], size, *x.shape[axis + i.ndim:]), x.dtype)
-
-
-def _add_at_jvp(ts: Tangents, y: Tensor, x: Tensor, i: Tensor, *,
-                axis: int, size: int, op: str) -> Tensor | None:
-    return None if ts[0] is None else add_at(ts[0], i, axis=axis, size=size, op=op)
-
-
-@primitive(name="add_at", spec=_add_at_spec, jvp=_add_at_jvp, adjoints=(
-    lambda g, y, x, i, *, axis, size, op: take_at(g, i, axis=axis, op=op), None))
-def add_at(x: Array, i: Array, *, axis: int, size: int, op: str) -> Array:
-    """any[..., s, ...], int[s] -> any[..., size, ...]: zeros, to which x is added at i.
-
-    Adjoint to take.
-    """
-    if x.shape[axis:axis + i.ndim] != i.shape:
-        raise ValueError("the updates do not fit the indices")
-    y = np.zeros((*x.shape[:axis], size, *x.shape[axis + i.ndim:]), x.dtype)
-    places: Any = (slice(None),) * axis + (_within(op, i, size),)
-    np.add.at(y, places, x)
-    return y
-
-
-def _put_spec(x: Spec, v: Spec, i: Spec, *, axis: int) -> Spec:
-    require_integer("setitem", i)
-    return x
-
-
-def _put_jvp(ts: Tangents, y: Tensor, x: Tensor, v: Tensor, i: Tensor, *, axis: int) -> Tensor:
-    tx, tv = (create.zeros_like(p) if t is None else t for t, p in zip(ts[:2], (x, v), strict=True))
-    return put_at(tx, tv, i, axis=axis)
-
-
-def _put_adjoint(g: Tensor, y: Tensor, x: Tensor, v: Tensor, i: Tensor, *, axis: int) -> Tensor:
-    return put_at(g, create.zeros_like(v), i, axis=axis)
-
-
-@primitive(name="put_at", spec=_put_spec, jvp=_put_jvp, adjoints=(
-    _put_adjoint, lambda g, y, x, v, i, *, axis: take_at(g, i, axis=axis, op="setitem"), None))
-def put_at(x: Array, v: Array, i: Array, *, axis: int) -> Array:
-    """x with v in place of its elements at i along `axis`."""
-    y = np.array(x)
-    y[(slice(None),) * axis + (_within("setitem", i, x.shape[axis]),)] = v
-    return y
-
+# ---- writing a slice
 
 def _update_adjoint(g: Tensor, i: int, specs: tuple[Spec, ...], *,
                     starts: Ints, steps: Ints) -> Tensor:
@@ -130,28 +36,14 @@ def _update_parts(x: Ints, v: Ints, *, starts: Ints, steps: Ints) -> list[Part]:
 
 
 @jointly_linear(name="update", spec=lambda x, v, *, starts, steps: x, adjoint=_update_adjoint,
+                batching=Leading(lambda size, *, starts, steps: {
+                    "starts": (0, *starts), "steps": (1, *steps)}),
                 lowering=Copies(_update_parts))
 def update(x: Array, v: Array, *, starts: Ints, steps: Ints) -> Array:
     """x with v in place of its elements from `starts` on, `steps` apart."""
     y = np.array(x)
     y[selection(starts, v.shape, steps)] = v
     return y
-
-
-def _flat_spec(*indices: Spec, sizes: Ints, op: str) -> Spec:
-    for i in indices:
-        require_integer(op, i)
-    return Spec(_shape.broadcast_shapes(op, *indices), int64)
-
-
-@discrete(name="flat_index", spec=_flat_spec)
-def flat_index(*indices: Array, sizes: Ints, op: str) -> Array:
-    """Where elements with these indices, one array an axis, lie in `sizes` places, row by row."""
-    flat = np.zeros((), np.int64)
-    for i, n in zip(indices, sizes, strict=True):
-        inside = _within(op, i, n).astype(np.int64)
-        flat = flat * n + np.where(inside < 0, inside + n, inside)
-    return flat
 
 
 # ---- keys
@@ -352,5 +244,4 @@ def setitem(x: Tensor, key: Any, value: TensorLike) -> None:
     old = _shape.another(x)
     new = updated(old, key, value)
     dispatch.rebind(x, new.value, old)
-    for record in dispatch.here.context.records:
-        record((_shape.identity, (new,), dispatch.NO_ATTRS, x))
+    dispatch.tell((_shape.identity, (new,), dispatch.NO_ATTRS, x))

@@ -6,7 +6,15 @@ from typing import Any
 
 from tapeflow import dispatch
 from tapeflow.ops import create
-from tapeflow.primitive import Definition, Lowering, Primitive, SpecRule, Tangents, register
+from tapeflow.primitive import (
+    Batching,
+    Definition,
+    Lowering,
+    Primitive,
+    SpecRule,
+    Tangents,
+    register,
+)
 from tapeflow.tensor import Tensor
 
 
@@ -14,8 +22,9 @@ class _JointlyLinear(Primitive):
     """Has one rule for the cotangent of every input, as a table could not be of fixed length."""
 
     def __init__(self, array_fn: Callable[..., Any], spec: SpecRule, name: str,
-                 adjoint: Callable[..., Tensor], lowering: Lowering | None) -> None:
-        super().__init__(array_fn, spec, name=name, lowering=lowering)
+                 adjoint: Callable[..., Tensor], lowering: Lowering | None,
+                 batching: Batching | None) -> None:
+        super().__init__(array_fn, spec, name=name, lowering=lowering, batching=batching)
         self._adjoint = adjoint
 
     def pull(self, gs: Any, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any],
@@ -31,6 +40,7 @@ class _JointlyLinear(Primitive):
 
 
 def jointly_linear(*, name: str, spec: SpecRule, adjoint: Callable[..., Tensor],
-                   lowering: Lowering | None = None) -> Definition:
+                   lowering: Lowering | None = None,
+                   batching: Batching | None = None) -> Definition:
     """An op such as concat; `adjoint(g, i, specs, **attrs)` is the cotangent of input i."""
-    return lambda fn: register(_JointlyLinear(fn, spec, name, adjoint, lowering))
+    return lambda fn: register(_JointlyLinear(fn, spec, name, adjoint, lowering, batching))

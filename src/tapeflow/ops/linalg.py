@@ -14,7 +14,7 @@ from tapeflow.ops import movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import conj
 from tapeflow.ops.elementwise import NUMERIC, coerce
-from tapeflow.primitive import Kernel, bilinear
+from tapeflow.primitive import Kernel, Primitive, Rule, bilinear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike
 
 
@@ -56,7 +56,18 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return dispatch.apply(_matmul, (a, b), {"precision": precision})   # type: ignore[no-any-return]
 
 
+def _matmul_of(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[bool],
+               /, precision: str = "") -> Tensor:
+    a, b = xs
+    attrs = {"precision": precision} if precision else {}
+    if not batched[1] and b.ndim == 2:   # the rows of all examples, as of one matrix
+        rows = _shape.reshape(a, (math.prod(a.shape[:-1]), a.shape[-1]))
+        return _shape.reshape(prim(rows, b, **attrs), (*a.shape[:-1], b.shape[-1]))
+    return prim(*_shape.filled(size, xs, batched), **attrs)
+
+
 @bilinear(name="matmul", spec=_matmul_spec, lowering=Kernel("contraction"),
+          batching=Rule(_matmul_of),
           adjoints=(_left_adjoint, _right_adjoint))
 def _matmul(a: Array, b: Array, precision: str = "") -> Array:
     """f[..., n, k] @ f[..., k, m] -> f[..., n, m], with equal leading axes, at least as exact as

@@ -24,7 +24,7 @@ from tapeflow.ops.linalg_matrix import (
     square,
 )
 from tapeflow.ops.linalg_solve import inv
-from tapeflow.primitive import Tangents, primitive, total
+from tapeflow.primitive import Leading, Tangents, primitive, total
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike
 
 
@@ -46,7 +46,8 @@ def _det_adjoint(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
     return _of_matrix(g) * _cofactors(x)
 
 
-@primitive(name="det", spec=_number_spec, jvp=_det_jvp, adjoints=(_det_adjoint,))
+@primitive(name="det", spec=_number_spec, jvp=_det_jvp, adjoints=(_det_adjoint,),
+           batching=Leading())
 def _det(x: Array) -> Array:
     """f[..., n, n] -> f[...]."""
     return np.asarray(np.linalg.det(x))
@@ -73,7 +74,8 @@ def _cofactors_jvp(ts: Tangents, y: Tensor, x: Tensor) -> Tensor:
     return _cofactor_slope(x, ts[0])
 
 
-@primitive(name="cofactors", spec=same, adjoints=(_cofactors_adjoint,), jvp=_cofactors_jvp)
+@primitive(name="cofactors", spec=same, adjoints=(_cofactors_adjoint,), jvp=_cofactors_jvp,
+           batching=Leading())
 def _cofactors(x: Array) -> Array:
     """f[..., n, n] -> f[..., n, n]: det(x) times the transposed inverse, by singular values."""
     sign, u, s, vh = _oriented(x)
@@ -126,7 +128,7 @@ def _slope_jvp(ts: Tangents, y: Tensor, x: Tensor, e: Tensor) -> Tensor | None:
 
 
 @primitive(name="cofactor_slope", spec=lambda x, e: x, jvp=_slope_jvp,
-           adjoints=(_slope_adjoint_of_x, _slope_adjoint_of_e))
+           adjoints=(_slope_adjoint_of_x, _slope_adjoint_of_e), batching=Leading())
 def _cofactor_slope(x: Array, e: Array) -> Array:
     """The derivative of the cofactors of x along e; the same matrix either way, as that of a
     gradient is: in the basis of singular vectors,
@@ -180,7 +182,7 @@ def _slogdet_jvp(ts: Tangents, ys: tuple[Tensor, ...], x: Tensor) -> tuple[None,
 
 
 @primitive(name="slogdet", spec=lambda x: (_number_spec(x), _number_spec(x)), multiple=True,
-           adjoints=(_slogdet_adjoint,), jvp=_slogdet_jvp)
+           adjoints=(_slogdet_adjoint,), jvp=_slogdet_jvp, batching=Leading())
 def _slogdet(x: Array) -> tuple[Array, Array]:
     """f[..., n, n] -> f[...], f[...]."""
     sign, logarithm = np.linalg.slogdet(x)

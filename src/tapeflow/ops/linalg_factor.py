@@ -30,7 +30,7 @@ from tapeflow.ops.linalg_matrix import (
 )
 from tapeflow.ops.linalg_solve import substituted, substituted_right
 from tapeflow.ops.shape import broadcast_to
-from tapeflow.primitive import Tangents, primitive
+from tapeflow.primitive import Leading, Tangents, primitive
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike
 from tapeflow_kernels import dense
 
@@ -55,7 +55,8 @@ def _cholesky_jvp(ts: Tangents, y: Tensor, x: Tensor) -> Tensor:
     return y @ _lower_half(substituted(y, hermitian(half), lower=True))
 
 
-@primitive(name="cholesky", spec=same, adjoints=(_cholesky_adjoint,), jvp=_cholesky_jvp)
+@primitive(name="cholesky", spec=same, adjoints=(_cholesky_adjoint,), jvp=_cholesky_jvp,
+           batching=Leading())
 def _cholesky(x: Array) -> Array:
     """symmetric f[..., n, n] -> f[..., n, n], lower triangular."""
     y: Array = lapack("cholesky", INDEFINITE, np.linalg.cholesky, x)
@@ -108,7 +109,8 @@ def _qr_jvp(ts: Tangents, ys: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Te
     return turned - q @ upper, upper @ r
 
 
-@primitive(name="qr", spec=_qr_spec, multiple=True, adjoints=(_qr_adjoint,), jvp=_qr_jvp)
+@primitive(name="qr", spec=_qr_spec, multiple=True, adjoints=(_qr_adjoint,), jvp=_qr_jvp,
+           batching=Leading())
 def _qr(x: Array) -> tuple[Array, Array]:
     """f[..., m, n] -> f[..., m, n], f[..., n, n], where m >= n."""
     q, r = np.linalg.qr(x)
@@ -127,7 +129,7 @@ def _not_complete(*values: Any) -> Any:
 
 
 @primitive(name="qr_complete", spec=_complete_spec, multiple=True, adjoints=(_not_complete,),
-           jvp=_not_complete)
+           jvp=_not_complete, batching=Leading())
 def _qr_complete(x: Array) -> tuple[Array, Array]:
     """f[..., m, n] -> f[..., m, m], f[..., m, n], where m > n."""
     q, r = np.linalg.qr(x, "complete")
@@ -200,7 +202,8 @@ def _lu_jvp(ts: Tangents, ys: tuple[Tensor, ...],
     return turned - lower @ inner, inner @ upper, None
 
 
-@primitive(name="lu", spec=_lu_spec, multiple=True, adjoints=(_lu_adjoint,), jvp=_lu_jvp)
+@primitive(name="lu", spec=_lu_spec, multiple=True, adjoints=(_lu_adjoint,), jvp=_lu_jvp,
+           batching=Leading())
 def _lu(x: Array) -> tuple[Array, Array, Array]:
     """f[..., m, n] -> f[..., m, n], f[..., n, n] and the order i64[..., m] of the rows, which is
     constant nearly everywhere; where m >= n."""

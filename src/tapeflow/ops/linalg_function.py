@@ -12,7 +12,7 @@ from tapeflow.ops.elementwise import coerce
 from tapeflow.ops.linalg import matmul
 from tapeflow.ops.linalg_matrix import identity, same, square
 from tapeflow.ops.linalg_solve import inv
-from tapeflow.primitive import primitive
+from tapeflow.primitive import Leading, primitive
 from tapeflow.tensor import Array, Tensor, TensorLike
 from tapeflow_kernels import dense
 
@@ -50,7 +50,7 @@ def _along(x: Tensor, t: Tensor) -> Tensor:
 
 
 @primitive(name="expm", spec=same, adjoints=(lambda g, y, x: _along(x.mT, g),),
-           jvp=lambda ts, y, x: _along(x, ts[0]))
+           jvp=lambda ts, y, x: _along(x, ts[0]), batching=Leading())
 def _expm(x: Array) -> Array:
     """f[..., n, n] -> f[..., n, n]."""
     return dense.expm(x)

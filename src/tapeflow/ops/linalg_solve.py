@@ -31,7 +31,7 @@ from tapeflow.ops.linalg_matrix import (
     system,
 )
 from tapeflow.ops.linalg_spectral import svd, svdvals
-from tapeflow.primitive import Primitive, Tangents, primitive, register, total
+from tapeflow.primitive import Leading, Primitive, Tangents, primitive, register, total
 from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
 from tapeflow_kernels import dense
 
@@ -49,7 +49,7 @@ class _System(Primitive):
 
     def __init__(self, array_fn: Callable[..., Array], name: str, back: Callable[..., Tensor],
                  part: Callable[..., Tensor]) -> None:
-        super().__init__(array_fn, lambda a, b, **attrs: b, name=name)
+        super().__init__(array_fn, lambda a, b, **attrs: b, name=name, batching=Leading())
         self._back, self._part = back, part
 
     def pull(self, gs: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Mapping[str, Any],
@@ -152,7 +152,7 @@ def triangular_solve(a: TensorLike, b: TensorLike, lower: bool = True, adjoint: 
 # ---- inverses
 
 @primitive(name="inv", spec=same, adjoints=(lambda g, y, x: -(y.mT @ g @ y.mT),),
-           jvp=lambda ts, y, x: -(y @ ts[0] @ y))
+           jvp=lambda ts, y, x: -(y @ ts[0] @ y), batching=Leading())
 def _inv(x: Array) -> Array:
     """f[..., n, n] -> f[..., n, n]."""
     inverse: Array = lapack("inv", SINGULAR, np.linalg.inv, x)

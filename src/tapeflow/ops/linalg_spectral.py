@@ -30,7 +30,7 @@ from tapeflow.ops.linalg_matrix import (
     square,
     symmetric,
 )
-from tapeflow.primitive import Tangents, primitive
+from tapeflow.primitive import Leading, Tangents, primitive
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike
 
 Cotangents = Sequence[Tensor | None]
@@ -77,7 +77,7 @@ def _eigh_jvp(ts: Tangents, ys: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, 
 
 
 @primitive(name="eigh", spec=lambda x: (_values_spec(x), x), multiple=True,
-           adjoints=(_eigh_adjoint,), jvp=_eigh_jvp)
+           adjoints=(_eigh_adjoint,), jvp=_eigh_jvp, batching=Leading())
 def _eigh(x: Array) -> tuple[Array, Array]:
     """symmetric f[..., n, n] -> f[..., n], f[..., n, n]."""
     w, v = lapack("eigh", NO_EIGENVALUES, np.linalg.eigh, x)
@@ -111,7 +111,8 @@ def _eigvalsh_jvp(ts: Tangents, w: Tensor, x: Tensor) -> Tensor:
     return matrix_diagonal(hermitian(v) @ ts[0] @ v)
 
 
-@primitive(name="eigvalsh", spec=_values_spec, adjoints=(_eigvalsh_adjoint,), jvp=_eigvalsh_jvp)
+@primitive(name="eigvalsh", spec=_values_spec, adjoints=(_eigvalsh_adjoint,), jvp=_eigvalsh_jvp,
+           batching=Leading())
 def _eigvalsh(x: Array) -> Array:
     """symmetric f[..., n, n] -> f[..., n]."""
     w: Array = lapack("eigvalsh", NO_EIGENVALUES, np.linalg.eigvalsh, x)
@@ -199,7 +200,8 @@ def _svd_jvp(ts: Tangents, ys: tuple[Tensor, ...], x: Tensor, *,
     return tu, matrix_diagonal(inner), hermitian(tv)
 
 
-@primitive(name="svd", spec=_svd_spec, multiple=True, adjoints=(_svd_adjoint,), jvp=_svd_jvp)
+@primitive(name="svd", spec=_svd_spec, multiple=True, adjoints=(_svd_adjoint,), jvp=_svd_jvp,
+           batching=Leading())
 def _svd(x: Array, *, full_matrices: bool) -> tuple[Array, Array, Array]:
     """f[..., n, m] -> f[..., n, k], f[..., k], f[..., k, m], with k = min(n, m) unless full."""
     u, s, vh = lapack("svd", NO_SINGULAR_VALUES, lambda a: np.linalg.svd(a, full_matrices), x)
@@ -232,7 +234,8 @@ def _svdvals_jvp(ts: Tangents, s: Tensor, x: Tensor) -> Tensor:
     return matrix_diagonal(hermitian(u) @ ts[0] @ hermitian(vh))
 
 
-@primitive(name="svdvals", spec=_values_spec, adjoints=(_svdvals_adjoint,), jvp=_svdvals_jvp)
+@primitive(name="svdvals", spec=_values_spec, adjoints=(_svdvals_adjoint,), jvp=_svdvals_jvp,
+           batching=Leading())
 def _svdvals(x: Array) -> Array:
     """f[..., n, m] -> f[..., min(n, m)]."""
     s: Array = lapack("svdvals", NO_SINGULAR_VALUES,

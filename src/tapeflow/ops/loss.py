@@ -10,7 +10,7 @@ from tapeflow.ops import shape as _shape
 from tapeflow.ops.activation import greatest, log_softmax, softmax, softplus
 from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import cast, coerce, where
-from tapeflow.ops.index import require_integer
+from tapeflow.ops.places import require_integer
 from tapeflow.ops.transcendental import exp, log
 from tapeflow.primitive import Tangents, require_floating
 from tapeflow.tensor import Tensor, TensorLike, as_tensor

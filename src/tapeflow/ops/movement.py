@@ -14,7 +14,7 @@ from tapeflow.ops import create
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.joint import jointly_linear
-from tapeflow.primitive import Copies, Part, View, linear
+from tapeflow.primitive import Copies, Leading, Part, View, along, linear
 from tapeflow.tensor import Array, Axis, Spec, Tensor, TensorLike, as_tensor, is_number
 
 Ints = tuple[int, ...]
@@ -42,6 +42,8 @@ def _slice_adjoint(g: Tensor, x: Spec, *, starts: Ints, sizes: Ints, steps: Ints
 
 @linear(name="slice", spec=lambda x, *, starts, sizes, steps: Spec(sizes, x.dtype),
         adjoint=_slice_adjoint,
+        batching=Leading(lambda size, *, starts, sizes, steps: {
+            "starts": (0, *starts), "sizes": (size, *sizes), "steps": (1, *steps)}),
         lowering=View(slice_layout))
 def slice_(x: Array, *, starts: Ints, sizes: Ints, steps: Ints) -> Array:
     """`sizes` elements of x from `starts` on, `steps` apart."""
@@ -59,6 +61,8 @@ def _place_parts(x: Ints, *, shape: Ints, starts: Ints, steps: Ints) -> list[Par
 
 @linear(name="place", spec=lambda x, *, shape, starts, steps: Spec(shape, x.dtype),
         lowering=Copies(_place_parts),
+        batching=Leading(lambda size, *, shape, starts, steps: {
+            "shape": (size, *shape), "starts": (0, *starts), "steps": (1, *steps)}),
         adjoint=lambda g, x, *, shape, starts, steps: slice_(g, starts=starts, sizes=x.shape,
                                                              steps=steps))
 def place(x: Array, *, shape: Ints, starts: Ints, steps: Ints) -> Array:
@@ -177,6 +181,7 @@ def _concat_parts(*shapes: Ints, axis: int) -> list[Part]:
 
 
 @jointly_linear(name="concat", spec=_concat_spec, lowering=Copies(_concat_parts),
+                batching=along("axis"),
                 adjoint=lambda g, i, specs, *, axis: part(
                     g, axis, sum(s.shape[axis] for s in specs[:i]), specs[i].shape[axis]))
 def _concat(*xs: Array, axis: int) -> Array:

@@ -18,11 +18,12 @@ from tapeflow.ops.window import (
     Windows,
     check,
     each_example,
+    merged,
     per_axis,
     slide,
     taps,
 )
-from tapeflow.primitive import Kernel, Tangents, linear, primitive, require_floating
+from tapeflow.primitive import Kernel, Rule, Tangents, linear, primitive, require_floating
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 _POOL = Kernel("pool")
@@ -79,7 +80,7 @@ def _max_pool_jvp(ts: Tangents, ys: Any, x: Tensor, **attrs: Any) -> tuple[Tenso
 
 
 @primitive(name="max_pool", spec=_max_pool_spec, adjoints=(_max_pool_x,), jvp=_max_pool_jvp,
-           multiple=True, lowering=_POOL)
+           multiple=True, lowering=_POOL, batching=Rule(merged))
 def largest(x: Array, *, window: Ints, strides: Ints, padding: Pairs) -> tuple[Array, Array]:
     """any[n, *sizes, c] -> any[n, *places, c], and which cell of its window each was.
 
@@ -137,7 +138,8 @@ def _at_jvp(ts: Tangents, y: Tensor, x: Tensor, position: Tensor, **attrs: Any) 
     return None if ts[0] is None else max_pool_at(ts[0], position, **attrs)
 
 
-@primitive(spec=_at_spec, adjoints=(_at_x, None), jvp=_at_jvp, lowering=_POOL)
+@primitive(spec=_at_spec, adjoints=(_at_x, None), jvp=_at_jvp, lowering=_POOL,
+           batching=Rule(merged))
 def max_pool_at(x: Array, position: Array, *, window: Ints, strides: Ints,
                 padding: Pairs) -> Array:
     """any[n, *sizes, c], int[n, *places, c] -> any[n, *places, c]: one cell of each window."""
@@ -158,7 +160,8 @@ def _input_jvp(ts: Tangents, y: Tensor, g: Tensor, position: Tensor, **attrs: An
     return None if ts[0] is None else max_pool_input(ts[0], position, **attrs)
 
 
-@primitive(spec=_input_spec, adjoints=(_input_g, None), jvp=_input_jvp, lowering=_POOL)
+@primitive(spec=_input_spec, adjoints=(_input_g, None), jvp=_input_jvp, lowering=_POOL,
+           batching=Rule(merged))
 def max_pool_input(g: Array, position: Array, *, size: Ints, window: Ints, strides: Ints,
                    padding: Pairs) -> Array:
     """any[n, *places, c], int[n, *places, c] -> any[n, *size, c]: zeros, to which each g is added
@@ -200,7 +203,7 @@ def _avg_input_g(x: Tensor, g: Spec, *, size: Ints, **attrs: Any) -> Tensor:
     return mean_of_windows(x, **attrs)
 
 
-@linear(name="avg_pool", spec=_avg_spec, adjoint=_avg_x, lowering=_POOL)
+@linear(name="avg_pool", spec=_avg_spec, adjoint=_avg_x, lowering=_POOL, batching=Rule(merged))
 def mean_of_windows(x: Array, *, window: Ints, strides: Ints, padding: Pairs) -> Array:
     """f[n, *sizes, c] -> f[n, *places, c]: of the cells that are not in the padding."""
     w = _windows(x.shape[1:-1], window, strides, padding)
@@ -212,7 +215,7 @@ def mean_of_windows(x: Array, *, window: Ints, strides: Ints, padding: Pairs) ->
     return y.astype(x.dtype, copy=False)
 
 
-@linear(spec=_avg_input_spec, adjoint=_avg_input_g, lowering=_POOL)
+@linear(spec=_avg_input_spec, adjoint=_avg_input_g, lowering=_POOL, batching=Rule(merged))
 def avg_pool_input(g: Array, *, size: Ints, window: Ints, strides: Ints,
                    padding: Pairs) -> Array:
     """f[n, *places, c] -> f[n, *size, c]: each g, divided among the cells of its window.

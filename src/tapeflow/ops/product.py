@@ -9,7 +9,7 @@ import numpy as np
 from tapeflow.ops import create, index, movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.shape import Axes
-from tapeflow.primitive import Fold, Tangents, primitive
+from tapeflow.primitive import Fold, Tangents, along, primitive
 from tapeflow.tensor import Array, Axis, Spec, Tensor, TensorLike, as_tensor
 
 
@@ -23,7 +23,8 @@ def _prod_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
 
 
 @primitive(name="prod", spec=lambda x, *, axes: Spec(_shape.drop(x, axes), x.dtype),
-           adjoints=(_prod_adjoint,), jvp=_prod_jvp, lowering=Fold("{t}(1)", "{a} * {x}"))
+           adjoints=(_prod_adjoint,), jvp=_prod_jvp, batching=along("axes"),
+           lowering=Fold("{t}(1)", "{a} * {x}"))
 def _prod(x: Array, *, axes: Axes) -> Array:
     """Product of x over `axes`, which are dropped, in the dtype of x."""
     y: Array = np.multiply.reduce(x, axis=axes, dtype=_shape.wide(x.dtype))

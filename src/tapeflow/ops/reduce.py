@@ -15,7 +15,15 @@ from tapeflow.ops.arithmetic import sqrt
 from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import cast, where
 from tapeflow.ops.shape import Axes, drop, sum_over
-from tapeflow.primitive import Fold, Primitive, Tangents, discrete, primitive, require_floating
+from tapeflow.primitive import (
+    Fold,
+    Primitive,
+    Tangents,
+    along,
+    discrete,
+    primitive,
+    require_floating,
+)
 from tapeflow.tensor import Array, Axis, Spec, Tensor, TensorLike, as_tensor
 
 
@@ -225,14 +233,16 @@ def _extremum_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Any:
 
 
 @primitive(name="max", spec=_needs_elements("max"), adjoints=(_extremum_adjoint,),
-           jvp=_extremum_jvp, lowering=Fold("{lowest}", "maximum({a}, {x})"))
+           jvp=_extremum_jvp, batching=along("axes"),
+           lowering=Fold("{lowest}", "maximum({a}, {x})"))
 def _max(x: Array, *, axes: Axes) -> Array:
     y: Array = np.maximum.reduce(_numbers_only(x), axis=axes)
     return y
 
 
 @primitive(name="min", spec=_needs_elements("min"), adjoints=(_extremum_adjoint,),
-           jvp=_extremum_jvp, lowering=Fold("{highest}", "minimum({a}, {x})"))
+           jvp=_extremum_jvp, batching=along("axes"),
+           lowering=Fold("{highest}", "minimum({a}, {x})"))
 def _min(x: Array, *, axes: Axes) -> Array:
     y: Array = np.minimum.reduce(_numbers_only(x), axis=axes)
     return y
@@ -273,13 +283,15 @@ def _truth_spec(op: str) -> Callable[..., Spec]:
     return spec
 
 
-@discrete(name="all", spec=_truth_spec("all"), lowering=Fold("True", "{a} & {x}"))
+@discrete(name="all", spec=_truth_spec("all"), batching=along("axes"),
+          lowering=Fold("True", "{a} & {x}"))
 def _all(x: Array, *, axes: Axes) -> Array:
     y: Array = np.logical_and.reduce(x, axis=axes)
     return y
 
 
-@discrete(name="any", spec=_truth_spec("any"), lowering=Fold("False", "{a} | {x}"))
+@discrete(name="any", spec=_truth_spec("any"), batching=along("axes"),
+          lowering=Fold("False", "{a} | {x}"))
 def _any(x: Array, *, axes: Axes) -> Array:
     y: Array = np.logical_or.reduce(x, axis=axes)
     return y

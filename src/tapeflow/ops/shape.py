@@ -10,7 +10,7 @@ from tapeflow import arguments, dispatch
 from tapeflow.dtypes import DType, float32, is_floating
 from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError
 from tapeflow.ops._pairwise import total
-from tapeflow.primitive import Fold, Scalar, View, linear
+from tapeflow.primitive import Fold, Leading, Scalar, View, along, linear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 Strides = tuple[int, ...]
@@ -56,7 +56,7 @@ def one_axis(op: str, axis: int | None, x: Tensor) -> int:
 # ---- the same elements as another object
 
 @linear(name="identity", spec=lambda x: x, adjoint=lambda g, x: g,
-        lowering=Scalar("{x}", of_complex="{x}"))
+        lowering=Scalar("{x}", of_complex="{x}"), batching=Leading())
 def identity(x: Array) -> Array:
     """x, as another object."""
     return x
@@ -68,8 +68,7 @@ def another(x: Tensor) -> Tensor:
     Only recorders are told, since they know a tensor by its object; no node enters a graph.
     """
     y = Tensor(x.value)
-    for record in dispatch.here.context.records:
-        record((identity, (x,), dispatch.NO_ATTRS, y))
+    dispatch.tell((identity, (x,), dispatch.NO_ATTRS, y))
     return y
 
 
@@ -104,6 +103,7 @@ def _reshape_adjoint(g: Tensor, x: Spec, *, shape: tuple[int, ...]) -> Tensor:
 
 
 @linear(name="reshape", spec=_reshape_spec, lowering=View(_reshape_layout),
+        batching=Leading(lambda size, *, shape: {"shape": (size, *shape)}),
         adjoint=_reshape_adjoint)
 def _reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
@@ -179,6 +179,7 @@ def _transpose_adjoint(g: Tensor, x: Spec, *, axes: Axes) -> Tensor:
 @linear(name="transpose",
         spec=lambda x, *, axes: Spec(tuple(x.shape[a] for a in axes), x.dtype),
         adjoint=_transpose_adjoint,
+        batching=Leading(lambda size, *, axes: {"axes": (0, *(a + 1 for a in axes))}),
         lowering=View(lambda shape, offset, strides, *, axes: (
             offset, tuple(strides[a] for a in axes))))
 def _transpose(x: Array, *, axes: tuple[int, ...]) -> Array:
@@ -244,6 +245,8 @@ def _spread_adjoint(g: Tensor, x: Spec, *, shape: tuple[int, ...], axes: Axes) -
 @linear(name="broadcast_to",
         spec=lambda x, *, shape, axes: Spec(shape, x.dtype),
         adjoint=_spread_adjoint,
+        batching=Leading(lambda size, *, shape, axes: {
+            "shape": (size, *shape), "axes": tuple(a + 1 for a in axes)}),
         lowering=View(_broadcast_layout))
 def spread_over(x: Array, *, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
     """x repeated along the new axes `axes`, so that it has `shape`; the adjoint of sum."""
@@ -267,6 +270,7 @@ def wide(dtype: DType) -> DType:
 @linear(name="sum",
         spec=lambda x, *, axes: Spec(drop(x, axes), x.dtype),
         adjoint=lambda g, x, *, axes: spread_over(g, shape=x.shape, axes=axes),
+        batching=along("axes"),
         lowering=Fold("{t}(0)", "{a} + {x}", takes_complex=True))
 def sum_over(x: Array, *, axes: Axes) -> Array:
     """Sum of x over `axes`, which are dropped, in the dtype of x."""
@@ -297,6 +301,12 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
                   if n != m or a < new])
     kept = tuple([n for a, n in enumerate(padded) if a not in axes])
     return spread_over(reshape(y, kept), shape=shape, axes=axes)
+
+
+def filled(size: int, xs: Sequence[Tensor], batched: Sequence[bool]) -> tuple[Tensor, ...]:
+    """`xs` for so many examples, also those that are not `batched` but the same for all."""
+    return tuple([x if b else broadcast_to(x, (size, *x.shape))
+                  for x, b in zip(xs, batched, strict=True)])
 
 
 def broadcast_shapes(op: str, *specs: Spec) -> tuple[int, ...]:

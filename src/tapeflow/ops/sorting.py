@@ -1,7 +1,7 @@
 """Order: the largest, the sorted, and where they are."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, gather, movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import cast
-from tapeflow.primitive import discrete
+from tapeflow.primitive import Primitive, Rule, along, discrete
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 
@@ -25,12 +25,12 @@ def _position_spec(op: str) -> Callable[..., Spec]:
     return spec
 
 
-@discrete(name="argmax", spec=_position_spec("argmax"))
+@discrete(name="argmax", spec=_position_spec("argmax"), batching=along("axis"))
 def _argmax(x: Array, *, axis: int) -> Array:
     return np.asarray(np.argmax(x, axis))
 
 
-@discrete(name="argmin", spec=_position_spec("argmin"))
+@discrete(name="argmin", spec=_position_spec("argmin"), batching=along("axis"))
 def _argmin(x: Array, *, axis: int) -> Array:
     return np.asarray(np.argmin(x, axis))
 
@@ -64,7 +64,8 @@ def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Te
     return _position("argmin", _argmin, x, axis, keepdims)
 
 
-@discrete(name="argsort", spec=lambda x, *, axis, descending: Spec(x.shape, int64))
+@discrete(name="argsort", spec=lambda x, *, axis, descending: Spec(x.shape, int64),
+          batching=along("axis"))
 def _argsort(x: Array, *, axis: int, descending: bool) -> Array:
     if not descending:
         return np.argsort(x, axis, kind="stable")
@@ -124,7 +125,13 @@ def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
     return reduce.count_nonzero(p > own, axis=1) < k
 
 
-@discrete(name="searchsorted", spec=lambda x, v, *, side: Spec(v.shape, int64))
+def _searched(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[bool], /, *,
+              side: str) -> Any:
+    return NotImplemented if batched[0] else prim(*xs, side=side)
+
+
+@discrete(name="searchsorted", spec=lambda x, v, *, side: Spec(v.shape, int64),
+          batching=Rule(_searched))
 def _searchsorted(x: Array, v: Array, *, side: str) -> Array:
     return np.searchsorted(x, v, side)   # type: ignore[call-overload, no-any-return]
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from tapeflow import arguments
+from tapeflow import arguments, dispatch
 from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.ops import shape as _shape
 from tapeflow.ops.movement import Ints
+from tapeflow.primitive import Primitive
+from tapeflow.tensor import Tensor
 
 Pairs: TypeAlias = tuple[tuple[int, int], ...]
 Padding: TypeAlias = str | Sequence[Sequence[int]]
@@ -129,6 +132,19 @@ def slide(op: str, sizes: Ints, window: Ints, strides: int | Sequence[int], padd
     w = Windows(sizes, window, steps, pairs(op, padding, unpadded), gaps)
     check(op, w)
     return w
+
+
+# ---- many examples of what is a batch itself
+
+def merged(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[bool],
+           /, **attrs: Any) -> Any:
+    """vmap of `prim`: the batches of all examples as one."""
+    whole = [_shape.reshape(x, (size * x.shape[1], *x.shape[2:]))
+             for x in _shape.filled(size, xs, batched)]
+    found = dispatch.apply(prim, tuple(whole), attrs)
+    ys = [_shape.reshape(y, (size, y.shape[0] // max(size, 1), *y.shape[1:]))
+          for y in (found if prim.multiple else (found,))]
+    return tuple(ys) if prim.multiple else ys[0]
 
 
 # ---- loops over the cells of all windows

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tapeflow import arguments, dispatch
+from tapeflow.autodiff.batching import lanes
 from tapeflow.errors import TraceError
 from tapeflow.tensor import Array, Tensor
 from tapeflow.variable import Variable
@@ -64,8 +65,10 @@ class Generator:
         self.state.assign(_first_state(seed))
 
     def draw(self) -> Tensor:
-        """The state of this call, u64[3], which no other call gets."""
-        return self.state.exchange(lambda state: state + Tensor(_STEP))
+        """The state of this call, u64[3]: no other call gets it, nor another example of a vmap."""
+        number, count = lanes()
+        state = self.state.exchange(lambda state: state + Tensor(_STEP * np.uint64(count)))
+        return state if number is None else state + number * Tensor(_STEP)
 
     def named_variables(self) -> dict[str, Variable]:
         """What checkpoints save."""

@@ -14,11 +14,12 @@ import numpy as np
 
 from tapeflow.dtypes import DType, int64
 from tapeflow.errors import ArgumentError
-from tapeflow.primitive import Kernel, Primitive, discrete, primitive
+from tapeflow.primitive import ByExample, Kernel, Primitive, discrete, primitive
 from tapeflow.tensor import Array, Spec
 from tapeflow_kernels import noise
 
 _Shape = tuple[int, ...]
+_OWN = ByExample("each example has a state of its own")
 
 
 def _shaped(state: Spec, *parameters: Spec, shape: _Shape, dtype: DType, **_: int) -> Spec:
@@ -29,7 +30,9 @@ def _standard(kind: str) -> Primitive:
     def array_fn(state: Array, *, shape: _Shape, dtype: DType, digits: int = 0) -> Array:
         return noise.draw(kind, state, math.prod(shape), dtype.name, digits).reshape(shape)
 
-    define = discrete(name=f"standard_{kind}", spec=_shaped, lowering=Kernel("noise"))
+    define = discrete(
+        name=f"standard_{kind}", spec=_shaped, lowering=Kernel("noise"), batching=_OWN
+    )
     return define(array_fn)
 
 
@@ -84,6 +87,7 @@ _beta_slope = _undifferentiated("beta", _REJECTED)
 @primitive(
     name="standard_gamma",
     spec=_shaped,
+    batching=_OWN,
     adjoints=(None, _gamma_slope),
     jvp=_gamma_slope,
 )
@@ -96,6 +100,7 @@ def standard_gamma(state: Array, alpha: Array, *, shape: _Shape, dtype: DType) -
 @primitive(
     name="random_beta",
     spec=_shaped,
+    batching=_OWN,
     adjoints=(None, _beta_slope, _beta_slope),
     jvp=_beta_slope,
 )
@@ -104,24 +109,20 @@ def random_beta(state: Array, a: Array, b: Array, *, shape: _Shape, dtype: DType
     return np.asarray(drawn).astype(dtype)
 
 
-@discrete(name="random_poisson", spec=_shaped)
+@discrete(name="random_poisson", spec=_shaped, batching=_OWN)
 def random_poisson(state: Array, lam: Array, *, shape: _Shape, dtype: DType) -> Array:
     drawn = _drawn("poisson", _bits(state).poisson, lam.astype("f8"), shape=shape)
     return np.asarray(drawn).astype(dtype)
 
 
-@discrete(name="random_binomial", spec=_shaped)
-def random_binomial(
-    state: Array, n: Array, p: Array, *, shape: _Shape, dtype: DType
-) -> Array:
+@discrete(name="random_binomial", spec=_shaped, batching=_OWN)
+def random_binomial(state: Array, n: Array, p: Array, *, shape: _Shape, dtype: DType) -> Array:
     drawn = _drawn("binomial", _bits(state).binomial, n, p.astype("f8"), shape=shape)
     return np.asarray(drawn).astype(dtype)
 
 
-@discrete(name="random_integers", spec=_shaped)
-def random_integers(
-    state: Array, low: Array, last: Array, *, shape: _Shape, dtype: DType
-) -> Array:
+@discrete(name="random_integers", spec=_shaped, batching=_OWN)
+def random_integers(state: Array, low: Array, last: Array, *, shape: _Shape, dtype: DType) -> Array:
     """Whole numbers from `low` to `last`."""
     bits = _bits(state)
 
@@ -131,7 +132,7 @@ def random_integers(
     return np.asarray(_drawn("randint", draw, low, last, shape=shape))
 
 
-@discrete(name="random_order", spec=lambda state, *, count: Spec((count,), int64))
+@discrete(name="random_order", spec=lambda state, *, count: Spec((count,), int64), batching=_OWN)
 def random_order(state: Array, *, count: int) -> Array:
     """The numbers from 0 to count - 1, in any order."""
     return _bits(state).permutation(count)

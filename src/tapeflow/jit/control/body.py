@@ -110,7 +110,7 @@ class BodyTracer(Tracer):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         context = dispatch.here.context
-        self._outer = context.tracer
+        self.outer = context.tracer
         self._recorder = _Recorder(self) if context.records else None
         self._captured: dict[int, tuple[Tensor, Var]] = {}
         self._stands: dict[Var, list[Tensor]] = {}
@@ -165,7 +165,7 @@ class BodyTracer(Tracer):
             known.append(x)
 
     def knows(self, v: Var) -> bool:
-        return super().knows(v) or (self._outer is not None and self._outer.knows(v))
+        return super().knows(v) or (self.outer is not None and self.outer.knows(v))
 
     def var(self, x: Tensor) -> Var:
         value = x.value

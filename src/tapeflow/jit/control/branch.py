@@ -6,11 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tapeflow import dispatch
+from tapeflow import dispatch, ops
+from tapeflow.autodiff.batching import replay, vmap
 from tapeflow.dtypes import is_inexact
+from tapeflow.errors import StateError
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.body import Body, BodyTracer, Call, Derived
 from tapeflow.jit.control.derive import filled, pulled, pushed
+from tapeflow.jit.control.examples import of_all, reached
 from tapeflow.jit.control.holder import Cleaned, Holder, picked, used, with_constants
 from tapeflow.tensor import Array, Tensor
 from tapeflow.variable import Variable
@@ -43,9 +46,40 @@ class Cond(Holder):
         places = [i for i in range(count) if any(g.inputs[i] in reached for g in self.graphs)]
         graphs = tuple(replace(g, inputs=picked(g.inputs, places)) for g in left)
         inputs = (node.inputs[0], *picked(node.inputs[1:], places))
-        return replace(
-            node, prim=Cond(graphs), inputs=inputs, outputs=picked(node.outputs, given)
-        )
+        return replace(node, prim=Cond(graphs), inputs=inputs, outputs=picked(node.outputs, given))
+
+    def reaching(self, batched: Sequence[bool]) -> Sequence[bool]:
+        first, second = (reached(g, batched[1:]) for g in self.graphs)
+        return [batched[0] or a or b for a, b in zip(first, second, strict=True)]
+
+    def for_all(
+        self, size: int, xs: tuple[Tensor, ...], batched: Sequence[bool]
+    ) -> Sequence[Tensor]:
+        pred, *operands = xs
+        given = self.reaching(batched)
+        if not batched[0]:
+            calls = [
+                lambda _, graph=g: of_all(graph, operands, batched[1:], given) for g in self.graphs
+            ]
+            return apply(pred, (BodyTracer("true_fn"), BodyTracer("false_fn")), calls, ())
+        self._require_pure()
+
+        def chosen(test: Tensor, *inputs: Tensor) -> list[Tensor]:
+            first, second = (replay(g, inputs) for g in self.graphs)
+            return [ops.where(test, a, b) for a, b in zip(first, second, strict=True)]
+
+        axes = tuple(0 if b else None for b in batched)
+        return vmap(chosen, axes)(*xs)  # type: ignore[no-any-return]
+
+    def _require_pure(self) -> None:
+        written = {v.name for body in self.bodies for v in body.written}
+        if written:
+            raise StateError(
+                "cond",
+                got=f"a branch that changes {', '.join(sorted(written))}, in tf.vmap",
+                why="the condition differs from example to example, so both branches run",
+                fix="assign variables, draw random numbers and print outside of the branches",
+            )
 
     def _tracers(self, name: str, xs: Sequence[Tensor]) -> list[Derived]:
         return [
@@ -139,6 +173,4 @@ def _aligned(
     results = len(graph.outputs) - len(body.written)
     ends = {id(v): y for v, y in zip(body.written, graph.outputs[results:], strict=True)}
     left = (ends.get(id(v), held[id(v)]) for v in written)
-    return replace(
-        graph, inputs=(*given, *others), outputs=(*graph.outputs[:results], *left)
-    )
+    return replace(graph, inputs=(*given, *others), outputs=(*graph.outputs[:results], *left))

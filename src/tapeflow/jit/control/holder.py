@@ -9,8 +9,8 @@ from functools import partial
 from typing import Self, TypeVar
 
 from tapeflow.graph import Graph, Node, Var, evaluate
-from tapeflow.primitive import Primitive, SpecRule
-from tapeflow.tensor import Array
+from tapeflow.primitive import Primitive, Rule, SpecRule
+from tapeflow.tensor import Array, Tensor
 
 T = TypeVar("T")
 Cleaned = Callable[[Graph], Graph]
@@ -24,7 +24,7 @@ class Holder(Primitive):
     """
 
     def __init__(self, name: str, graphs: tuple[Graph, ...], typed: SpecRule) -> None:
-        super().__init__(self._run, typed, name=name, multiple=True)
+        super().__init__(self._run, typed, name=name, multiple=True, batching=Rule(_for_all))
         self.graphs = graphs
         self.bodies_run: tuple[Evaluator, ...] = tuple(partial(evaluate, g) for g in graphs)
 
@@ -43,6 +43,16 @@ class Holder(Primitive):
         """The same with other graphs of the same inputs and outputs."""
 
     @abstractmethod
+    def for_all(
+        self, size: int, xs: tuple[Tensor, ...], batched: Sequence[bool]
+    ) -> Sequence[Tensor]:
+        """Its outputs for many examples: see primitive.Rule."""
+
+    @abstractmethod
+    def reaching(self, batched: Sequence[bool]) -> Sequence[bool]:
+        """Which outputs differ among examples, where the inputs `batched` do."""
+
+    @abstractmethod
     def knowing(self, numbers: Mapping[int, Array]) -> tuple[Self, Sequence[int]]:
         """The same with inputs as constants of its graphs, where they stay as they are; and which
         inputs are left."""
@@ -50,6 +60,12 @@ class Holder(Primitive):
     @abstractmethod
     def giving(self, node: Node[Var], needed: Collection[Var], cleaned: Cleaned) -> Node[Var]:
         """`node`, which is of this, without what no needed output needs."""
+
+
+def _for_all(
+    prim: Holder, size: int, xs: tuple[Tensor, ...], batched: Sequence[bool], /
+) -> tuple[Tensor, ...]:
+    return tuple(prim.for_all(size, xs, batched))
 
 
 def with_constants(graph: Graph, numbers: Mapping[int, Array]) -> Graph:

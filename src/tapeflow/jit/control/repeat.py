@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tapeflow import dispatch
+from tapeflow import dispatch, ops
+from tapeflow.autodiff.batching import vmap
 from tapeflow.dtypes import is_inexact
 from tapeflow.errors import ArgumentError
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.body import Body, BodyTracer, Call, Derived
 from tapeflow.jit.control.derive import filled, pushed
+from tapeflow.jit.control.examples import carried, of_all, reached
 from tapeflow.jit.control.holder import Cleaned, Holder, live_carries, picked, used, with_constants
 from tapeflow.jit.trace import EFFECTS
 from tapeflow.tensor import Array, Spec, Tensor
@@ -59,9 +61,7 @@ class While(Holder):
         test, carries = cleaned(self.graphs[0]), self.graphs[1].inputs[m:]
         looked_at = used(test)
         wanted = [
-            k
-            for k, v in enumerate(node.outputs)
-            if v in needed or test.inputs[n + k] in looked_at
+            k for k, v in enumerate(node.outputs) if v in needed or test.inputs[n + k] in looked_at
         ]
         live, turn = live_carries(self.graphs[1], carries, wanted, cleaned)
         reached = used(turn)
@@ -77,12 +77,60 @@ class While(Holder):
             outputs=picked(node.outputs, live),
         )
 
+    def _carries(self, batched: Sequence[bool]) -> tuple[list[bool], bool]:
+        """Which carries differ among examples, and whether the end of the loop does. Where it does
+        all do but those that variables hold: they are assigned as long as any example goes on."""
+        n, m = self.consts
+        flags = carried(self.graphs[1], batched[n : n + m], batched[n + m :])
+        (differs,) = reached(self.graphs[0], [*batched[:n], *flags])
+        if differs:
+            flows = len(flags) - len(self.bodies[1].written)
+            starts = [True] * flows + flags[flows:]
+            flags = carried(self.graphs[1], batched[n : n + m], starts)
+        return flags, differs
+
+    def reaching(self, batched: Sequence[bool]) -> Sequence[bool]:
+        return self._carries(batched)[0]
+
+    def for_all(
+        self, size: int, xs: tuple[Tensor, ...], batched: Sequence[bool]
+    ) -> Sequence[Tensor]:
+        n, m = self.consts
+        flags, differs = self._carries(batched)
+        flows = len(flags) - len(self.bodies[1].written)
+        given = zip(xs[n + m :], batched[n + m :], flags, strict=True)
+        starts = [
+            ops.broadcast_to(x, (size, *x.shape)) if after and not before else x
+            for x, before, after in given
+        ]
+
+        def goes_on(carries: Sequence[Tensor]) -> Tensor:
+            inputs, which = [*xs[:n], *carries], [*batched[:n], *flags]
+            return of_all(self.graphs[0], inputs, which, [differs])[0]
+
+        def turn(carries: Sequence[Tensor]) -> list[Tensor]:
+            which = [*batched[n : n + m], *flags]
+            return of_all(self.graphs[1], [*xs[n : n + m], *carries], which, flags)
+
+        def turn_of_some(symbols: Sequence[Tensor]) -> list[Tensor]:
+            *carries, going = symbols
+            ends = turn(carries)
+            kept = map(vmap(ops.where), [going] * flows, ends, carries)
+            after = [*kept, *ends[flows:]]
+            return [*after, goes_on(after)]
+
+        tracers = (BodyTracer("while_cond"), BodyTracer("while_body"))
+        if not differs:
+            return apply(tracers, (lambda carries: [goes_on(carries)], turn), starts)
+        calls = (lambda symbols: [ops.any(symbols[-1])], turn_of_some)
+        return apply(tracers, calls, [*starts, goes_on(starts)])[:-1]
+
     def pull(
         self, gs: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
         raise ArgumentError(
             "while_loop",
-            got="reverse mode in compiled code",
+            got="reverse mode in compiled code, or in tf.vmap",
             why="the number of turns is known only when it runs, so their values are not kept",
             fix="use tf.scan with a fixed number of turns, or forward mode: tf.jvp",
         )
@@ -134,9 +182,7 @@ class _Forward:
         given = dict(zip(self.flowing, symbols[self.carries :], strict=True))
         tangents = [*self.ts[self.loop.consts[0] : self.first]]
         tangents += [given.get(k) for k in range(self.carries)]
-        leaving = (
-            (body.stands.get(v, ()), t) for v, t in zip(graph.inputs, tangents, strict=True)
-        )
+        leaving = ((body.stands.get(v, ()), t) for v, t in zip(graph.inputs, tangents, strict=True))
         ys = [body.outputs[k] for k in self.flowing]
         found = pushed(body.records, leaving, ys)
         moved = [filled(t, y) for t, y in zip(found, ys, strict=True)]

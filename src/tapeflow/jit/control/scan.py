@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import dispatch
+from tapeflow import dispatch, ops
 from tapeflow.dtypes import is_inexact
 from tapeflow.graph import Graph, Node, Var
 from tapeflow.jit.control.body import Body, BodyTracer, Call, Derived
 from tapeflow.jit.control.derive import filled, pulled, pushed
+from tapeflow.jit.control.examples import carried, of_all, reached, swapped
 from tapeflow.jit.control.holder import Cleaned, Holder, live_carries, picked, used, with_constants
+from tapeflow.ops.shape import broadcast_to
 from tapeflow.primitive import View
 from tapeflow.tensor import Array, Spec, Tensor
 
@@ -122,6 +124,38 @@ class Scan(Holder):
         inputs, outputs = picked(node.inputs, places), picked(node.outputs, given)
         return replace(node, prim=scan, inputs=inputs, outputs=outputs)
 
+    def reaching(self, batched: Sequence[bool]) -> Sequence[bool]:
+        consts, rows = batched[: self.layout.consts], batched[self.layout.rows :]
+        carries = batched[self.layout.consts : self.layout.rows]
+        flags = carried(self.graph, consts, carries, rows)
+        return [*flags, *reached(self.graph, [*consts, *flags, *rows])[self.layout.carries :]]
+
+    def for_all(
+        self, size: int, xs: tuple[Tensor, ...], batched: Sequence[bool]
+    ) -> Sequence[Tensor]:
+        layout, given = self.layout, self.reaching(batched)
+        first, last, n = layout.consts, layout.rows, layout.carries
+        flags = [*batched[:first], *given[:n], *batched[last:]]
+        starts = [
+            broadcast_to(x, (size, *x.shape)) if after and not before else x
+            for x, before, after in zip(xs[first:last], batched[first:], given, strict=False)
+        ]
+
+        def turn(symbols: Sequence[Tensor]) -> list[Tensor]:
+            held = [ops.stop_gradient(x) for x in symbols[n - layout.state : n]]
+            inputs = [*xs[:first], *symbols[: n - layout.state], *held, *symbols[n:]]
+            return of_all(self.graph, inputs, flags, given)
+
+        found = apply(
+            BodyTracer("scan_body"),
+            turn,
+            starts,
+            swapped(xs[last:], batched[last:]),
+            length=layout.length,
+            is_reverse=layout.is_reverse,
+        )
+        return [*found[:n], *swapped(found[n:], given[n:])]
+
     def pull(
         self, gs: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
@@ -170,10 +204,7 @@ def apply(
 def _kept(graph: Graph, carries: Sequence[Var]) -> tuple[Var, ...]:
     """The values of each turn that derivatives may need; views are made again."""
     made = (
-        v
-        for node in graph.nodes
-        if not isinstance(node.prim.lowering, View)
-        for v in node.outputs
+        v for node in graph.nodes if not isinstance(node.prim.lowering, View) for v in node.outputs
     )
     return (*carries, *made)
 
@@ -208,9 +239,7 @@ class _Backward(_Derivative):
     """A scan in the other direction, whose carries are the cotangents of carries, and sums of those
     of the inputs that stay."""
 
-    def run(
-        self, gs: Sequence[Tensor | None], wanted: Sequence[bool]
-    ) -> list[Tensor | None]:
+    def run(self, gs: Sequence[Tensor | None], wanted: Sequence[bool]) -> list[Tensor | None]:
         first, last = self.layout.consts, self.layout.rows
         chosen = [i for i, w in enumerate(wanted) if w and is_inexact(self.xs[i].dtype)]
         state = range(last - self.layout.state, last)
