@@ -27,6 +27,7 @@ FLOORS = [
         "summary",
         "train",
         "datasets",
+        "debug",
         "distributed",
     },
     {"models", "sklearn", "compat", "demo", "bench", "doctor"},

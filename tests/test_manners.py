@@ -57,6 +57,7 @@ def test_exported_names_are_those_that_are_visible() -> None:
         "losses",
         "metrics",
         "testing",
+        "debug",
         "config",
     ],
 )

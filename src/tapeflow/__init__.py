@@ -54,6 +54,7 @@ if _TYPE_CHECKING:
     from tapeflow import (
         constraints,
         datasets,
+        debug,
         distributed,
         initializers,
         losses,
@@ -79,14 +80,16 @@ __all__ = [
     *ops.__all__,
     "Checkpoint", "CheckpointManager", "GradientTape", "Tensor", "TensorSpec", "Variable",
     "bfloat16", "bool", "complex128", "complex64", "cond", "config", "constraints",
-    "custom_gradient", "datasets", "distributed", "errors", "fft", "float16", "float32", "float64",
-    "grad", "hessian", "initializers", "int16", "int32", "int64", "int8", "jacobian", "jit", "jvp",
-    "linalg", "losses", "map", "metrics", "name_scope", "nn", "no_grad", "optim", "random",
-    "regularizers", "scan", "summary", "testing", "uint16", "uint32", "uint64", "uint8",
+    "custom_gradient", "datasets", "debug", "distributed", "errors", "fft", "float16", "float32",
+    "float64", "grad", "hessian", "initializers", "int16", "int32", "int64", "int8", "jacobian",
+    "jit", "jvp", "linalg", "losses", "map", "metrics", "name_scope", "nn", "no_grad", "optim",
+    "random", "regularizers", "scan", "summary", "testing", "uint16", "uint32", "uint64", "uint8",
     "value_and_grad", "vjp", "vmap", "while_loop",
 ]  # fmt: skip
 
 _accelerate(_by_program)
+if config.numerics_checked():
+    _import_module("tapeflow.debug").check_numerics()
 
 
 def __getattr__(name: str) -> _Any:

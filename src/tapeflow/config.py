@@ -5,6 +5,7 @@
 | TAPEFLOW_CACHE_DIR | folder of compiled code | the platform's user cache folder |
 | TAPEFLOW_JIT | 0: compiled functions are interpreted node by node | 1 |
 | TAPEFLOW_DUMP | folder into which generated source is written | none |
+| TAPEFLOW_CHECK_NUMERICS | 1: `tf.debug.check_numerics()` from the start | 0 |
 | TAPEFLOW_NUM_THREADS | threads of programs | NUMBA_NUM_THREADS, else this process's cores |
 | TAPEFLOW_JOB_TOKEN | secret that all ranks of a job share | none |
 | TAPEFLOW_TIMEOUT | seconds that a rank waits for its peers, a download for its server | 60 |
@@ -13,17 +14,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, overload
 
 from tapeflow import arguments
-from tapeflow.errors import ArgumentError
+from tapeflow.errors import ArgumentError, user_frame, warn
 
 __all__ = [
     "cache_dir",
@@ -32,6 +34,7 @@ __all__ = [
     "num_threads",
     "policy",
     "set_num_threads",
+    "warn_on_float64",
 ]
 
 _THREADS = ("TAPEFLOW_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -84,9 +87,22 @@ def jit_enabled() -> bool:
 
     Raises: ArgumentError if TAPEFLOW_JIT is neither 0 nor 1.
     """
-    text = os.environ.get("TAPEFLOW_JIT") or "1"
+    return _switch_in("TAPEFLOW_JIT", "1")
+
+
+def numerics_checked() -> bool:
+    """Whether NaN and infinities are errors from the start.
+
+    Raises: ArgumentError if TAPEFLOW_CHECK_NUMERICS is neither 0 nor 1.
+    """
+    return _switch_in("TAPEFLOW_CHECK_NUMERICS", "0")
+
+
+def _switch_in(name: str, default: str) -> bool:
+    """Whether an environment variable says 1."""
+    text = os.environ.get(name) or default
     if text not in ("0", "1"):
-        raise _not_in("TAPEFLOW_JIT", text, "0 or 1")
+        raise _not_in(name, text, "0 or 1")
     return text == "1"
 
 
@@ -191,19 +207,19 @@ def as_traced(traced: Numerics) -> Iterator[None]:
 class Setting:
     """A setting that was just made. In a `with` statement it lasts as long as the block."""
 
-    def __init__(self, before: Numerics) -> None:
-        self._before = before
+    def __init__(self, restore: Callable[[], object]) -> None:
+        self._restore = restore
 
     def __enter__(self) -> Setting:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _set(self._before)
+        self._restore()
 
 
 def _set(new: Numerics) -> Setting:
     global _numerics
-    made = Setting(numerics())
+    made = Setting(functools.partial(_set, numerics()))
     if _here.numerics is None:
         _numerics = new
     else:
@@ -278,3 +294,43 @@ def _one_of(op: str, name: str, given: object, known: tuple[str, ...]) -> str:
             fix="use one of " + ", ".join(known),
         )
     return given
+
+
+# ---- float64
+
+
+class Float64Warning(UserWarning):
+    """A tensor is of float64 that nobody asked for by name."""
+
+
+_warned: set[tuple[str, int]] | None = None  # the lines that were warned of; None does not warn
+
+
+def warn_on_float64(on: bool = True) -> Setting:
+    """Warn at the user's line where a float64 tensor comes of a NumPy array, or of a float64 tensor
+    that meets another; once a line. `with` it, it holds inside the block, for all threads.
+
+    What is asked for by a dtype is no surprise: tf.zeros(3, dtype="float64") does not warn.
+    """
+    global _warned
+    before, _warned = _warned, set() if on else None
+    return Setting(functools.partial(_keep_warned, before))
+
+
+def _keep_warned(before: set[tuple[str, int]] | None) -> None:
+    global _warned
+    _warned = before
+
+
+def float64_arises(op: str, why: str) -> None:
+    """Warn that there is a float64 tensor, if somebody wants to know."""
+    if _warned is None:
+        return
+    file, line, _ = user_frame() or ("", 0, "")
+    if (file, line) not in _warned:
+        _warned.add((file, line))
+        warn(
+            f"{op}: {why}; cast it where it comes in, x.astype('float32') or "
+            "tf.cast(x, tf.float32), if float64 is not meant",
+            Float64Warning,
+        )

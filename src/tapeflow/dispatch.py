@@ -69,14 +69,16 @@ class Tracer(Protocol):
 class Context:
     """What is open in one thread."""
 
-    __slots__ = ("is_muted", "quiet", "recorders", "records", "tracer", "traces")
+    __slots__ = ("check", "is_muted", "quiet", "recorders", "records", "tracer", "traces")
 
     def __init__(self) -> None:
+        self.check = _check
         self.tracer: Tracer | None = None
         self.traces = 0  # how many are open, one inside the other, suspended or not
         self.is_muted = False  # whether the recorders around a vmap are told nothing either
         self.recorders: tuple[Recorder, ...] = ()
-        self.records: tuple[Callable[[Record], None], ...] = ()  # their record methods
+        self.records: tuple[Callable[[Record], None], ...]  # the check, and their record methods
+        self.record_with(())
         # NumPy's floating-point warnings are off in this contextvars context. Running a function in
         # it costs 20 ns, np.errstate 780.
         silent = contextvars.copy_context()
@@ -85,7 +87,12 @@ class Context:
 
     def record_with(self, recorders: tuple[Recorder, ...]) -> None:
         self.recorders = recorders
-        self.records = tuple(r.record for r in recorders)
+        records = tuple(r.record for r in recorders)
+        self.records = records if self.check is None else (self.check, *records)
+
+
+Check: TypeAlias = "Callable[[Record], None] | None"
+_check: Check = None  # of threads that start from now on
 
 
 class _Here(threading.local):
@@ -288,6 +295,16 @@ class recording_only:  # a class: contextmanager would cost 1 us more
 
     def __exit__(self, *exc: object) -> None:
         self._context.record_with(self._previous)
+
+
+def check_with(check: Check) -> Check:
+    """Let `check` see each op, before recorders do and while they are paused, in this thread and
+    those that start later; gives the one until now."""
+    global _check
+    context = here.context
+    before, _check, context.check = context.check, check, check
+    context.record_with(context.recorders)
+    return before
 
 
 def paused(recorder: Recorder) -> recording_only:

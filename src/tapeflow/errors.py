@@ -11,6 +11,7 @@ TapeflowError
 ├── CheckpointError   (also ValueError)    a file that does not fit the model, or is not whole
 ├── MissingExtraError (also ImportError)   an optional dependency that is not installed
 ├── OutOfMemoryError  (also MemoryError)   memory that cannot be had
+├── NumericsError     (also ArithmeticError) a NaN or infinity that tf.debug looked for
 └── DistributedError  (also RuntimeError)  a peer that is missing, has failed, or disagrees
 """
 
@@ -89,6 +90,10 @@ class MissingExtraError(TapeflowError, ImportError):
 
 class OutOfMemoryError(TapeflowError, MemoryError):
     """The system does not give the memory that a value or a program needs."""
+
+
+class NumericsError(TapeflowError, ArithmeticError):
+    """A NaN or an infinity appeared where tf.debug.check_numerics() looked for it."""
 
 
 class DistributedError(TapeflowError, RuntimeError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
+from tapeflow import config
 from tapeflow.dtypes import SHORT, DType, as_dtype, complex128, default_of, float64
 from tapeflow.errors import ArgumentError, DTypeError, TraceError
 
@@ -326,6 +327,8 @@ def as_tensor(x: TensorLike, dtype: DType | None = None, *, op: str = "asarray")
             _refuse_masked(x, op)
         native = x.dtype.newbyteorder("=")
         as_dtype(native, op)
+        if native == np.float64:
+            config.float64_arises(op, "a NumPy array of float64 becomes a tensor")
         return Tensor(np.array(x, native, order="C"))
     if is_number(x):
         return Tensor(of_number(x, dtype or default_of(x), op))

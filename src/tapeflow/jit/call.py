@@ -171,7 +171,7 @@ class Recorded(Primitive):
             name=graph.name,
             multiple=True,
         )
-        self._compiled, self._graph, self._jit = compiled, graph, jit
+        self._compiled, self.graph, self._jit = compiled, graph, jit
         self._derived: dict[Any, Callable[..., Any]] = {}
 
     def _run(self, *arrays: Array) -> tuple[Array, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from tapeflow import dispatch
+from tapeflow import config, dispatch
 from tapeflow.dtypes import (
     DType,
     bool_,
@@ -110,7 +110,7 @@ def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
         tensors.append(t)
         if t is not None:
             same = strong is None or t.dtype is strong
-            strong = t.dtype if same else promote(strong, t.dtype, op)   # type: ignore[arg-type]
+            strong = t.dtype if same else _promoted(strong, t.dtype, op)   # type: ignore[arg-type]
     if strong is None:
         return _numbers(op, xs)
     for x, t in zip(xs, tensors, strict=True):
@@ -118,6 +118,13 @@ def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
             strong = weak(x.example if type(x) is Weak else x, strong, op)
     return [_number(x, strong, op) if t is None else t if t.dtype is strong else cast(t, strong)
             for x, t in zip(xs, tensors, strict=True)]
+
+
+def _promoted(a: DType, b: DType, op: str) -> DType:
+    common = promote(a, b, op)
+    if common == float64 and a != b:
+        config.float64_arises(op, f"{a.name} beside {b.name} gives a tensor of float64")
+    return common
 
 
 def _number(x: TensorLike, dtype: DType, op: str) -> Tensor:
