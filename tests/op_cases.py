@@ -17,6 +17,7 @@ import windows
 from complex_cases import COMPLEX
 from fft_cases import FFT
 from linalg_cases import LINALG
+from linalg_complex_cases import COMPLEX_LINALG
 from op_case import BOOLS, FLOATS, I2, INTS, Bad, Case, binary, integers, unary
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops.conv import conv_filter
@@ -1047,4 +1048,5 @@ CASES: list[Case] = [
     *COMPLEX,
     *LINALG,
     *FFT,
+    *COMPLEX_LINALG,
 ]

@@ -2,7 +2,7 @@
 
 The determinant is a polynomial, so its derivatives exist for singular matrices too. They are made
 of cofactors, which no inverse gives there but the singular values do: with x = U diag(s) V^T, the
-cofactors of x are det(U) det(V) U C V^T, where C are those of diag(s), products of all s but one
+cofactors of x are det(U) det(V^T) U C V^T, where C are those of diag(s), products of all s but one
 (Stewart 1998, "On the adjugate matrix", Linear Algebra Appl. 283).
 """
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tapeflow import dispatch
+from tapeflow.dtypes import is_complex, real_of
 from tapeflow.ops import create, reduce
+from tapeflow.ops.casts import imag, real
 from tapeflow.ops.linalg_diagonal import matrix_trace
 from tapeflow.ops.linalg_matrix import (
     NO_SINGULAR_VALUES,
@@ -58,7 +60,7 @@ def det(x: TensorLike) -> Tensor:
 
     It overflows early: for its logarithm use slogdet(). First and second derivatives are right for
     singular matrices too; higher ones raise LinAlgError there.
-    Raises: ShapeError unless x is square, DTypeError unless its dtype is float32 or float64.
+    Raises: ShapeError unless x is square, DTypeError unless its dtype is one of LAPACK's.
     """
     return _det(square("det", x))
 
@@ -79,7 +81,7 @@ def _cofactors_jvp(ts: Tangents, y: Tensor, x: Tensor) -> Tensor:
 def _cofactors(x: Array) -> Array:
     """f[..., n, n] -> f[..., n, n]: det(x) times the transposed inverse, by singular values."""
     sign, u, s, vh = _oriented(x)
-    cofactors: Array = (u * (sign * _products_but_one(s))[..., None, :]) @ vh
+    cofactors: Array = (u.conj() * (sign * _products_but_one(s))[..., None, :]) @ vh.conj()
     return cofactors
 
 
@@ -138,11 +140,11 @@ def _cofactor_slope(x: Array, e: Array) -> Array:
     """
     sign, u, s, vh = _oriented(x)
     products = _products_but_two(s) * sign[..., None]
-    turned = u.swapaxes(-1, -2) @ e @ vh.swapaxes(-1, -2)
+    turned = u.conj().swapaxes(-1, -2) @ e @ vh.conj().swapaxes(-1, -2)
     inner = -products * turned.swapaxes(-1, -2)
     along = products @ np.diagonal(turned, 0, -2, -1)[..., None]
     inner += along * np.eye(s.shape[-1], dtype=s.dtype)
-    slope: Array = u @ inner @ vh
+    slope: Array = u.conj() @ inner @ vh.conj()
     return slope
 
 
@@ -171,29 +173,38 @@ class SlogdetResult(NamedTuple):
     logabsdet: Tensor
 
 
+def _slogdet_spec(x: Spec) -> tuple[Spec, Spec]:
+    return _number_spec(x), Spec(x.shape[:-2], real_of(x.dtype))
+
+
 def _slogdet_adjoint(gs: Sequence[Tensor | None], ys: tuple[Tensor, ...], x: Tensor) -> Tensor:
-    g = gs[1]
-    return create.zeros_like(x) if g is None else _of_matrix(g) * inv(x).mT
+    (turn, g), (sign, _) = gs, ys
+    factor = create.zeros_like(sign) if g is None else g
+    if turn is not None and is_complex(x.dtype):
+        factor = factor + 1j * imag(turn * sign)
+    return _of_matrix(factor) * inv(x).mT
 
 
-def _slogdet_jvp(ts: Tangents, ys: tuple[Tensor, ...], x: Tensor) -> tuple[None, Tensor]:
+def _slogdet_jvp(ts: Tangents, ys: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor | None, Tensor]:
     assert ts[0] is not None
-    return None, matrix_trace(inv(x) @ ts[0])
+    moved = matrix_trace(inv(x) @ ts[0])
+    return ys[0] * (1j * imag(moved)) if is_complex(x.dtype) else None, real(moved)
 
 
-@primitive(name="slogdet", spec=lambda x: (_number_spec(x), _number_spec(x)), multiple=True,
-           adjoints=(_slogdet_adjoint,), jvp=_slogdet_jvp, batching=Leading())
+@primitive(name="slogdet", spec=_slogdet_spec, multiple=True, adjoints=(_slogdet_adjoint,),
+           jvp=_slogdet_jvp, batching=Leading())
 def _slogdet(x: Array) -> tuple[Array, Array]:
-    """f[..., n, n] -> f[...], f[...]."""
+    """f[..., n, n] -> f[...], real f[...]."""
     sign, logarithm = np.linalg.slogdet(x)
     return sign, logarithm
 
 
 def slogdet(x: TensorLike) -> SlogdetResult:
-    """The sign of the determinant of each matrix x and the logarithm of its magnitude:
-    f[..., n, n] -> f[...], f[...]; 0 and -inf for a singular matrix, whose derivative is refused
-    with LinAlgError.
+    """The sign of the determinant of each matrix x, of a complex x its direction, and the logarithm
+    of its magnitude: f[..., n, n] -> f[...], f[...].
 
-    Raises: ShapeError unless x is square, DTypeError unless its dtype is float32 or float64.
+    They are 0 and -inf for a singular matrix, whose derivative is refused with LinAlgError.
+
+    Raises: ShapeError unless x is square, DTypeError unless its dtype is one of LAPACK's.
     """
     return SlogdetResult(*dispatch.apply(_slogdet, (square("slogdet", x),)))

@@ -14,8 +14,9 @@ from tapeflow import dispatch
 from tapeflow.dtypes import int64
 from tapeflow.errors import ArgumentError
 from tapeflow.ops import create, movement, sorting
-from tapeflow.ops.elementwise import cast
+from tapeflow.ops.casts import cast, real
 from tapeflow.ops.gather import take_along_axis
+from tapeflow.ops.linalg_diagonal import diagonal_matrix, matrix_diagonal
 from tapeflow.ops.linalg_matrix import (
     INDEFINITE,
     column,
@@ -23,6 +24,7 @@ from tapeflow.ops.linalg_matrix import (
     identity,
     lapack,
     matrix,
+    of_literature,
     row,
     same,
     square,
@@ -43,6 +45,7 @@ def _lower_half(x: Tensor) -> Tensor:
     return create.tril(x) * (1.0 - 0.5 * identity(x.shape[-1], x))
 
 
+@of_literature
 def _cholesky_adjoint(g: Tensor, y: Tensor, x: Tensor) -> Tensor:
     inner = _lower_half(hermitian(y) @ g)
     left = substituted(hermitian(y), inner, lower=False)
@@ -58,21 +61,22 @@ def _cholesky_jvp(ts: Tangents, y: Tensor, x: Tensor) -> Tensor:
 @primitive(name="cholesky", spec=same, adjoints=(_cholesky_adjoint,), jvp=_cholesky_jvp,
            batching=Leading())
 def _cholesky(x: Array) -> Array:
-    """symmetric f[..., n, n] -> f[..., n, n], lower triangular."""
+    """Hermitian f[..., n, n] -> f[..., n, n], lower triangular."""
     y: Array = lapack("cholesky", INDEFINITE, np.linalg.cholesky, x)
     return y
 
 
 def cholesky(x: TensorLike, *, upper: bool = False) -> Tensor:
-    """The lower triangular y with a positive diagonal, and y @ y.mT = x.
+    """The lower triangular y with a positive diagonal whose product with its conjugate transpose
+    is x.
 
     Args:
-        x: f[..., n, n], symmetric positive definite. What is decomposed is its symmetric part
-            (x + x.mT) / 2; the derivative is that of it, too.
-        upper: whether to give y.mT instead.
+        x: f[..., n, n], Hermitian and positive definite. What is decomposed is its Hermitian part,
+            of a real x (x + x.mT) / 2; the derivative is that of it, too.
+        upper: whether to give the conjugate transpose instead.
 
     Raises: LinAlgError unless the matrices are positive definite, ShapeError unless they are
-        square, DTypeError unless the dtype is float32 or float64.
+        square, DTypeError unless the dtype is one of LAPACK's.
     """
     y = _cholesky(symmetric(square("cholesky", x)))
     return hermitian(y) if upper else y
@@ -92,11 +96,18 @@ def _qr_spec(x: Spec) -> tuple[Spec, Spec]:
     return x, Spec((*batch, n, n), x.dtype)
 
 
+def _with_real_diagonal_of(x: Tensor, y: Tensor) -> Tensor:
+    """x, whose diagonal is 0, with the real part of that of y, as that of R is."""
+    return x + diagonal_matrix(real(matrix_diagonal(y)))
+
+
+@of_literature
 def _qr_adjoint(gs: Cotangents, ys: tuple[Tensor, ...], x: Tensor) -> Tensor:
     q, r = ys
     gq, gr = (create.zeros_like(y) if g is None else g for g, y in zip(gs, ys, strict=True))
     inner = gr @ hermitian(r) - hermitian(q) @ gq
-    turned = gq + q @ (create.triu(inner) + create.tril(hermitian(inner), -1))
+    above = create.triu(inner, 1)
+    turned = gq + q @ _with_real_diagonal_of(above + hermitian(above), inner)
     return substituted_right(turned, hermitian(r), lower=True)
 
 
@@ -105,7 +116,8 @@ def _qr_jvp(ts: Tangents, ys: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Te
     assert ts[0] is not None
     turned = substituted_right(ts[0], r, lower=False)
     inner = hermitian(q) @ turned
-    upper = create.triu(inner) + hermitian(create.tril(inner, -1))
+    below = create.tril(inner, -1)
+    upper = _with_real_diagonal_of(create.triu(inner, 1) + hermitian(below), inner)
     return turned - q @ upper, upper @ r
 
 
@@ -146,7 +158,7 @@ def qr(x: TensorLike, *, mode: str = "reduced") -> QRResult:
 
     The derivative needs that the first k columns of x are independent.
     Raises: ArgumentError for another mode, ShapeError if x is no matrix, DTypeError unless its
-        dtype is float32 or float64.
+        dtype is one of LAPACK's.
     """
     x = matrix("qr", x)
     if mode not in ("reduced", "complete"):
@@ -219,7 +231,7 @@ def lu(x: TensorLike) -> LUResult:
 
     Returns: P f[..., m, m], L f[..., m, k] and U f[..., k, n], where k = min(m, n). The derivative
         needs that the first k columns of x are independent.
-    Raises: ShapeError if x is no matrix, DTypeError unless its dtype is float32 or float64.
+    Raises: ShapeError if x is no matrix, DTypeError unless its dtype is one of LAPACK's.
     """
     x = matrix("lu", x)
     m, n = x.shape[-2:]

@@ -21,7 +21,7 @@ def matrix_power(x: TensorLike, n: int) -> Tensor:
     """The product of n matrices x, each f[..., m, m]; of the inverses if n is negative.
 
     Raises: LinAlgError for the inverse of a singular matrix, ArgumentError if n is no whole number,
-        ShapeError unless x is square, DTypeError unless its dtype is float32 or float64.
+        ShapeError unless x is square, DTypeError unless its dtype is one of LAPACK's.
     """
     x, n = square("matrix_power", x), arguments.integer("matrix_power", "n", n)
     if n < 0:
@@ -60,7 +60,7 @@ def expm(x: TensorLike) -> Tensor:
     """The exponential of each matrix x, the sum of x^k / k!: f[..., n, n] -> f[..., n, n].
 
     Source: Higham (2005), SIAM J. Matrix Anal. Appl. 26(4), by scaling and squaring.
-    Raises: ShapeError unless x is square, DTypeError unless its dtype is float32 or float64.
+    Raises: ShapeError unless x is square, DTypeError unless its dtype is one of LAPACK's.
     """
     return _expm(square("expm", x))
 

@@ -1,6 +1,7 @@
 """Matrices: what ops take for one, how they say that LAPACK failed, and what many rules need."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,19 +9,22 @@ from typing import Any
 import numpy as np
 
 from tapeflow import dispatch
-from tapeflow.dtypes import float32, float64
+from tapeflow.dtypes import complex64, complex128, float32, float64, is_complex
 from tapeflow.errors import DTypeError, LinAlgError, ShapeError
 from tapeflow.ops import shape as _shape
+from tapeflow.ops.casts import conj
 from tapeflow.ops.elementwise import coerce, where
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+
+_LAPACK = (float32, float64, complex64, complex128)
 
 # ---- what an op takes
 
 def require_lapack(op: str, *specs: Spec) -> None:
     """Raise DTypeError unless all are of a dtype that LAPACK computes in."""
-    if any(s.dtype not in (float32, float64) for s in specs):
+    if any(s.dtype not in _LAPACK for s in specs):
         raise DTypeError(op, got=", ".join(map(str, specs)),
-                         why=f"{op} is defined for float32 and float64",
+                         why=f"{op} is defined for float32, float64, complex64 and complex128",
                          fix="cast the input: tf.cast(x, tf.float32)")
 
 
@@ -147,7 +151,24 @@ def identity(n: int, like: Tensor) -> Tensor:
 
 def hermitian(x: Tensor) -> Tensor:
     """The conjugate transpose of the matrices x."""
-    return _shape.matrix_transpose(x)
+    return _conjugate(x.mT)
+
+
+def _conjugate(x: Tensor) -> Tensor:
+    return conj(x) if is_complex(x.dtype) else x
+
+
+def of_literature(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The adjoint `rule(gs, ys, *xs, **attrs)` as the literature has it for tapeflow: there
+    cotangents are the conjugates of ours (docs/complex.md)."""
+    @functools.wraps(rule)
+    def adjoint(gs: Any, ys: Any, *xs: Tensor, **attrs: Any) -> Tensor:
+        if isinstance(gs, Tensor):
+            theirs: Any = _conjugate(gs)
+        else:
+            theirs = tuple(None if g is None else _conjugate(g) for g in gs)
+        return _conjugate(rule(theirs, ys, *xs, **attrs))
+    return adjoint
 
 
 def symmetric(x: Tensor) -> Tensor:

@@ -6,17 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from tapeflow import arguments
+from tapeflow.dtypes import is_complex, real_of
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import abs_
-from tapeflow.ops.elementwise import cast, stop_gradient, where
+from tapeflow.ops.casts import cast, conj, real
+from tapeflow.ops.elementwise import stop_gradient, where
 from tapeflow.ops.linalg_matrix import matrix, require_matrix
 from tapeflow.ops.linalg_solve import inv
 from tapeflow.ops.linalg_spectral import svdvals
 from tapeflow.ops.logic import isfinite
 from tapeflow.ops.shape import Axes
-from tapeflow.tensor import Axis, Tensor, TensorLike
+from tapeflow.tensor import Axis, Tensor, TensorLike, as_tensor
 
 _INFINITE = {math.inf: reduce.max, -math.inf: reduce.min}
 
@@ -34,10 +36,16 @@ def vector_norm(x: TensorLike, *, axis: Axis = None, keepdims: bool = False,
 
     No power overflows or vanishes: x is divided by its largest element first. The derivative at 0
     is 0; where several elements are the largest or smallest they share it.
-    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis, ArgumentError
-        if `ord` is no number, ShapeError for the largest or smallest of no elements.
+    Raises: DTypeError unless x is floating or complex, OutOfRangeError if there is no such axis,
+        ArgumentError if `ord` is no number, ShapeError for the largest or smallest of no elements.
     """
-    return _vector_norm("vector_norm", reduce.floating("vector_norm", x), axis, keepdims, ord)
+    return _vector_norm("vector_norm", _inexact("vector_norm", x), axis, keepdims, ord)
+
+
+def _inexact(op: str, x: TensorLike) -> Tensor:
+    """x as a floating or complex tensor, in the name of `op`."""
+    y = as_tensor(x, op=op)
+    return y if is_complex(y.dtype) else reduce.floating(op, y)
 
 
 def _vector_norm(op: str, x: Tensor, axis: Axis, keepdims: bool, ord: float) -> Tensor:
@@ -47,7 +55,7 @@ def _vector_norm(op: str, x: Tensor, axis: Axis, keepdims: bool, ord: float) -> 
         reduce.require_elements(op, x.spec, axes)
         return _INFINITE[p](abs_(x), axis=axes, keepdims=keepdims)
     if p == 0:
-        return cast(reduce.count_nonzero(x, axes, keepdims), x.dtype)
+        return cast(reduce.count_nonzero(x, axes, keepdims), real_of(x.dtype))
     if p == 1:
         return reduce.sum(abs_(x), axes, keepdims=keepdims)
     scale = _largest(x, axes)
@@ -58,7 +66,7 @@ def _vector_norm(op: str, x: Tensor, axis: Axis, keepdims: bool, ord: float) -> 
 def _largest(x: Tensor, axes: Axes) -> Tensor:
     """The largest |x|, a constant, or 1 where that is not a divisor."""
     if 0 in [x.shape[a] for a in axes]:
-        return create.ones(reduce.kept(x, axes), x.dtype)
+        return create.ones(reduce.kept(x, axes), real_of(x.dtype))
     top = reduce.max(stop_gradient(abs_(x)), axis=axes, keepdims=True)
     return where((top > 0) & isfinite(top), top, 1.0)
 
@@ -66,7 +74,8 @@ def _largest(x: Tensor, axes: Axes) -> Tensor:
 def _power_mean(x: Tensor, axes: Axes, p: float) -> Tensor:
     """(sum of |x|^p)^(1 / p), with derivative 0 where all x are 0, or one is."""
     if p == 2:
-        return reduce.safe_sqrt(reduce.sum(x * x, axes, keepdims=True))
+        squares = real(conj(x) * x) if is_complex(x.dtype) else x * x
+        return reduce.safe_sqrt(reduce.sum(squares, axes, keepdims=True))
     there = x != 0
     powers = where(there, abs_(where(there, x, 1.0)) ** p, 0.0 if p > 0 else math.inf)
     total = reduce.sum(powers, axes, keepdims=True)
@@ -87,10 +96,10 @@ def matrix_norm(x: TensorLike, *, keepdims: bool = False, ord: float | str | Non
             smallest sum of magnitudes in a column, inf and -inf in a row.
 
     Raises: ArgumentError for another `ord`, ShapeError if x is no matrix, or for the largest or
-        smallest of nothing, DTypeError unless x is floating, for singular values float32 or
-        float64.
+        smallest of nothing, DTypeError unless x is floating or complex, for singular values of a
+        dtype of LAPACK's.
     """
-    x = reduce.floating("matrix_norm", x)
+    x = _inexact("matrix_norm", x)
     return _matrix_norm("matrix_norm", x, keepdims, ord)
 
 
@@ -133,7 +142,7 @@ def norm(x: TensorLike, ord: float | str | None = None, axis: Axis = None,
 
     Raises: ShapeError if neither one nor two axes are left to choose, else as these two.
     """
-    x = reduce.floating("norm", x)
+    x = _inexact("norm", x)
     if axis is None and ord is None:
         return _vector_norm("norm", x, None, keepdims, 2)
     named = range(x.ndim) if axis is None else arguments.integers("norm", "axis", axis)

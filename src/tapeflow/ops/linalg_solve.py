@@ -14,8 +14,9 @@ import numpy as np
 from tapeflow import dispatch
 from tapeflow.ops import create, reduce
 from tapeflow.ops import shape as _shape
+from tapeflow.ops.casts import cast, conj, real
 from tapeflow.ops.composite import composite
-from tapeflow.ops.elementwise import cast, where
+from tapeflow.ops.elementwise import where
 from tapeflow.ops.info import finfo
 from tapeflow.ops.linalg_matrix import (
     SINGULAR,
@@ -25,6 +26,7 @@ from tapeflow.ops.linalg_matrix import (
     identity,
     lapack,
     matrix,
+    of_literature,
     require_square,
     same,
     square,
@@ -85,7 +87,7 @@ def solve(x1: TensorLike, x2: TensorLike) -> Tensor:
 
     Returns: as x2, with the leading axes of both.
     Raises: LinAlgError if a matrix is singular, ShapeError if the sizes do not fit, DTypeError
-        unless the dtypes are float32 or float64.
+        unless the dtypes are LAPACK's.
     """
     a, b, is_vector = system("solve", x1, x2)
     require_square("solve", a)
@@ -138,7 +140,7 @@ def triangular_solve(a: TensorLike, b: TensorLike, lower: bool = True, adjoint: 
         unit_diagonal: whether the diagonal is taken for ones, and not read either.
 
     Raises: LinAlgError if a 0 stands on the diagonal, ShapeError if the sizes do not fit,
-        DTypeError unless the dtypes are float32 or float64.
+        DTypeError unless the dtypes are LAPACK's.
     """
     op = "triangular_solve"
     x, y, is_vector = system(op, a, b)
@@ -164,11 +166,12 @@ def inv(x: TensorLike) -> Tensor:
 
     To solve equations, solve() is faster and more exact.
     Raises: LinAlgError if a matrix is singular, ShapeError unless it is square, DTypeError unless
-        the dtype is float32 or float64.
+        the dtype is one of LAPACK's.
     """
     return _inv(square("inv", x))
 
 
+@of_literature
 def _pinv_adjoint(g: Tensor, y: Tensor, a: Tensor, cutoff: Tensor) -> Tensor:
     n, m = a.shape[-2:]
     outside, null = identity(n, a) - a @ y, identity(m, a) - y @ a
@@ -211,7 +214,7 @@ def pinv(x: TensorLike, *, rtol: TensorLike | None = None) -> Tensor:
     rtol: singular values up to this fraction of the largest count as 0; by default max(n, m) times
         the precision of the dtype.
     The derivative is that along matrices of the same rank, as all near one of full rank are.
-    Raises: ShapeError if x is no matrix, DTypeError unless the dtype is float32 or float64.
+    Raises: ShapeError if x is no matrix, DTypeError unless the dtype is one of LAPACK's.
     """
     x = matrix("pinv", x)
     return _pinv(x, _cutoff("pinv", x, svdvals(x), rtol))
@@ -221,7 +224,7 @@ def matrix_rank(x: TensorLike, *, rtol: TensorLike | None = None) -> Tensor:
     """The number of singular values of each matrix x that are not 0: f[..., n, m] -> i64[...].
 
     rtol: as for pinv().
-    Raises: ShapeError if x is no matrix, DTypeError unless the dtype is float32 or float64.
+    Raises: ShapeError if x is no matrix, DTypeError unless the dtype is one of LAPACK's.
     """
     x = matrix("matrix_rank", x)
     s = svdvals(x)
@@ -249,14 +252,14 @@ def lstsq(a: TensorLike, b: TensorLike, rcond: float | None = None) -> LstsqResu
     Returns: the solution f[m] or f[..., m, k]; the sums of squares of a @ x - b, f[..., k] with
         k = 1 for a vector b, whatever the rank; the rank i64[...] and the singular values of a. The
         derivative is that along matrices of the same rank.
-    Raises: ShapeError if the sizes do not fit, DTypeError unless the dtypes are float32 or float64.
+    Raises: ShapeError if the sizes do not fit, DTypeError unless the dtypes are LAPACK's.
     """
     x, y, is_vector = system("lstsq", a, b)
     s = svdvals(x)
     cutoff = _cutoff("lstsq", x, s, rcond)
     solution = _pinv(x, cutoff) @ y
     away = x @ solution - y
-    residuals = reduce.sum(away * away, axis=-2)
+    residuals = reduce.sum(real(conj(away) * away), axis=-2)
     rank = reduce.count_nonzero(s > cutoff, axis=-1)
     if is_vector:
         solution = _shape.squeeze(solution, -1)

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tapeflow import dispatch
+from tapeflow.dtypes import is_complex, real_of
 from tapeflow.errors import ArgumentError
 from tapeflow.ops import create
+from tapeflow.ops.casts import imag, real
 from tapeflow.ops.elementwise import where
 from tapeflow.ops.linalg_diagonal import diagonal_matrix, matrix_diagonal
 from tapeflow.ops.linalg_matrix import (
@@ -25,6 +27,7 @@ from tapeflow.ops.linalg_matrix import (
     hermitian,
     lapack,
     matrix,
+    of_literature,
     off_diagonal,
     row,
     square,
@@ -37,10 +40,14 @@ Cotangents = Sequence[Tensor | None]
 
 
 def _values_spec(x: Spec) -> Spec:
-    return Spec((*x.shape[:-2], min(x.shape[-2:])), x.dtype)
+    return Spec((*x.shape[:-2], min(x.shape[-2:])), real_of(x.dtype))
 
 
-# ---- of symmetric matrices
+def _real_diagonal(x: Tensor) -> Tensor:
+    return real(matrix_diagonal(x))
+
+
+# ---- of Hermitian matrices
 
 class EighResult(NamedTuple):
     """Eigenvalues in ascending order, and the eigenvectors in columns."""
@@ -49,7 +56,7 @@ class EighResult(NamedTuple):
     eigenvectors: Tensor
 
 
-def _gaps(w: Tensor) -> Tensor:
+def gaps(w: Tensor) -> Tensor:
     """1 / (w[j] - w[i]) at [i, j], and 0 on the diagonal."""
     apart = row(w) - column(w)
     return off_diagonal(1.0 / _with_ones(apart))
@@ -60,11 +67,12 @@ def _with_ones(x: Tensor) -> Tensor:
     return where(dispatch.wrap(np.eye(x.shape[-1], dtype=bool)), 1.0, x)
 
 
+@of_literature
 def _eigh_adjoint(gs: Cotangents, ys: tuple[Tensor, ...], x: Tensor) -> Tensor:
     (g, h), (w, v) = gs, ys
     inner = None if g is None else diagonal_matrix(g)
     if h is not None:
-        turned = _gaps(w) * (hermitian(v) @ h)
+        turned = gaps(w) * (hermitian(v) @ h)
         inner = turned if inner is None else inner + turned
     assert inner is not None
     return v @ inner @ hermitian(v)
@@ -73,24 +81,25 @@ def _eigh_adjoint(gs: Cotangents, ys: tuple[Tensor, ...], x: Tensor) -> Tensor:
 def _eigh_jvp(ts: Tangents, ys: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Tensor]:
     (t,), (w, v) = ts, ys
     inner = hermitian(v) @ t @ v
-    return matrix_diagonal(inner), v @ (_gaps(w) * inner)
+    return _real_diagonal(inner), v @ (gaps(w) * inner)
 
 
 @primitive(name="eigh", spec=lambda x: (_values_spec(x), x), multiple=True,
            adjoints=(_eigh_adjoint,), jvp=_eigh_jvp, batching=Leading())
 def _eigh(x: Array) -> tuple[Array, Array]:
-    """symmetric f[..., n, n] -> f[..., n], f[..., n, n]."""
+    """Hermitian f[..., n, n] -> real f[..., n], f[..., n, n]."""
     w, v = lapack("eigh", NO_EIGENVALUES, np.linalg.eigh, x)
     return w, v
 
 
 def eigh(x: TensorLike) -> EighResult:
-    """The eigenvalues of each symmetric matrix, in ascending order, and eigenvectors in columns.
+    """The eigenvalues of each Hermitian matrix, in ascending order, and eigenvectors in columns.
 
-    x: f[..., n, n]. What is decomposed is its symmetric part (x + x.mT) / 2; the derivative is that
-        of it, too.
-    The derivative of the vectors is infinite or NaN where eigenvalues are equal.
-    Raises: ShapeError unless x is square, DTypeError unless its dtype is float32 or float64,
+    x: f[..., n, n]. What is decomposed is its Hermitian part, of a real x (x + x.mT) / 2; the
+        derivative is that of it, too.
+    The derivative of the vectors is infinite or NaN where eigenvalues are equal. Of complex vectors
+    it leaves the phase alone, which is arbitrary.
+    Raises: ShapeError unless x is square, DTypeError unless its dtype is one of LAPACK's,
         LinAlgError where an element is not finite.
     """
     return EighResult(*dispatch.apply(_eigh, (symmetric(square("eigh", x)),)))
@@ -101,6 +110,7 @@ def _eigvalsh_vectors(x: Tensor) -> Tensor:
     return v
 
 
+@of_literature
 def _eigvalsh_adjoint(g: Tensor, w: Tensor, x: Tensor) -> Tensor:
     v = _eigvalsh_vectors(x)
     return (v * row(g)) @ hermitian(v)
@@ -108,21 +118,21 @@ def _eigvalsh_adjoint(g: Tensor, w: Tensor, x: Tensor) -> Tensor:
 
 def _eigvalsh_jvp(ts: Tangents, w: Tensor, x: Tensor) -> Tensor:
     v = _eigvalsh_vectors(x)
-    return matrix_diagonal(hermitian(v) @ ts[0] @ v)
+    return _real_diagonal(hermitian(v) @ ts[0] @ v)
 
 
 @primitive(name="eigvalsh", spec=_values_spec, adjoints=(_eigvalsh_adjoint,), jvp=_eigvalsh_jvp,
            batching=Leading())
 def _eigvalsh(x: Array) -> Array:
-    """symmetric f[..., n, n] -> f[..., n]."""
+    """Hermitian f[..., n, n] -> real f[..., n]."""
     w: Array = lapack("eigvalsh", NO_EIGENVALUES, np.linalg.eigvalsh, x)
     return w
 
 
 def eigvalsh(x: TensorLike) -> Tensor:
-    """The eigenvalues of each symmetric matrix, in ascending order: f[..., n, n] -> f[..., n].
+    """The eigenvalues of each Hermitian matrix, in ascending order: f[..., n, n] -> f[..., n].
 
-    They are those of the symmetric part (x + x.mT) / 2. Raises: as eigh().
+    They are those of its Hermitian part. Raises: as eigh().
     """
     return _eigvalsh(symmetric(square("eigvalsh", x)))
 
@@ -156,9 +166,16 @@ def _require_thin(x: Tensor, full_matrices: bool) -> None:
 
 def _gaps_of_squares(s: Tensor) -> Tensor:
     """1 / (s[j]² - s[i]²) at [i, j], and 0 on the diagonal."""
-    return _gaps(s) / _with_ones(row(s) + column(s))
+    return gaps(s) / _with_ones(row(s) + column(s))
 
 
+def _turn(inner: Tensor, s: Tensor) -> Tensor:
+    """How fast the phase of each pair of complex vectors turns, which neither of them determines
+    alone: the columns of U take all of it."""
+    return 1j * (imag(matrix_diagonal(inner)) / s)
+
+
+@of_literature
 def _svd_adjoint(gs: Cotangents, ys: tuple[Tensor, ...], x: Tensor, *,
                  full_matrices: bool) -> Tensor:
     (gu, g, gvh), (u, s, vh) = gs, ys
@@ -172,6 +189,8 @@ def _svd_adjoint(gs: Cotangents, ys: tuple[Tensor, ...], x: Tensor, *,
     outer = create.zeros_like(x)
     if gu is not None:
         turned = gaps * (uh @ gu)
+        if is_complex(x.dtype):
+            inner = inner + diagonal_matrix(_turn(uh @ gu, s))
         inner = inner + (turned + hermitian(turned)) * row(s)
         if u.shape[-2] > s.shape[-1]:
             outer = outer + ((gu - u @ (uh @ gu)) / row(s)) @ vh
@@ -193,11 +212,13 @@ def _svd_jvp(ts: Tangents, ys: tuple[Tensor, ...], x: Tensor, *,
     scaled, lifted, gaps = inner * row(s), column(s) * inner, _gaps_of_squares(s)
     tu = u @ (gaps * (scaled + hermitian(scaled)))
     tv = v @ (gaps * (lifted + hermitian(lifted)))
+    if is_complex(x.dtype):
+        tu = tu + u * row(_turn(inner, s))
     if u.shape[-2] > s.shape[-1]:
         tu = tu + (t @ v - u @ inner) / row(s)
     if v.shape[-2] > s.shape[-1]:
         tv = tv + (hermitian(t) @ u - v @ hermitian(inner)) / row(s)
-    return tu, matrix_diagonal(inner), hermitian(tv)
+    return tu, _real_diagonal(inner), hermitian(tv)
 
 
 @primitive(name="svd", spec=_svd_spec, multiple=True, adjoints=(_svd_adjoint,), jvp=_svd_jvp,
@@ -209,7 +230,7 @@ def _svd(x: Array, *, full_matrices: bool) -> tuple[Array, Array, Array]:
 
 
 def svd(x: TensorLike, *, full_matrices: bool = True) -> SVDResult:
-    """Orthogonal U and Vh, and the singular values S in descending order: x = U @ diag(S) @ Vh.
+    """Unitary U and Vh, and the singular values S in descending order: x = U @ diag(S) @ Vh.
 
     Args:
         x: f[..., n, m].
@@ -217,13 +238,14 @@ def svd(x: TensorLike, *, full_matrices: bool = True) -> SVDResult:
 
     The derivative of the vectors is infinite or NaN where singular values are equal, or 0 if x is
     not square. With `full_matrices` only a square x has one.
-    Raises: ShapeError if x is no matrix, DTypeError unless its dtype is float32 or float64,
+    Raises: ShapeError if x is no matrix, DTypeError unless its dtype is one of LAPACK's,
         LinAlgError where an element is not finite.
     """
     attrs = {"full_matrices": bool(full_matrices)}
     return SVDResult(*dispatch.apply(_svd, (matrix("svd", x),), attrs))
 
 
+@of_literature
 def _svdvals_adjoint(g: Tensor, s: Tensor, x: Tensor) -> Tensor:
     u, _, vh = svd(x, full_matrices=False)
     return (u * row(g)) @ vh
@@ -231,7 +253,7 @@ def _svdvals_adjoint(g: Tensor, s: Tensor, x: Tensor) -> Tensor:
 
 def _svdvals_jvp(ts: Tangents, s: Tensor, x: Tensor) -> Tensor:
     u, _, vh = svd(x, full_matrices=False)
-    return matrix_diagonal(hermitian(u) @ ts[0] @ hermitian(vh))
+    return _real_diagonal(hermitian(u) @ ts[0] @ hermitian(vh))
 
 
 @primitive(name="svdvals", spec=_values_spec, adjoints=(_svdvals_adjoint,), jvp=_svdvals_jvp,
