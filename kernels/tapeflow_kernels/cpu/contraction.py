@@ -167,6 +167,11 @@ def multiplies_pairs(target: Host) -> bool:
     return target.has("avx512bf16") and target.vector_bytes == 64
 
 
+def has_tiles(target: Host) -> bool:
+    """Whether the target has registers of tiles, and this process may use them."""
+    return target.has("amx-bf16") and amx_is_permitted()
+
+
 def way(
     dtype: str, precision: str, sizes: tuple[Extents, int], target: Host
 ) -> tuple[int, Literal["", "amx"]]:
@@ -177,12 +182,11 @@ def way(
     """
     extents, n = sizes
     few = extents.m < _ROWS_REPAY_PAIRS or n < _COLUMNS_REPAY_PAIRS
-    has_tiles = target.has("amx-bf16") and amx_is_permitted()
     if dtype == "bfloat16":
-        return (1, "amx") if has_tiles and not few else (int(multiplies_pairs(target)), "")
+        return (1, "amx") if has_tiles(target) and not few else (int(multiplies_pairs(target)), "")
     if dtype != "float32" or few:
         return 0, ""
-    if has_tiles:
+    if has_tiles(target):
         return _PRODUCTS[precision], "" if precision == "float32" else "amx"
     return (1 if precision == "bfloat16" and multiplies_pairs(target) else 0), ""
 

@@ -11,14 +11,15 @@ from .finish import emit_finish
 from .halves import Memory
 from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
-from .patch import Filler, taps
+from .patch import Copied, Filler, taps
 
 
 def emit_sums(c: Filter, name: str, target: Host | None = None) -> str:
     """The LLVM IR of the kernel that sums up parts, see `filter.arguments`."""
     target = target or host()
     module = Module()
-    Filler(module, c.source(target), c.patch(target), c.is_dense).emit()
+    copied = Copied.of(c.lanes(target), c.memory, is_paired=False)
+    Filler(module, copied, c.patch(target), c.is_dense).emit()
     for vectors in sorted({c.vectors, c.tail} - {0}):
         for height in c.heights:
             emit_micro(module, _micro(c, vectors, height, target), f"sums_{vectors}_{height}")

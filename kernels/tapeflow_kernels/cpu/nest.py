@@ -13,13 +13,12 @@ from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
 from .tile import HEIGHT_STEP, Tile
-from .tiles import SIDE, Block, Instructions, Model, Tiles, emit_sums
+from .tiles import KINDS, SIDE, Block, emit_sums
 
 # Tiles between one that is finished and one whose operands are fetched meanwhile: the update of a
 # matrix by its gradient reads three, each row of a tile in a page of its own, where the processor
 # fetches nothing by itself. Adam on 64x3136x1024: 7.7 -> 4.8 ms.
 _LATER = 4
-_TILES: dict[str, type[Tiles]] = {"amx": Instructions, "model": Model}
 
 
 def emit(c: Contraction, name: str, target: Host | None = None) -> str:
@@ -50,7 +49,7 @@ def _emit_sums(module: Module, c: Contraction, tile: Tile, sizes: tuple[int, int
     micro, name = _micro(c, tile, height, columns), f"sums_{columns}_{height}"
     if c.tiles:
         block = Block(height, micro.vectors * SIDE, tile.a_pitch, tile.width)
-        emit_sums(module, _TILES[c.tiles](), block, c.loops, name)
+        emit_sums(module, KINDS[c.tiles](), block, c.loops, name)
     else:
         emit_micro(module, micro, name)
 
@@ -107,7 +106,7 @@ class _Nest:
             f.loop(self.start, self.stop, lambda item, _: self._item(item, k))
             return []
 
-        tiles = _TILES[self.c.tiles]() if self.c.tiles else None
+        tiles = KINDS[self.c.tiles]() if self.c.tiles else None
         if tiles:
             tiles.configure(f)
         # A reduction over nothing still has one block, so that its sums are finished.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .geometry import Patch
 from .halves import Memory
 from .ir import Function, Index, Module, Value, ceiling
+from .lanes import Lanes
 
 
 @dataclass(frozen=True)
@@ -29,91 +30,131 @@ def taps(
     return start, f.smaller(ceiling(above, dilation), count)
 
 
+def _inside(f: Function, index: Value, extent: Value) -> Value:
+    """Whether 0 <= index < extent."""
+    return f.value("i1", f"icmp ult i64 {index.name}, {extent.name}")
+
+
+@dataclass(frozen=True)
+class Copied:
+    """How numbers of X are read, and how a patch holds them: pairs are of bfloat16 numbers, side by
+    side, so many to an element of the patch."""
+
+    source: Memory
+    held: Memory
+    numbers: int
+
+    @staticmethod
+    def of(lanes: Lanes, memory: str, *, is_paired: bool) -> Copied:
+        """For code that computes with `lanes`, from what X holds."""
+        if not is_paired:
+            return Copied(Memory(lanes, memory), Memory(lanes, lanes.dtype), 1)
+        if memory != "bfloat16":
+            return Copied(Memory(lanes, memory), Memory(lanes, "bfloat16"), 2)
+        bits = Memory(Lanes("int16", 2 * lanes.count), "int16")
+        return Copied(bits, bits, 2)
+
+
 @dataclass(frozen=True)
 class Filler:
     """Writes `void fill(ptr patch, ptr x, i64 limit, i64 z, i64 y, i64 x, i64 sizes…, strides…)`:
     the patch whose first element is at z, y, x of X, which may lie in the padding.
 
-    memory: what X holds; the patch holds what that is computed in.
     is_dense: neighbours along x lie side by side in X.
-    Rows that lie outside X are left as they are: nothing reads them.
+    is_whole: rows that lie outside X are zero; else they are left as they are: nothing reads them.
     """
 
     module: Module
-    memory: Memory
+    copied: Copied
     patch: Patch
     is_dense: bool
+    is_whole: bool = False
 
     def emit(self) -> None:
         f = self.module.internal("fill", ["ptr", "ptr"] + ["i64"] * 10)
         patch, x, limit, *rest = f.parameters
         start, source = rest[:3], Source(x, rest[3:6], rest[6:9])
         self._emit_row()
-        shape = self.patch
+        shape, held = self.patch, self.copied.held.element
 
         def plane(index: Value, _: list[Value]) -> list[Value]:
             z = start[0] + index * shape.apart[0]
             here = source.x, z * source.strides[0], index * shape.steps[0]
-            f.loop(*taps(f, start[1], shape.rows, shape.apart[1], source.size[1]), row(*here))
+            inside = taps(f, start[1], shape.rows, shape.apart[1], source.size[1])
+            f.loop(*((0, shape.rows) if self.is_whole else inside), row(*here))
             return []
 
         def row(x: Value, above: Value, to: Value) -> Callable[[Value, list[Value]], list[Value]]:
             def body(index: Value, _: list[Value]) -> list[Value]:
                 y = start[1] + index * shape.apart[1]
-                at = f.at(x, above + y * source.strides[1], self.memory.element)
-                segments(at, to + index * shape.steps[1])
+                at = f.at(x, above + y * source.strides[1], self.copied.source.element)
+                width = source.size[2]
+                if self.is_whole:
+                    width = f.choose(_inside(f, y, source.size[1]), width, 0)
+                into = f.at(patch, (to + index * shape.steps[1]) * self.copied.numbers, held)
+                f.call("fill_row", [into, at, start[2], width, source.strides[2], limit])
                 return []
 
             return body
 
-        def segments(at: Value, to: Value) -> None:
-            def segment(index: Value, _: list[Value]) -> list[Value]:
-                place = start[2] + index * shape.apart[2]
-                into = to + index * (shape.positions * shape.pitch)
-                low = f.smaller(f.larger(place * -1, 0), shape.positions)
-                high = f.larger(low, f.smaller(source.size[2] - place, shape.positions))
-                operands = [
-                    f.at(patch, into, self.memory.lanes.element),
-                    f.at(at, place * source.strides[2], self.memory.element),
-                    *(low, high, source.strides[2], limit),
-                ]
-                f.call("fill_row", operands)
-                return []
-
-            f.loop(0, shape.segments, segment)
-
         f.loop(*taps(f, start[0], shape.planes, shape.apart[0], source.size[0]), plane)
 
     def _emit_row(self) -> None:
-        """`void fill_row(ptr to, ptr from, i64 low, i64 high, i64 stride, i64 limit)`: positions
-        low to high - 1 are copied, the others are zero."""
+        """`void fill_row(ptr to, ptr from, i64 first, i64 width, i64 stride, i64 limit)`: places
+        from `first` on of a row of which `width` exist, the others are zero."""
         f = self.module.internal("fill_row", ["ptr", "ptr"] + ["i64"] * 4)
-        to, source, low, high, stride, limit = f.parameters
-        lanes, memory, pitch = self.memory.lanes, self.memory, self.patch.pitch
-        kind, held = memory.element, lanes.element
-        whole = f.integer(self.patch.positions * pitch)
-        zero = lanes.zero(f)
+        to, x, first, width, stride, limit = f.parameters
+        shape, copied = self.patch, self.copied
+
+        def segment(index: Value, _: list[Value]) -> list[Value]:
+            place = first + index * shape.apart[2]
+            low = f.smaller(f.larger(place * -1, 0), shape.positions)
+            high = f.larger(low, f.smaller(width - place, shape.positions))
+            size = shape.positions * shape.pitch * copied.numbers
+            into = f.at(to, index * size, copied.held.element)
+            out = f.at(x, place * stride, copied.source.element)
+            self._segment(f, (into, out), (low, high), (stride, limit))
+            return []
+
+        f.loop(0, shape.segments, segment)
+
+    def _segment(
+        self,
+        f: Function,
+        ends: tuple[Value, Value],
+        inside: tuple[Value, Value],
+        steps: tuple[Value, Value],
+    ) -> None:
+        """Copy the positions `inside`, low to high - 1, and clear the others; `ends` are where to
+        and from where, `steps` the stride of X and the limit of channels."""
+        (to, x), (low, high), (stride, limit) = ends, inside, steps
+        source, held, lanes = self.copied.source, self.copied.held, self.copied.held.lanes
+        pitch = self.patch.pitch * self.copied.numbers
+        whole, zero = f.integer(self.patch.positions * pitch), lanes.zero(f)
         self._sweep(f, to, low * pitch, lambda at, mask: zero)
-        self._sweep(f, f.at(to, high * pitch, held), whole - high * pitch, lambda at, mask: zero)
+        behind = f.at(to, high * pitch, held.element)
+        self._sweep(f, behind, whole - high * pitch, lambda at, mask: zero)
         if self.is_dense:
-            self._copy(f, f.at(to, low * pitch, held), f.at(source, low * pitch, kind),
-                       (high - low) * pitch)  # fmt: skip
+            into, out = (f.at(p, low * pitch, m.element) for p, m in ((to, held), (x, source)))
+            self._copy(f, into, out, (high - low) * pitch)
             return
 
         def position(index: Value, _: list[Value]) -> list[Value]:
-            into, out = f.at(to, index * pitch, held), f.at(source, index * stride, kind)
+            into = f.at(to, index * pitch, held.element)
+            out = f.at(x, index * stride, source.element)
             for v in range(0, pitch, lanes.count):
                 mask = lanes.first(f, f.smaller(limit, pitch) - v)
-                row = memory.load(f, f.at(out, v, kind), mask)
+                row = source.load(f, f.at(out, v, source.element), mask)
                 present = min(lanes.count, pitch - v)
-                lanes.store(f, row, f.at(into, v, held), present)
+                held.store(f, row, f.at(into, v, held.element), present)
             return []
 
         f.loop(low, high, position)
 
     def _copy(self, f: Function, to: Value, source: Value, length: Value) -> None:
         def load(at: Value, mask: Value | None) -> Value:
-            return self.memory.load(f, f.at(source, at, self.memory.element), mask)
+            read = self.copied.source
+            return read.load(f, f.at(source, at, read.element), mask)
 
         self._sweep(f, to, length, load)
 
@@ -121,16 +162,16 @@ class Filler:
         self, f: Function, to: Value, length: Value, value: Callable[[Value, Value | None], Value]
     ) -> None:
         """to[0:length] = value, vector by vector."""
-        lanes = self.memory.lanes
+        held, lanes = self.copied.held, self.copied.held.lanes
         whole = length // lanes.count * lanes.count
 
         def step(at: Value, _: list[Value]) -> list[Value]:
-            lanes.store(f, value(at, None), f.at(to, at, lanes.element))
+            held.store(f, value(at, None), f.at(to, at, held.element))
             return []
 
         def last() -> None:
             mask = lanes.first(f, length - whole)
-            lanes.store_where(f, value(whole, mask), f.at(to, whole, lanes.element), mask)
+            held.store(f, value(whole, mask), f.at(to, whole, held.element), mask)
 
         f.loop(0, whole, step, step=lanes.count)
         f.when(f.less(whole, length), last)

@@ -25,12 +25,29 @@ _CELLS = SIDE * SIDE
 _LANES = Lanes("float32", SIDE)
 
 
+@dataclass(frozen=True)
+class Size:
+    """The rows of tiles of sums and of A, and the pairs in a row of A."""
+
+    rows: int = SIDE
+    pairs: int = SIDE
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Of each tile the rows, and the 32-bit elements of a row."""
+        sums, a, b = (self.rows, SIDE), (self.rows, self.pairs), (self.pairs, SIDE)
+        return [sums] * 4 + [a] * 2 + [b] * 2
+
+
 class Tiles(ABC):
     """What can be done with the eight tiles; `stride` is the bytes from row to row in memory."""
 
+    def __init__(self, size: Size | None = None) -> None:
+        self.size = size or Size()
+
     @abstractmethod
     def configure(self, f: Function) -> None:
-        """Give every tile its full size; what a kernel begins with."""
+        """Give every tile its size; what a kernel begins with."""
 
     @abstractmethod
     def release(self, f: Function) -> None:
@@ -61,8 +78,10 @@ class Instructions(Tiles):
         place = f.value("ptr", "alloca [64 x i8], align 64")
         f.store(f.constant("<16 x i32>", "zeroinitializer"), place, 64)
         f.store(f.constant("i8", "1"), place, 1)
-        f.store(f.constant("<8 x i16>", f"splat (i16 {_ROW_BYTES})"), f.at(place, 16, "i8"), 2)
-        f.store(f.constant("<8 x i8>", f"splat (i8 {SIDE})"), f.at(place, 48, "i8"), 1)
+        nbytes = ", ".join(f"i16 {4 * elements}" for _, elements in self.size.shapes)
+        rows = ", ".join(f"i8 {rows}" for rows, _ in self.size.shapes)
+        f.store(f.constant("<8 x i16>", f"<{nbytes}>"), f.at(place, 16, "i8"), 2)
+        f.store(f.constant("<8 x i8>", f"<{rows}>"), f.at(place, 48, "i8"), 1)
         f.effect("llvm.x86.ldtilecfg", [place])
 
     def release(self, f: Function) -> None:
@@ -99,21 +118,22 @@ class Model(Tiles):
 
     def zero(self, f: Function, tile: int) -> None:
         nothing = f.constant(_LANES.vector, "zeroinitializer")
-        self._rows(f, lambda row: _LANES.store(f, nothing, self._row(f, tile, row)))
+        self._rows(f, tile, lambda row: _LANES.store(f, nothing, self._row(f, tile, row)))
 
     def load(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
         def copy(row: Value) -> None:
             here = f.at(pointer, row * stride, "i8")
-            _LANES.store(f, _LANES.load(f, here), self._row(f, tile, row))
+            read = _LANES.load(f, here, self.size.shapes[tile][1])
+            _LANES.store(f, read, self._row(f, tile, row))
 
-        self._rows(f, copy)
+        self._rows(f, tile, copy)
 
     def store(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
         def copy(row: Value) -> None:
             here = f.at(pointer, row * stride, "i8")
             _LANES.store(f, _LANES.load(f, self._row(f, tile, row)), here)
 
-        self._rows(f, copy)
+        self._rows(f, tile, copy)
 
     def multiply_add(self, f: Function, sums: int, a: int, b: int) -> None:
         zero = f.constant(_LANES.vector, "zeroinitializer")
@@ -125,22 +145,25 @@ class Model(Tiles):
                             totals, strict=True)  # fmt: skip
                 return [f.intrinsic(_LANES.vector, f"llvm.fma.{_LANES.suffix}", t) for t in pairs]
 
-            even, odd = f.loop(0, SIDE, step, [zero, zero])
+            even, odd = f.loop(0, self.size.pairs, step, [zero, zero])
             here = self._row(f, sums, row)
             both = _LANES.add(f, even, odd)
             _LANES.store(f, _LANES.add(f, _LANES.load(f, here), both), here)
 
-        self._rows(f, one)
+        self._rows(f, sums, one)
 
     def _row(self, f: Function, tile: int, row: Index) -> Value:
         return f.at(self._tiles, row * SIDE + tile * _CELLS, "float")
 
-    def _rows(self, f: Function, body: Callable[[Value], None]) -> None:
+    def _rows(self, f: Function, tile: int, body: Callable[[Value], None]) -> None:
         def each(row: Value, _: list[Value]) -> list[Value]:
             body(row)
             return []
 
-        f.loop(0, SIDE, each)
+        f.loop(0, self.size.shapes[tile][0], each)
+
+
+KINDS: dict[str, type[Tiles]] = {"amx": Instructions, "model": Model}
 
 
 @dataclass(frozen=True)

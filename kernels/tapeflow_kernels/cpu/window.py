@@ -14,16 +14,19 @@ panel of columns, and its channels are as many.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..machine import Host, host
 from .contraction import Pointers
 from .epilogue import Epilogue
 from .geometry import Geometry, Patch, Shape, Triple
-from .halves import Memory, computed
+from .halves import computed
 from .lanes import Lanes
 from .packing import Packing
+from .pairs import EXACT, Way, pairs_of, parts
+from .patch import Copied
+from .tiles import SIDE, Size
 
 P = TypeVar("P")
 # Axes of outputs and operands before the row x and the column: group, image, z, y.
@@ -50,7 +53,8 @@ class Window:
 
     dtype: "float32" or "float64", in which sums are formed and the epilogue computes.
     memory: what X and B hold, that or "bfloat16" or "float16".
-    channels: of a group, side by side in a patch (diagonal: not given, as many as columns).
+    channels: of a group (diagonal: not given, as many as columns).
+    pitch: what of a patch these take, side by side: numbers, or pairs.
     heights: numbers of positions along x that have code, the most first.
     vectors, tail: of columns, in a panel and in the last one of a group if it is narrower, else 0;
         in a diagonal convolution all panels have as many.
@@ -59,11 +63,13 @@ class Window:
     is_dense: neighbours along x are neighbours in X's memory, as with one group.
     epilogue: strides are those of group, image, z, y, x, column; most are OPEN.
     is_unrolled: a diagonal convolution whose filters of one row fit into registers.
+    way: how X and B are multiplied. block: what tiles take along the reduction at once, else 1.
     """
 
     dtype: str
     memory: str
     channels: int
+    pitch: int
     geometry: Geometry
     heights: tuple[int, ...]
     vectors: int
@@ -75,21 +81,28 @@ class Window:
     epilogue: Epilogue
     is_diagonal: bool = False
     is_unrolled: bool = False
+    way: Way = EXACT
+    block: int = 1
 
     def lanes(self, target: Host) -> Lanes:
-        return Lanes.filling(self.dtype, target.vector_bytes)
+        return self.way.lanes(self.dtype, target)
 
-    def source(self, target: Host) -> Memory:
-        """How X is read."""
-        return Memory(self.lanes(target), self.memory)
+    def copied(self, target: Host) -> Copied:
+        """How X becomes a patch."""
+        return Copied.of(self.lanes(target), self.memory, is_paired=self.way.paired)
 
     def width(self, target: Host) -> int:
         """The columns of a panel."""
         return self.vectors * self.lanes(target).count
 
     def patch(self, target: Host) -> Patch:
-        pitch = self.width(target) if self.is_diagonal else self.channels
+        pitch = self.width(target) if self.is_diagonal else self.pitch
         return Patch.of(self.geometry, self.rows, self.positions, pitch)
+
+    @property
+    def size(self) -> Size:
+        """Of its tiles, if there are."""
+        return Size(self.heights[0], self.block)
 
     @property
     def positions(self) -> int:
@@ -115,39 +128,53 @@ def plan(
     *,
     is_diagonal: bool = False,
     any_size: bool = False,
+    way: Way = EXACT,
     target: Host | None = None,
 ) -> Window | None:
     """The code for a convolution; None if a patch takes more stack than there is. With `any_size`
     it is the same for images of all sizes."""
     taps = geometry.taps[2]
     target = target or host()
-    lanes = Lanes.filling(computed(memory), target.vector_bytes)
+    lanes = way.lanes(computed(memory), target)
     is_unrolled = is_diagonal and taps <= target.registers - 6 and not any_size
+    cut = replace(shape, out=_TYPICAL) if any_size else shape
     if is_unrolled:
         vectors, heights = _tall(lanes, shape, target.registers - taps - 1)
     else:
-        vectors, heights = (_any_tile if any_size else _tile)(lanes, shape, target)
-    rest = math.ceil(shape.columns % (vectors * lanes.count) / lanes.count)
-    pitch = vectors * lanes.count if is_diagonal else channels
-    extents = _TYPICAL if any_size else shape.out
-    rows, tiles = _block(lanes, geometry, extents, heights[0], pitch)
+        tile = _square if way.tiles else _any_tile if any_size else _tile
+        vectors, heights = tile(lanes, cut, target)
+    width = vectors * lanes.count
+    rest = math.ceil(shape.columns % width / lanes.count)
+    pitch = width if is_diagonal else pairs_of(channels, 1)[0] if way.paired else channels
+    rows, tiles = _block(lanes, geometry, cut.out, heights[0], pitch)
     window = Window(
-        *(lanes.dtype, memory),
-        0 if is_diagonal else channels,
-        geometry,
-        heights,
-        vectors,
+        *(lanes.dtype, memory, *((0, 0) if is_diagonal else (channels, pitch)), geometry),
+        *(heights, vectors),
         vectors if is_diagonal and rest else rest,
         is_unrolled or (shape.out[2] <= _EXACT and not any_size),
-        rows,
-        tiles,
-        shape.source[-1] == (pitch if pitch == shape.columns or not is_diagonal else 0),
-        epilogue.opened(),
-        is_diagonal,
-        is_unrolled,
+        *(rows, tiles),
+        shape.source[-1] == _dense(channels, pitch, shape.columns, way, is_diagonal),
+        *(epilogue.opened(), is_diagonal, is_unrolled, way),
     )
+    if way.tiles:
+        beside = taps if window.patch(target).steps[2] == pitch else 1
+        window = replace(window, block=pairs_of(channels, beside)[1])
     stack = window.patch(target).elements * lanes.itemsize
     return window if stack <= MOST_PATCH_BYTES else None
+
+
+def _dense(channels: int, pitch: int, columns: int, way: Way, is_diagonal: bool) -> int:
+    """The stride of X along x with which a row of a patch is one copy; 0 if there is none."""
+    if is_diagonal:
+        return pitch if pitch == columns else 0
+    return channels if channels == pitch * (2 if way.paired else 1) else 0
+
+
+def _square(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...]]:
+    """The tile of two by two registers of tiles."""
+    length = max(1, shape.out[2])
+    height = SIDE if length > _EXACT else parts(length)
+    return min(2, max(1, math.ceil(shape.columns / lanes.count))), (height,)
 
 
 def _any_tile(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...]]:
@@ -220,7 +247,10 @@ def packing_b(window: Window, strides: tuple[int, ...], target: Host | None = No
     z, y, x, column)."""
     width = window.width(target or host())
     loops = 3 if window.is_diagonal else 4
-    return Packing(window.dtype, strides, loops, width, width, window.memory)
+    sizes = strides, loops, width, width, window.memory
+    if not window.way.paired:
+        return Packing(window.dtype, *sizes)
+    return Packing(window.dtype, *sizes, terms=(0,), block=min(window.block, window.pitch))
 
 
 def items(window: Window, shape: Shape, target: Host | None = None) -> int:
@@ -263,7 +293,7 @@ def _chunk(window: Window, shape: Shape, target: Host) -> int:
     """Panels that an item walks."""
     if window.is_diagonal:
         return 1
-    steps = math.prod(window.geometry.taps) * window.channels
+    steps = math.prod(window.geometry.taps) * window.pitch
     panel = max(1, steps * window.width(target) * window.lanes(target).itemsize)
     panels = _panels(window, shape, target)
     return math.ceil(panels / math.ceil(panels / max(1, _CHUNK_BYTES // panel)))

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from ..machine import Host, host
 from . import depthwise
 from .finish import Finish, emit_finish, read_places
+from .grid import Grid, emit_grid
 from .ir import Index, Module, Value, ceiling
+from .lanes import Lanes
 from .micro import Micro, Walk, emit_micro, summed
 from .patch import Filler, taps
+from .tiles import KINDS
 from .window import ARGUMENTS, BATCH, Window
 
 # Vector instructions that may follow the sums of a tile, unrolled: more would take long to compile.
@@ -23,9 +26,19 @@ def emit(window: Window, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `window.arguments`."""
     target = target or host()
     module = Module()
-    lanes = window.lanes(target)
-    Filler(module, window.source(target), window.patch(target), window.is_dense).emit()
-    held = _held(window)
+    copied, patch = window.copied(target), window.patch(target)
+    Filler(module, copied, patch, window.is_dense, is_whole=window.way.tiles != "").emit()
+    if window.way.tiles:
+        _emit_grids(module, window, target)
+    else:
+        _emit_tiles(module, window, target)
+    (_Grids if window.way.tiles else _Items)(module, window, target, name).emit()
+    return module.text()
+
+
+def _emit_tiles(module: Module, window: Window, target: Host) -> None:
+    """Write the code of tiles of vectors, of all widths and heights."""
+    lanes, held = window.lanes(target), _held(window)
     for vectors, height in itertools.product({window.vectors, window.tail} - {0}, window.heights):
         micro = _micro(window, vectors, height, target)
         if height in held:
@@ -34,15 +47,28 @@ def emit(window: Window, name: str, target: Host | None = None) -> str:
         if height not in held or not window.is_exact:
             emit_micro(module, micro, f"sums_{vectors}_{height}")
     if not (held and window.is_exact):
-        for vectors in {window.vectors, window.tail} - {0}:
-            emit_finish(
-                *(module, f"finish_{vectors}", lanes, window.epilogue),
-                vectors=vectors,
-                first=len(ARGUMENTS),
-                axes=BATCH + 2,
-            )
-    _Items(module, window, target, name).emit()
-    return module.text()
+        _emit_finish(module, window, lanes)
+
+
+def _emit_finish(module: Module, window: Window, lanes: Lanes) -> None:
+    for vectors in {window.vectors, window.tail} - {0}:
+        emit_finish(
+            *(module, f"finish_{vectors}", lanes, window.epilogue),
+            vectors=vectors,
+            first=len(ARGUMENTS),
+            axes=BATCH + 2,
+        )
+
+
+def _emit_grids(module: Module, window: Window, target: Host) -> None:
+    """Write the code of one and of two registers of rows, by all widths."""
+    tiles = KINDS[window.way.tiles](window.size)
+    for vectors, rows in itertools.product({window.vectors, window.tail} - {0}, (1, 2)):
+        micro = _micro(window, vectors, window.heights[0], target)
+        steps = micro.a.steps, micro.b.steps
+        grid = Grid(rows, vectors, micro.a_row, window.width(target), *steps)
+        emit_grid(module, tiles, grid, f"grid_{vectors}_{rows}")
+    _emit_finish(module, window, window.lanes(target))
 
 
 def _held(window: Window) -> tuple[int, ...]:
@@ -76,27 +102,33 @@ def _emit_tile(module: Module, window: Window, micro: Micro, name: str, part: st
 
 def _is_merged(window: Window, target: Host) -> bool:
     """Whether the taps along x and the channels are one loop: they lie side by side."""
-    return not window.is_diagonal and window.patch(target).steps[2] == window.channels
+    return not window.is_diagonal and window.patch(target).steps[2] == window.pitch
 
 
 def _micro(window: Window, vectors: int, height: int, target: Host) -> Micro:
     patch, width = window.patch(target), window.width(target)
     extents = _loops(window, target)
-    a = patch.steps if window.is_diagonal else (*patch.steps, 1)
-    a = (*patch.steps[:2], 1) if _is_merged(window, target) else a
-    b = tuple(width * math.prod(extents[i + 1 :]) for i in range(len(extents)))
+    a = patch.steps if window.is_diagonal else (*patch.steps, window.block)
+    a = (*patch.steps[:2], window.block) if _is_merged(window, target) else a
+    b = tuple(window.block * width * math.prod(extents[i + 1 :]) for i in range(len(extents)))
     columns = vectors * window.lanes(target).count
     row = window.geometry.strides[2] * patch.pitch
     walks = Walk(a), Walk(b)
-    return Micro(window.lanes(target), height, height, columns, row, *walks, window.is_diagonal)
+    return Micro(
+        *(window.lanes(target), height, height, columns, row, *walks),
+        is_diagonal=window.is_diagonal,
+        pairs=window.way.paired,
+    )
 
 
 def _loops(window: Window, target: Host) -> list[int]:
-    """The extents of the reduction loops where nothing lies outside X."""
+    """The extents of the reduction loops where nothing lies outside X; tiles take blocks."""
     z, y, x = window.geometry.taps
     if window.is_diagonal:
         return [z, y, x]
-    return [z, y, x * window.channels] if _is_merged(window, target) else [z, y, x, window.channels]
+    if _is_merged(window, target):
+        return [z, y, x * window.pitch // window.block]
+    return [z, y, x, window.pitch // window.block]
 
 
 @dataclass(frozen=True)
@@ -167,6 +199,7 @@ class _Items:
             f.integer(1) if window.is_diagonal else ceiling(words["columns"], self.width)
         )
         height = max(window.heights) * window.vectors * self.lanes.count
+        height *= 2 if window.way.tiles else 1
         self.sums = f.value("ptr", f"alloca [{height} x {self.lanes.element}], align 64")
         size = self.patch.elements + self.lanes.count
         self.room = f.value("ptr", f"alloca [{size} x {self.lanes.element}], align 64")
@@ -206,7 +239,7 @@ class _Items:
             for index, stride, pad in zip((item.z, item.y, item.x), strides, self.pad, strict=True)
         ]
         offset = item.group * self.word["by_group"] + item.image * self.word["by_image"]
-        x = f.at(self.word["x"], offset, self.window.source(self.target).element)
+        x = f.at(self.word["x"], offset, self.window.copied(self.target).source.element)
         limit = (
             self.word["columns"] - item.group * self.width
             if self.window.is_diagonal
@@ -219,7 +252,7 @@ class _Items:
         f, window = self.f, self.window
         column = panel * self.width
         index = item.group if window.is_diagonal else item.group * self.panels + panel
-        steps = math.prod(_loops(window, self.target))
+        steps = math.prod(_loops(window, self.target)) * window.block
         b = f.at(self.word["panels"], index * (steps * self.width), self.lanes.element)
         passed = item.group * self.width if window.is_diagonal else column
         left = self.word["columns"] - passed
@@ -238,7 +271,7 @@ class _Items:
         f, window, kind = self.f, self.window, self.lanes.element
         (_, height, _), (_, stride, _) = window.geometry.taps, window.geometry.strides
         loops = _loops(window, self.target)
-        row_of_b = math.prod(loops[2:]) * self.width
+        row_of_b = math.prod(loops[2:]) * window.block * self.width
 
         def row(index: Value, _: list[Value]) -> list[Value]:
             y = item.y + index
@@ -298,3 +331,70 @@ class _Items:
             held()
         else:
             f.when(f.less(tile.rows, height), through_memory, held)
+
+
+class _Grids(_Items):
+    """The function that walks the items where registers of tiles sum up: two tiles at a time, which
+    lie in one row of outputs or in two."""
+
+    def emit(self) -> None:
+        tiles = KINDS[self.window.way.tiles](self.window.size)
+        tiles.configure(self.f)
+        super().emit()
+        tiles.release(self.f)
+
+    def _rows(self, item: _Item, z: tuple[Value, Value], panel: _Panel) -> None:
+        f, window = self.f, self.window
+        across = f.smaller(ceiling(self.out[2] - item.x, window.heights[0]), window.tiles)
+        count = across * f.smaller(self.out[1] - item.y, window.rows)
+
+        def both(first: Value, _: list[Value]) -> list[Value]:
+            places = [(t // across, t % across) for t in (first, first + 1)]
+            f.when(
+                f.less(first + 1, count),
+                lambda: self._grid(item, z, panel, places),
+                lambda: self._grid(item, z, panel, places[:1]),
+            )
+            return []
+
+        f.loop(0, count, both, step=2)
+
+    def _grid(
+        self,
+        item: _Item,
+        z: tuple[Value, Value],
+        panel: _Panel,
+        places: list[tuple[Value, Value]],
+    ) -> None:
+        """Tiles at places (row of the item, number in this row): their sums over all taps that one
+        of them meets, then their ends."""
+        f, window, kind = self.f, self.window, self.lanes.element
+        (_, height, _), (_, stride, _) = window.geometry.taps, window.geometry.strides
+        dilation, loops = window.geometry.dilations[1], _loops(window, self.target)
+        reach = [
+            taps(f, (item.y + y) * stride - self.pad[1], height, dilation, self.size[1])
+            for y in (places[-1][0], places[0][0])
+        ]
+        low, high = reach[0][0], reach[1][1]
+        along = window.heights[0] * window.geometry.strides[2] * self.patch.pitch
+        above = z[0] * self.patch.steps[0]
+        a = [
+            f.at(self.room, above + (y * stride + low) * self.patch.steps[1] + x * along, kind)
+            for y, x in places
+        ]
+        row_of_b = math.prod(loops[2:]) * window.block * self.width
+        b = f.at(panel.b, (z[0] * height + low) * row_of_b, kind)
+        extents: list[Index] = [z[1] - z[0], high - low, *loops[2:]]
+        f.call(f"grid_{panel.vectors}_{len(places)}", [*a, b, self.sums, *extents])
+        for i, place in enumerate(places):
+            self._end(item, panel, place, i)
+
+    def _end(self, item: _Item, panel: _Panel, place: tuple[Value, Value], index: int) -> None:
+        """Finish the sums of one of the tiles."""
+        f, highest = self.f, self.window.heights[0]
+        x = item.x + place[1] * highest
+        rows = f.smaller(self.out[2] - x, highest)
+        size = highest * panel.vectors * self.lanes.count
+        where = [panel.left, item.group, item.image, item.z, item.y + place[0], x, panel.column]
+        sums = f.at(self.sums, index * size, self.lanes.element)
+        f.call(f"finish_{panel.vectors}{panel.part}", [sums, self.args, rows, *where])

@@ -20,10 +20,11 @@ from tapeflow.jit.product import Parts, triple
 from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import Kernel
 from tapeflow_kernels.cpu import filter as gradient
-from tapeflow_kernels.cpu import filters, window, windows
+from tapeflow_kernels.cpu import filters, pairs, window, windows
 from tapeflow_kernels.cpu.contraction import Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.geometry import Geometry, Shape, Triple
+from tapeflow_kernels.cpu.pairs import EXACT, Way, pairs_of
 from tapeflow_kernels.machine import host
 
 Ints = tuple[int, ...]
@@ -267,11 +268,21 @@ def _planned(problem: _Problem, g: _Convolution, epilogue: Epilogue) -> window.W
         window.plan,
         *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels), epilogue),
         is_diagonal=g.is_diagonal,
+        way=_way(problem, g),
     )
     plan = planned()
     if problem.any_size and plan and not cache.holds(product.code("windows", plan, windows.emit)):
         return planned(any_size=True)
     return plan
+
+
+def _way(problem: _Problem, g: _Convolution) -> Way:
+    """How to multiply, from what a tile of such a convolution would have."""
+    if g.is_diagonal:
+        return EXACT
+    _, block = pairs_of(g.channels, g.geometry.taps[2])
+    sizes = pairs.parts(max(1, g.out[2])), g.columns, block
+    return pairs.way(problem.dtype, "float32", sizes, host())
 
 
 # ---- adjoint in the images: a convolution for each phase of the strides

@@ -1,0 +1,88 @@
+"""Sums of tiles whose rows lie where they are in memory: up to two by two at once.
+
+    sums[row tile, row, column] (+)= Σ A[row tile][row, pair] · B[pair, column]
+
+Each tile of rows has an address of its own, and `a_row` pairs from one row to the next: A needs no
+panels. B is in panels of `width` columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .ir import Function, Module, Value
+from .tiles import SIDE, Tiles
+
+_PAIR = "float"  # as LLVM counts them: 32 bits
+_PAIR_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Grid:
+    """So many tiles of rows by so many of columns.
+
+    a_steps, b_steps: pairs of A, elements of B for each step of each reduction loop; the innermost
+        passes over what one instruction takes.
+    accumulates: the sums start as what memory holds.
+    """
+
+    rows: int
+    columns: int
+    a_row: int
+    width: int
+    a_steps: tuple[int, ...]
+    b_steps: tuple[int, ...]
+    accumulates: bool = False
+
+
+def emit_grid(module: Module, tiles: Tiles, grid: Grid, name: str) -> None:
+    """Write `void name(ptr a…, ptr b, ptr sums, i64 extents…)`, with an `a` for each tile of rows;
+    sums: [rows of tiles, rows, columns], side by side."""
+    kinds = ["ptr"] * (grid.rows + 2) + ["i64"] * len(grid.a_steps)
+    f = module.internal(name, kinds)
+    pointers, (sums, *extents) = f.parameters[: grid.rows + 1], f.parameters[grid.rows + 1 :]
+    tiles.begin(f)
+    pitch = grid.columns * SIDE * _PAIR_BYTES
+    places = {
+        2 * r + c: f.at(sums, (r * tiles.size.rows * grid.columns + c) * SIDE, _PAIR)
+        for r in range(grid.rows)
+        for c in range(grid.columns)
+    }
+    for tile, place in places.items():
+        if grid.accumulates:
+            tiles.load(f, tile, place, pitch)
+        else:
+            tiles.zero(f, tile)
+    _nest(f, tiles, grid, extents, pointers)
+    for tile, place in places.items():
+        tiles.store(f, tile, place, pitch)
+
+
+def _nest(
+    f: Function, tiles: Tiles, grid: Grid, extents: Sequence[Value], pointers: Sequence[Value]
+) -> None:
+    """The loops over `extents`, the last of the reduction's, from where `pointers` are."""
+    level = len(grid.a_steps) - len(extents)
+
+    def body(_: Value, at: list[Value]) -> list[Value]:
+        if len(extents) > 1:
+            _nest(f, tiles, grid, extents[1:], at)
+        else:
+            _step(f, tiles, grid, at)
+        *a, b = at
+        ahead = [f.at(pointer, grid.a_steps[level], _PAIR) for pointer in a]
+        return [*ahead, f.at(b, grid.b_steps[level], _PAIR)]
+
+    f.loop(0, extents[0], body, pointers)
+
+
+def _step(f: Function, tiles: Tiles, grid: Grid, at: list[Value]) -> None:
+    *a, b = at
+    for r, pointer in enumerate(a):
+        tiles.load(f, 4 + r, pointer, grid.a_row * _PAIR_BYTES)
+    for c in range(grid.columns):
+        tiles.load(f, 6 + c, f.at(b, c * SIDE, _PAIR), grid.width * _PAIR_BYTES)
+    for r in range(grid.rows):
+        for c in range(grid.columns):
+            tiles.multiply_add(f, 2 * r + c, 4 + r, 6 + c)
