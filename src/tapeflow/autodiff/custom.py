@@ -9,7 +9,7 @@ from typing import Any
 from tapeflow import arguments, dispatch, ops
 from tapeflow.autodiff.batching import Batch, renewed
 from tapeflow.autodiff.functional import name_of
-from tapeflow.autodiff.reverse import GradientTape
+from tapeflow.autodiff.tape import GradientTape
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import shape
 from tapeflow.primitive import Primitive

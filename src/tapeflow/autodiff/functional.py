@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from tapeflow import arguments, dispatch, ops
+from tapeflow.autodiff.batching import vmap
 from tapeflow.autodiff.forward import ForwardAccumulator
-from tapeflow.autodiff.reverse import GradientTape
+from tapeflow.autodiff.tape import GradientTape, basis, differentiable
 from tapeflow.dtypes import is_complex
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import shape
@@ -38,7 +39,7 @@ def value_and_grad(
 
     @functools.wraps(f)
     def wrapped(*args: Any, **keywords: Any) -> Any:
-        tensors = _fresh(f, args, chosen)
+        tensors = _fresh("grad", f, args, chosen)
         with GradientTape() as tape:
             tape.watch([tensors[i] for i in chosen])
             result = f(*tensors, **keywords)
@@ -92,7 +93,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...
         (ArgumentError) and the shapes (ShapeError) of the outputs.
     """
     arguments.function("vjp", "f", f)
-    inputs = _fresh(f, primals, range(len(primals)))
+    inputs = _fresh("vjp", f, primals, range(len(primals)))
     with GradientTape(persistent=True) as tape:
         tape.watch(inputs)
         outputs = f(*inputs)
@@ -119,7 +120,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     arguments.function("jvp", "f", f)
     given = arguments.several("jvp", "primals", primals, "arguments of f")
     along = arguments.several("jvp", "tangents", tangents, "tangents, one for each primal")
-    inputs = _fresh(f, given, range(len(given)))
+    inputs = _fresh("jvp", f, given, range(len(given)))
     xs, ts = flatten(list(inputs))[0], [as_tensor(t, op="jvp") for t in flatten(list(along))[0]]
     if len(xs) != len(ts):
         raise ArgumentError(
@@ -149,8 +150,11 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
 def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """A function that gives d f[i...] / d x[j...], of shape f.shape + x.shape.
 
+    Reverse mode, for all elements of a result at once: see tf.vmap. Where `f` gives a tree, or the
+    arguments are trees, so is what this gives: that of `f`, with that of the arguments in it.
+
     Raises: ArgumentError if `f` is no function or has no such argument; DTypeError if it gives
-        integers.
+        integers, or is to be differentiated by them.
     """
 
     arguments.function("jacobian", "f", f)
@@ -158,49 +162,77 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
     @functools.wraps(f)
     def wrapped(*args: Any, **keywords: Any) -> Any:
-        tensors = _fresh(f, args, chosen)
-        with GradientTape() as tape:
+        tensors = _fresh("jacobian", f, args, chosen)
+        with GradientTape(persistent=True) as tape:
             tape.watch([tensors[i] for i in chosen])
-            y = f(*tensors, **keywords)
+            result = f(*tensors, **keywords)
         sources = tuple(tensors[i] for i in chosen)
-        leaves, structure = flatten(sources)
-        found = [
-            _zeros(y, x) if j is None else j
-            for x, j in zip(leaves, flatten(tape.jacobian(y, sources))[0], strict=True)
-        ]
-        columns = unflatten(structure, found)
-        return columns[0] if isinstance(argnums, int) else columns
+
+        def columns(y: Any) -> Any:
+            found = tape.jacobian(y, sources, unconnected_gradients="zero")
+            return found[0] if isinstance(argnums, int) else found
+
+        return map_tree(columns, result)
 
     return wrapped
-
-
-def _zeros(y: Tensor, x: Tensor) -> Tensor:
-    return ops.zeros((*y.shape, *x.shape), dtype=y.dtype)
 
 
 def hessian(f: Function, argnums: int = 0) -> Function:
     """A function that gives the second derivatives of `f`, of shape x.shape + x.shape.
 
+    Forward mode over the gradient, along all elements of x at once: see tf.vmap. Where x is a tree,
+    it gives a tree of trees: for each leaf the derivatives of its gradient by each leaf.
+
     Raises: as grad().
     """
-    return jacobian(grad(f, argnums), argnums)
+    gradient = grad(f, argnums)
+    number = arguments.integer("hessian", "argnums", argnums)
+
+    @functools.wraps(f)
+    def wrapped(*args: Any, **keywords: Any) -> Any:
+        tensors = _fresh("hessian", f, args, (number,))
+        xs, structure = flatten(tensors[number])
+        rows = [_slopes(lambda: gradient(*tensors, **keywords), x) for x in xs]
+        parts = [unflatten(structure, column) for column in zip(*rows, strict=True)]
+        return unflatten(structure, parts)
+
+    return wrapped
 
 
-def _fresh(f: Function, args: Sequence[Any], chosen: Sequence[int]) -> list[Any]:
+def _slopes(gradient: Callable[[], Any], x: Tensor) -> list[Tensor]:
+    """The derivatives by x of each leaf of what `gradient` gives."""
+
+    def along(t: Tensor) -> list[Tensor]:
+        with ForwardAccumulator([x], [t]) as moved:
+            found = flatten(gradient())[0]
+        tangents = [moved.jvp(g) for g in found]
+        return [ops.zeros_like(g) if t is None else t for g, t in zip(found, tangents, strict=True)]
+
+    rows = vmap(along)(basis(x))
+    return [ops.reshape(ops.moveaxis(r, 0, -1), (*r.shape[1:], *x.shape)) for r in rows]
+
+
+def _fresh(op: str, f: Function, args: Sequence[Any], chosen: Sequence[int]) -> list[Any]:
     """The arguments, those that are differentiated as tensors of their own: nothing else that is
     the same object takes part, and an outer tape sees where they come from."""
     if any(not -len(args) <= i < len(args) for i in chosen):
         raise ArgumentError(
-            "grad",
+            op,
             got=f"argnums {tuple(chosen)} and {len(args)} arguments to {name_of(f)}",
             why="there is no such argument",
             fix="count positional arguments from 0",
         )
     picked = {i % len(args) for i in chosen}
     return [
-        map_tree(lambda leaf: ops.positive(as_tensor(leaf)), a) if i in picked else a
+        map_tree(lambda leaf: _source(op, leaf), a) if i in picked else a
         for i, a in enumerate(args)
     ]
+
+
+def _source(op: str, leaf: Any) -> Tensor:
+    x = as_tensor(leaf, op=op)
+    differentiable(op, x)
+    return ops.positive(x)
 
 
 def name_of(f: Function) -> str:

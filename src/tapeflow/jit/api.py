@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 import numpy as np
 
 from tapeflow import arguments, config, dispatch
+from tapeflow.autodiff.batching import Batch, vmap
 from tapeflow.jit.arguments import Classified, Kind, Leaf, Parameters, Static, collect
 from tapeflow.jit.signature import fitted
 from tapeflow.ops.elementwise import Weak
@@ -50,6 +51,7 @@ class Jitted(Generic[P, R]):
         self.programs: dict[Any, Entry] = {}
         # by id of the instance: those that are equal are still different
         self._methods: dict[int, tuple[Callable[[], Any], Jitted[..., Any]]] = {}
+        self._examples: dict[Any, Jitted[..., Any]] = {}  # inside of tf.vmap, by which are many
         self._short: dict[tuple[Any, ...], Entry] = {}  # by what `collect` says
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -57,6 +59,8 @@ class Jitted(Generic[P, R]):
         if self._signature is not None:
             args = fitted(self._name, self._signature, args)  # type: ignore[assignment]
         if context.tracer is not None:
+            if type(context.tracer) is Batch and context.tracer.is_eager and not context.records:
+                return cast(R, self._for_examples(context.tracer, args, kwargs))
             return self.fn(*args, **kwargs)  # part of the trace that is open
         if kwargs:
             return cast(R, self._mixed(args, kwargs))
@@ -101,6 +105,32 @@ class Jitted(Generic[P, R]):
         if dispatch.here.context.records:
             return entry.finish_tensors(entry.record(found.passed))
         return entry.finish(entry.compiled.run([x.value for x in found.passed]))
+
+    def _for_examples(self, batch: Batch, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """A call inside of tf.vmap: what is compiled is the function for all examples."""
+        given = self._parameters.positional(args, kwargs)
+        if given is None:
+            return self.fn(*args, **kwargs)
+        leaves, structure = flatten(given)
+        lanes = tuple(isinstance(x, Tensor) and batch.owns(x) for x in leaves)
+        wholes = [x.value.whole if b else x for x, b in zip(leaves, lanes, strict=True)]
+        with batch.outside():
+            result = self._mapped(structure, lanes)(*unflatten(structure, wholes))
+        outputs, form = flatten(result)
+        is_one = True in lanes
+        return unflatten(form, [batch.lane(y) if is_one and _is_result(y) else y for y in outputs])
+
+    def _mapped(self, structure: Structure, lanes: tuple[bool, ...]) -> Callable[..., Any]:
+        """The compiled function of all examples, which lie along axis 0 of these leaves."""
+        if True not in lanes:
+            return self
+        with self._lock:
+            if (structure, lanes) not in self._examples:
+                axes = unflatten(structure, [0 if b else None for b in lanes])
+                static = tuple(self._parameters.static)
+                mapped = Jitted(vmap(self.fn, axes), static, background=self._background)
+                self._examples[structure, lanes] = mapped
+            return self._examples[structure, lanes]
 
     @property
     def _name(self) -> str:

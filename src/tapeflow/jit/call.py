@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tapeflow import claims, config, dispatch, ops
 from tapeflow.autodiff.forward import ForwardAccumulator
-from tapeflow.autodiff.reverse import GradientTape
+from tapeflow.autodiff.tape import GradientTape
 from tapeflow.dtypes import is_inexact
 from tapeflow.errors import StateError, TapeflowError
 from tapeflow.graph import Graph, Var

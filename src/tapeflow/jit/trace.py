@@ -236,6 +236,8 @@ def rerun(
     """A function that runs what was traced again, as part of the trace that is open, and gives all
     outputs: tapes see what it does. Inside, the variables that it read hold `state`."""
     tracer = dispatch.tracer()
+    while isinstance(tracer, batching.Batch):
+        tracer = tracer.outer
     assert isinstance(tracer, Tracer), "a derivative of a compiled function is compiled itself"
 
     def run() -> list[Tensor]:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from tapeflow import arguments, ops, scope
 from tapeflow.autodiff.functional import no_grad
-from tapeflow.autodiff.reverse import GradientTape
+from tapeflow.autodiff.tape import GradientTape
 from tapeflow.dtypes import DType, float64, int64
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
