@@ -187,7 +187,7 @@ def unary(prim: Primitive, x: Tensor, attrs: Mapping[str, Any] = NO_ATTRS) -> Te
 def binary(
     prim: Primitive, general: Callable[[Any, Any], Tensor], kinds: str
 ) -> Callable[[Any, Any], Tensor]:
-    """`prim`, defined for dtypes of these `kinds`, as an operator: two eager tensors of one type,
+    """`prim`, defined for dtypes of these `kinds`, as an operator: two eager tensors of one dtype,
     or such a tensor and a Python number, take a short way, all else `general`."""
     array_fn = prim.array_fn
     numbers = (float, int) if "f" in kinds else ()
@@ -198,11 +198,12 @@ def binary(
             a = x.value
             if type(y) is Tensor:
                 b = y.value
-                if a.dtype is b.dtype and a.shape == b.shape and a.dtype.kind in kinds:
+                alike = a.shape == b.shape or not context.records  # tapes see broadcasting
+                if alike and a.dtype is b.dtype and a.dtype.kind in kinds:
                     tensor = _new(Tensor)
                     try:
                         value = context.quiet(array_fn, a, b)
-                    except (TypeError, MemoryError):  # which `general` explains
+                    except (TypeError, ValueError, MemoryError):  # which `general` explains
                         return general(x, y)
                     tensor.value = value if type(value) is _ndarray else np.asarray(value)
                     for record in context.records:

@@ -103,20 +103,29 @@ def _narrowed(x: Array, *, dtype: DType, op: str) -> Array:
 
 def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
     """The inputs of `op` as tensors of one dtype; Python numbers take the dtype of the others."""
+    first = xs[0]
+    if type(first) is Tensor:
+        dtype = first.value.dtype
+        for x in xs:
+            if type(x) is not Tensor or x.value.dtype is not dtype:
+                break
+        else:
+            return list(xs)
     strong: DType | None = None
     tensors: list[Tensor | None] = []
     for x in xs:
         t = None if is_number(x) or type(x) is Weak else as_tensor(x, op=op)
         tensors.append(t)
         if t is not None:
-            same = strong is None or t.dtype is strong
-            strong = t.dtype if same else _promoted(strong, t.dtype, op)   # type: ignore[arg-type]
+            own = t.value.dtype
+            strong = own if strong is None or own is strong else _promoted(strong, own, op)
     if strong is None:
         return _numbers(op, xs)
     for x, t in zip(xs, tensors, strict=True):
-        if t is None:
+        if t is None and not (type(x) is float and strong.kind == "f"):
             strong = weak(x.example if type(x) is Weak else x, strong, op)
-    return [_number(x, strong, op) if t is None else t if t.dtype is strong else cast(t, strong)
+    return [_number(x, strong, op) if t is None else
+            t if t.value.dtype is strong else cast(t, strong)
             for x, t in zip(xs, tensors, strict=True)]
 
 
@@ -169,26 +178,31 @@ class Elementwise(Primitive):
 
     def __call__(self, *xs: TensorLike) -> Tensor:   # type: ignore[override]   # no attributes
         context = dispatch.here.context
-        if len(xs) == 1 and context.tracer is None and type(xs[0]) is Tensor:
-            (x,) = xs
+        if context.tracer is None and type(xs[0]) is Tensor:
+            x, y = xs[0], xs[-1]
             if x.value.dtype.kind in self.accepted.kinds:
-                return dispatch.unary(self, x)
+                if len(xs) == 1:
+                    return dispatch.unary(self, x)
+                if len(xs) == 2 and type(y) is Tensor and x.value.dtype is y.value.dtype and (
+                        not context.records or x.value.shape == y.value.shape):
+                    return dispatch.apply(self, xs)   # type: ignore[no-any-return]
         tensors = self.coerce(*xs)
         if len(xs) > 1 and (context.tracer is not None or context.records):
             tensors = self._broadcast(xs, tensors)
-        y: Tensor = dispatch.apply(self, tuple(tensors))
+        z: Tensor = dispatch.apply(self, tuple(tensors))
         if context.tracer is not None and all(is_number(x) or type(x) is Weak for x in xs):
-            return y if y.dtype == bool_ else Weak(y.value)   # a comparison is no number
-        return y
+            return z if z.dtype == bool_ else Weak(z.value)   # a comparison is no number
+        return z
 
     def _broadcast(self, xs: Sequence[TensorLike], tensors: list[Tensor]) -> list[Tensor]:
         """Each in the common shape; outside traces a number stays one: no gradient asks for it."""
-        if len({t.shape for t in tensors}) == 1:
+        eager = dispatch.here.context.tracer is None
+        stays = [eager and is_number(x) for x in xs]
+        if len({t.shape for t, s in zip(tensors, stays, strict=True) if not s}) == 1:
             return tensors
         shape = _shape.broadcast_shapes(self.name, *(t.spec for t in tensors))
-        eager = dispatch.here.context.tracer is None
-        return [t if t.shape == shape or (eager and is_number(x)) else _shape.broadcast_to(t, shape)
-                for x, t in zip(xs, tensors, strict=True)]
+        return [t if s or t.shape == shape else _shape.broadcast_to(t, shape)
+                for t, s in zip(tensors, stays, strict=True)]
 
 
 def _by_position(array_fn: Callable[..., Array]) -> inspect.Signature:

@@ -54,6 +54,8 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: int = -1) -> Tenso
         raise ShapeError("take_along_axis", got=f"{x.spec}, indices {i.spec}",
                          why="both must have as many axes", fix="use tf.expand_dims")
     axis = _shape.normalize_axis("take_along_axis", axis, x.ndim)
+    if x.ndim == 1:
+        return places.take_at(x, i, axis=0, op="take_along_axis")
     order = (*(a for a in range(x.ndim) if a != axis), axis)
     x, i = _shape.permute_dims(x, order), _shape.permute_dims(i, order)
     if x.shape[:-1] != i.shape[:-1]:

@@ -149,6 +149,9 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int] = 0) -> Tensor:
     Raises: OutOfRangeError if the result has no such axis, ArgumentError if one is named twice.
     """
     x = as_tensor(x, op="expand_dims")
+    if type(axis) is int:
+        at = normalize_axis("expand_dims", axis, x.ndim + 1)
+        return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
     named = arguments.integers("expand_dims", "axis", axis)
     ndim = x.ndim + len(named)
     axes = normalize_axes("expand_dims", named, ndim)
@@ -214,7 +217,9 @@ def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     Raises: ArgumentError unless `axes` names every axis once.
     """
     x = as_tensor(x, op="transpose")
-    return permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
+    if axes is not None or x.ndim < 2:
+        return permute_dims(x, range(x.ndim) if axes is None else axes)
+    return dispatch.unary(_transpose, x, {"axes": tuple(range(x.ndim))[::-1]})
 
 
 def matrix_transpose(x: TensorLike) -> Tensor:
@@ -300,7 +305,7 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     axes = tuple([a for a, (n, m) in enumerate(zip(padded, shape, strict=True))
                   if n != m or a < new])
     kept = tuple([n for a, n in enumerate(padded) if a not in axes])
-    return spread_over(reshape(y, kept), shape=shape, axes=axes)
+    return spread_over(y if kept == y.shape else reshape(y, kept), shape=shape, axes=axes)
 
 
 def filled(size: int, xs: Sequence[Tensor], batched: Sequence[bool]) -> tuple[Tensor, ...]:
