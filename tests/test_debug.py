@@ -15,7 +15,7 @@ import pytest
 import tapeflow as tf
 from tapeflow.config import Float64Warning
 from tapeflow.errors import NumericsError
-from tapeflow.primitive import discrete
+from tapeflow.primitive import ByExample, discrete
 
 X = np.array([1.0, 0.0, 4.0], np.float32)
 
@@ -121,7 +121,12 @@ def test_bodies_of_loops_and_branches_are_looked_into() -> None:
 HAPPENED: list[float] = []
 
 
-@discrete(name="happens_in_tests", spec=lambda x: x, has_effect=True)
+@discrete(
+    name="happens_in_tests",
+    spec=lambda x: x,
+    has_effect=True,
+    batching=ByExample("each happens"),
+)
 def happens(x: Any) -> Any:
     HAPPENED.append(float(x))
     return x
