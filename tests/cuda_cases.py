@@ -47,5 +47,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
     "whole numbers": (whole_numbers, [(9, 17)]),
     "truth": (lambda x: [ops.any(x > 1.0, axis=1), ops.all(x > -9.0)], [(9, 17)]),
     "nothing": (lambda x: [ops.exp(x), ops.sum(x, axis=0)], [(0, 3)]),
+    "functions of the device": (lambda x: ops.erfc(x) + ops.lgamma(x + 9.0), [(9, 17)]),
+    "functions on the host": (lambda x: ops.i0(x) * ops.exp(x), [(9, 17)]),
     "product on the host": (lambda a, b: ops.tanh(a @ b), [(8, 5), (5, 6)]),
 }

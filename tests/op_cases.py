@@ -19,6 +19,7 @@ from fft_cases import FFT
 from linalg_cases import LINALG
 from linalg_complex_cases import COMPLEX_LINALG
 from op_case import BOOLS, FLOATS, I2, INTS, Bad, Case, binary, integers, unary
+from special_cases import SPECIAL
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops.conv import conv_filter
 from tapeflow.ops.pool import avg_pool_input, max_pool_at, max_pool_input
@@ -1049,4 +1050,5 @@ CASES: list[Case] = [
     *LINALG,
     *FFT,
     *COMPLEX_LINALG,
+    *SPECIAL,
 ]

@@ -118,6 +118,7 @@ def of_arity(name: str, arity: int, called: Callable[..., Any]) -> Any:
         1: lambda context, x: called(context, x),
         2: lambda context, x, y: called(context, x, y),
         3: lambda context, x, y, z: called(context, x, y, z),
+        4: lambda context, x, y, z, w: called(context, x, y, z, w),
     }
     fixed[arity].__name__ = name
     return intrinsic(fixed[arity])

@@ -20,6 +20,11 @@ def sigmoid(x: Any) -> Any:
     return e / (1 + e) if x < 0 else 1 / (1 + e)
 
 
+def logit(x: Any) -> Any:
+    """log(x / (1 - x))."""
+    return 2 * math.atanh(2 * x - 1) if 0.25 < x < 0.75 else math.log(x / (1 - x))
+
+
 def logaddexp(x: Any, y: Any) -> Any:
     """log(exp(x) + exp(y)), without overflow."""
     if x == y:
@@ -131,14 +136,14 @@ OF_DEVICE: dict[str, Callable[..., Any]] = {
     name: getattr(math, name)
     for name in (
         "exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "sin", "cos", "tan", "asin",
-        "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "hypot",
-        "copysign",
+        "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc",
+        "lgamma", "hypot", "copysign",
     )
 }  # fmt: skip
 """Functions that the device has itself."""
 
 OWN: dict[str, Callable[..., Any]] = {
-    "sigmoid": sigmoid, "logaddexp": logaddexp, "pow": power, "maximum": maximum,
+    "sigmoid": sigmoid, "logit": logit, "logaddexp": logaddexp, "pow": power, "maximum": maximum,
     "minimum": minimum, "sign": sign, "isfinite": isfinite, "isinf": isinf, "signbit": signbit,
     "round": nearest, "floor": floor, "ceil": ceil, "trunc": trunc, "remainder": remainder,
     "floor_divide": floor_divide, "bitwise_invert": invert, "bitwise_left_shift": left_shift,

@@ -25,6 +25,7 @@ from tapeflow import config
 from tapeflow.errors import warn
 from tapeflow.jit import codegen
 from tapeflow.jit.codegen import cpu
+from tapeflow.jit.interrupts import held_back
 from tapeflow.jit.kernel import Code
 from tapeflow_kernels import machine
 from tapeflow_kernels.cpu import driver
@@ -79,6 +80,17 @@ def driver_addresses() -> dict[str, int]:
     text = driver.source()
     (compiled,) = _fetch({_key("driver", text): lambda: machine.Assembly(text)})
     return machine.load(compiled, driver.SYMBOLS)
+
+
+def keep(symbol: str, begin: Callable[[], machine.Assembly]) -> bytes:
+    """The code of a loop of eager code, of this symbol; `begin` where there is none yet."""
+
+    def begun() -> machine.Assembly:
+        with held_back():
+            return begin()
+
+    (compiled,) = _fetch({_key("elements", symbol): begun})
+    return compiled
 
 
 def _begin(code: Code) -> machine.Assembly:

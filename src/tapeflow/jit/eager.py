@@ -19,15 +19,26 @@ from tapeflow.jit.kernel import Pointer
 from tapeflow.primitive import Kernel, Primitive
 from tapeflow.tensor import Array, Spec
 from tapeflow_kernels import memory
+from tapeflow_kernels.cpu import elements
 
 if TYPE_CHECKING:
     from tapeflow.jit.program import Program
+    from tapeflow_kernels.machine import Assembly
 
 _KERNELS = ("convolution", "pool")
 _LEAST = 1 << 14  # elements of all inputs; NumPy does less before a program is planned
 _KEPT = 256  # programs of one primitive
 _CALL = 4000  # random numbers that take NumPy as long as a call of its functions
 _PAYS = 1 << 20  # random numbers by NumPy that take as long as loading machine code
+
+
+def _kept(symbol: str, begin: Callable[[], Assembly]) -> bytes:
+    from tapeflow.jit import cache  # which needs the compiler
+
+    return cache.keep(symbol, begin)
+
+
+elements.kept_by(_kept)
 
 
 def by_program(prim: Primitive) -> None:

@@ -6,6 +6,7 @@ Numba's simulator (NUMBA_ENABLE_CUDASIM=1) runs all of it without a GPU.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from tapeflow.jit.kernel import Code, Pointer
 from tapeflow.jit.passes import optimize
 from tapeflow.jit.passes.fused import Fused, has_complex, has_halves
 from tapeflow.jit.plan import plan
+from tapeflow.primitive import Scalar
 from tapeflow.tensor import Array
 
 
@@ -54,8 +56,14 @@ def _compilers() -> tuple[Any, Any]:
 
 
 def _unknown(node: Node[Var]) -> bool:
-    """Whether a node has dtypes that device code does not know."""
-    return has_halves(node) or has_complex(node)
+    """Whether a node has dtypes or functions that device code does not know."""
+    from tapeflow_kernels.cuda import functions
+
+    if has_halves(node) or has_complex(node):
+        return True
+    lowering = node.prim.lowering
+    called = re.findall(r"\b([a-z]\w*)\(", lowering.text) if isinstance(lowering, Scalar) else []
+    return not functions.OF_DEVICE.keys() | functions.OWN.keys() | {"abs"} >= set(called)
 
 
 class DeviceProgram:

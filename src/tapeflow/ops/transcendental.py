@@ -9,7 +9,6 @@ import numpy as np
 
 from tapeflow.dtypes import weak
 from tapeflow.errors import ArgumentError
-from tapeflow.ops._erf import erf_of
 from tapeflow.ops.arithmetic import positive, rsqrt, square
 from tapeflow.ops.casts import imag, real
 from tapeflow.ops.elementwise import (
@@ -24,6 +23,7 @@ from tapeflow.ops.elementwise import (
     where,
 )
 from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
+from tapeflow_kernels.cpu import elements
 
 
 @elementwise("exp({x})", lambda y, x: y, of=INEXACT)
@@ -104,6 +104,17 @@ def integer_pow(x: Array, y: Array) -> Array:
                             why="a negative power of an integer is no integer",
                             fix="cast the base: tf.cast(x, tf.float32)")
     return np.power(x, y)
+
+
+def exp2(x: TensorLike) -> Tensor:
+    """2 to the power x.
+
+    Raises: DTypeError unless x is floating.
+    """
+    t = as_tensor(x, op="exp2")
+    if t.value.dtype.kind not in FLOATS.kinds:
+        raise unfit("exp2", FLOATS, t.spec)
+    return pow(2.0, t)
 
 
 _PRODUCTS: dict[int, Callable[[Any], Tensor]] = {
@@ -239,11 +250,10 @@ def atanh(x: Array) -> Array:
 @elementwise("sigmoid({x})", lambda y, x: y * (1.0 - y), of=FLOATS)
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x))."""
-    y: Array = np.reciprocal(1 + np.exp(-x))   # where exp overflows to inf, 0 is right
-    return y
+    return elements.apply("sigmoid", x)
 
 
 @elementwise("erf({x})", lambda y, x: (2 / math.sqrt(math.pi)) * exp(-square(x)), of=FLOATS)
 def erf(x: Array) -> Array:
     """The error function: the probability that a normal variable of variance 1/2 is within ±x."""
-    return erf_of(x)
+    return elements.apply("erf", x)

@@ -1,8 +1,10 @@
 """Elementary functions of float32 and float64 that become part of the loops that use them.
 
 They have no branches but one that reduces huge angles, so that loops vectorise without a library of
-vector functions. They are within 2 ulp of the true value for every input, subnormal, infinite and
-NaN included; tests/test_vecmath.py measures that. Special values are those of ISO C, annex F.
+vector functions; only incomplete functions and polygamma loop. Elementary functions are within 2
+ulp of the true value for every input, subnormal, infinite and NaN included; tests/test_vecmath.py
+measures that, and docs/accuracy.md states it for the others. Special values are those of ISO C,
+annex F.
 """
 
 from __future__ import annotations
@@ -10,7 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tapeflow_kernels.cpu.vecmath import exponential, inverse, logarithm, power, trigonometry
+from tapeflow_kernels.cpu.vecmath import (
+    bessel,
+    exponential,
+    gamma,
+    gauss,
+    incomplete,
+    inverse,
+    logarithm,
+    power,
+    trigonometry,
+)  # fmt: skip
 
 Function = Callable[..., Any]
 
@@ -28,6 +40,20 @@ FUNCTIONS: dict[str, dict[str, Function]] = {
     "tanh": _both(exponential.tanh),
     "sigmoid": _both(exponential.sigmoid),
     "erf": _both(exponential.erf),
+    "erfc": _both(gauss.erfc),
+    "erfcx": _both(gauss.erfcx),
+    "erfinv": _both(gauss.erfinv),
+    "lgamma": _both(gamma.lgamma),
+    "digamma": _both(gamma.digamma),
+    "polygamma": _both(gamma.polygamma),
+    "gammainc": _both(incomplete.gammainc),
+    "gammaincc": _both(incomplete.gammaincc),
+    "betainc": _both(incomplete.betainc),
+    "sinc": _both(gamma.sinc),
+    "i0": _both(bessel.i0),
+    "i0e": _both(bessel.i0e),
+    "i1": _both(bessel.i1),
+    "i1e": _both(bessel.i1e),
     "log": _both(logarithm.log),
     "log1p": _both(logarithm.log1p),
     "log2": _both(logarithm.log2),
@@ -45,5 +71,6 @@ FUNCTIONS: dict[str, dict[str, Function]] = {
     "asinh": _both(inverse.asinh),
     "acosh": _both(inverse.acosh),
     "atanh": _both(inverse.atanh),
+    "logit": _both(inverse.logit),
 }
 """What Scalar texts call these, and the function for each dtype."""

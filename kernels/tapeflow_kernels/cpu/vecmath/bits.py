@@ -53,6 +53,12 @@ def rint(context: Any, x: Any) -> Any:
 
 
 @instruction
+def floor(context: Any, x: Any) -> Any:
+    """The largest whole number not above x."""
+    return x(x), _named("floor")
+
+
+@instruction
 def root(context: Any, x: Any) -> Any:
     """The square root of x."""
     return x(x), _named("sqrt")
@@ -187,6 +193,11 @@ def polynomial(single: Sequence[float], double: Sequence[float], fused: bool = T
         return x(x), generate
 
     return evaluate
+
+
+def of_double(*coefficients: float) -> Any:
+    """A polynomial of float64, which functions that compute in it share for float32."""
+    return polynomial(coefficients, coefficients)
 
 
 def table(values: Sequence[float]) -> Any:

@@ -90,7 +90,7 @@ def exp_of(r: Any) -> Any:
 
 
 @inlined
-def _exp_and_power(x: Any) -> Any:
+def exp_and_power(x: Any) -> Any:
     """y and k with exp(x) = y 2^k, where x is not huge."""
     k, whole_k = nearest(x, LOG2_E(x))
     r = fma(-whole_k, LN2_REST(x), fma(-whole_k, LN2(x), x))
@@ -99,14 +99,14 @@ def _exp_and_power(x: Any) -> Any:
 
 @inlined
 def exp(x: Any) -> Any:
-    y, k = _exp_and_power(clipped(x, _LEAST(x), _MOST(x)))
+    y, k = exp_and_power(clipped(x, _LEAST(x), _MOST(x)))
     return scaled(y, k)
 
 
 @inlined
 def _exp_below(x: Any) -> Any:
     """exp(x) for x <= 0."""
-    y, k = _exp_and_power(select(x < _LEAST(x), _LEAST(x), x))
+    y, k = exp_and_power(select(x < _LEAST(x), _LEAST(x), x))
     return scaled(y, k)
 
 
@@ -114,7 +114,7 @@ def _exp_below(x: Any) -> Any:
 def _half_exp(x: Any) -> Any:
     """exp(x) / 2 for x >= 0, which overflows later."""
     beyond = _MOST(x) + like(1, x)
-    y, k = _exp_and_power(select(x > beyond, beyond, x))
+    y, k = exp_and_power(select(x > beyond, beyond, x))
     return scaled(y, whole(k - 1, x))
 
 
@@ -205,11 +205,17 @@ _CERTAIN_ERF = constant(4.0, 6.0)
 
 
 @inlined
+def erf_near(x: Any) -> Any:
+    """erf(x) for |x| < 1."""
+    return fma(_NEAR(x * x), x, x)
+
+
+@inlined
 def erf(x: Any) -> Any:
     one, far = like(1, x), magnitude(x)
     near = select(far < one, x, like(0, x))
     beyond = clipped(far, one, _CERTAIN_ERF(x)) - one
-    tail, k = _exp_and_power(-_FAR(beyond))
+    tail, k = exp_and_power(-_FAR(beyond))
     tail *= power_of_2(k, x)
     y = copysign(one - tail, x)
-    return select(far < one, fma(_NEAR(near * near), near, near), y)
+    return select(far < one, erf_near(near), y)

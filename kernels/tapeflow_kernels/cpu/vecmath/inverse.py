@@ -147,3 +147,12 @@ def atanh(x: Any) -> Any:
     rest = fma(-u, d_rest, fma(-u, d, a + a)) * over
     y = log1p_of(u, select(a < one, rest, like(0, x)))
     return copysign(like(0.5, x) * y, x)
+
+
+@inlined
+def logit(x: Any) -> Any:
+    """log(x / (1 - x)), near 1/2 as 2 atanh(2 x - 1)."""
+    one, quarter = like(1, x), like(0.25, x)
+    middle = (x > quarter) & (x < like(0.75, x))
+    twice = atanh(select(middle, (x + x) - one, like(0, x)))
+    return select(middle, twice + twice, log(x / (one - x)))

@@ -34,7 +34,7 @@ _COEFFICIENTS = (
     0.4, 0.28571428571429364, 0.22222222221656232, 0.18181818335314404, 0.15384594970895457,
     0.13334804238225345, 0.11706248540922386, 0.11723051028097753,
 )  # fmt: skip
-_TAIL = polynomial(_COEFFICIENTS, _COEFFICIENTS)
+atanh_tail = polynomial(_COEFFICIENTS, _COEFFICIENTS)
 # (log(1 + f) - f) / f² and (exp(r) - 1 - r) / r², as float32 needs them
 _LOG_COEFFICIENTS = (
     -0.5000000000445634, 0.33333333619653827, -0.24999997692993609, 0.19999941130866822,
@@ -60,7 +60,7 @@ def _product(a: Any, b: Any) -> Any:
 
 
 @inlined
-def _log(x: Any) -> Any:
+def log_of(x: Any) -> Any:
     """log(x) as a pair, for float64 x > 0, to 2^-65 of its size.
 
     With m = x 2^-e and s = (m - 1) / (m + 1): e ln(2) + 2 s + s³ (2/3 + ...).
@@ -72,7 +72,7 @@ def _log(x: Any) -> Any:
     s = f * over
     s_rest = fma(-s, d_rest, fma(-s, d, f)) * over
     z, z_rest = _product((s, s_rest), (s, s_rest))
-    t = z * _TAIL(z)
+    t = z * atanh_tail(z)
     r = _TWO_THIRDS + t
     r_rest = (t - (r - _TWO_THIRDS)) + _TWO_THIRDS_REST
     v, v_rest = _product((s, s_rest), _product((z, z_rest), (r, r_rest)))
@@ -86,7 +86,7 @@ def _log(x: Any) -> Any:
 @inlined
 def _of_positive(x: Any, y: Any) -> Any:
     """x to the power y for float64 x > 0, finite or not."""
-    high, low = _log(x)
+    high, low = log_of(x)
     p = high * y
     lost = fma(high, y, -p) + low * y
     lost = select(magnitude(p) < 1000.0, lost, 0.0)

@@ -1,0 +1,234 @@
+"""The gamma function's logarithm and the derivatives of that, computed in float64 for float32 too.
+
+Polynomials are Chebyshev interpolations of the functions to 2^-56, written out in powers.
+Source of the identities: NIST Digital Library of Mathematical Functions, chapter 5.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapeflow_kernels.cpu.lowering import inlined
+from tapeflow_kernels.cpu.vecmath.bits import (
+    copysign,
+    floor,
+    fma,
+    like,
+    magnitude,
+    of_double,
+    rint,
+    select,
+    table,
+)  # fmt: skip
+from tapeflow_kernels.cpu.vecmath.exponential import nearest
+from tapeflow_kernels.cpu.vecmath.logarithm import log, sum_of
+from tapeflow_kernels.cpu.vecmath.power import log_of, pow_double
+
+# log(Gamma(1 + u)) / u and log(Gamma(2 + u)) / u, |u| <= 1/2
+_AT_1 = of_double(
+    -0.5772156649015329, 0.8224670334241132, -0.4006856343865315, 0.2705808084277846,
+    -0.2073855510286556, 0.16955717699739029, -0.14404989677130728, 0.12550966952714004,
+    -0.11133426569698086, 0.10009945734469952, -0.09095402444526833, 0.08335384765507184,
+    -0.07693231436857932, 0.07143274952784964, -0.06667255575708834, 0.06250470442310463,
+    -0.058771857911566715, 0.0555050100131062, -0.05314214812830013, 0.05049714995922952,
+    -0.043977669311539, 0.04190865229477288, -0.062313109383947816, 0.060006549171053046,
+    0.029351948150667537, -0.029062781167204906, -0.2117112848789538, 0.20576657203290266,
+    0.2426088118659276, -0.23637810363983194, -0.25810612401802563, 0.2510025580986794,
+)
+_AT_2 = of_double(
+    0.42278433509846713, 0.3224670334241132, -0.06735230105319809, 0.020580808427784546,
+    -0.0073855510286741114, 0.0028905103307415836, -0.0011927539116954181,
+    0.0005096695247392805, -0.00022315475870367355, 9.945751290176889e-05,
+    -4.492623209360517e-05, 2.05072105479096e-05, -9.439541921024715e-06,
+    4.374892520636031e-06, -2.0388192484564222e-06, 9.549510392959532e-07,
+    -4.511181191016309e-07, 2.129692727315228e-07, -9.501416425423385e-08,
+    4.509983567521808e-08, -3.1314285360886705e-08, 1.4963573191192003e-08,
+)
+# (log(Gamma(x)) - (x - 1/2) log(x) + x - log(2 pi) / 2) x in 1/x, x >= 2.5
+_STIRLING = of_double(
+    0.08333333333333333, -2.359959235255875e-17, -0.0027777777777706746,
+    -8.501718480471589e-13, 0.0007936508475299465, -2.086759830664443e-09,
+    -0.000595184341632708, -9.72062893353782e-07, 0.0008545366735835491,
+    -0.00012509540654047875, -0.0009965836631596794, -0.005101940578653445,
+    0.0273438844906243, -0.06073299787800126, 0.07968810923803239, -0.06232113797798969,
+    0.023125742455313122, 0.0018359473654533521, -0.003371465769296597,
+)
+# sin(pi r) / r and (pi cot(pi r) - 1/r) / r in r², |r| <= 1/2
+_SIN_PI = of_double(
+    3.141592653589793, -5.16771278004997, 2.5501640398773455, -0.5992645293207921,
+    0.08214588661112787, -0.007370430945707596, 0.0004663028056889684,
+    -2.191535285969446e-05, 7.952025736213849e-07, -2.293998713586946e-08,
+    5.249879114060463e-10,
+)
+_COT_PI = of_double(
+    -3.289868133696453, -2.1646464674222763, -2.034686123968887, -2.0081547123978356,
+    -2.0019891500813385, -2.000492182582688, -2.000122155993404, -2.0000390795214096,
+    -1.9998538028018538, -2.002055143574151, -1.9794719278501824, -2.1546514757241018,
+    -1.123882666647484, -5.690980971418901, 9.291034710448868, -25.976974604271653,
+    30.338072529881977, -24.270458024029857,
+)
+# digamma(x) / (x - root) in 2 x - 3, 1 <= x <= 2, with the root less 1 and what that lacks
+_BESIDE_ROOT = of_double(
+    0.9510558760318328, -0.21181371064073024, 0.06013562106019673, -0.018550615381739837,
+    0.0059367952783072235, -0.0019350666647357589, 0.0006368880302846364,
+    -0.00021074841288832956, 6.995018923408578e-05, -2.3258232475310846e-05,
+    7.741228917125823e-06, -2.5781348596283653e-06, 8.589262341522206e-07,
+    -2.8620913305524894e-07, 9.538512882131195e-08, -3.1812511684429887e-08,
+    1.0603457246127488e-08, -3.503398923223047e-09, 1.167771177499064e-09,
+    -4.1965284357280646e-10, 1.3988314142821704e-10, -2.7517988497113302e-11,
+    9.172618879913334e-12, -1.0006438997505267e-11, 3.335477322544212e-12,
+)
+_ROOT, _ROOT_REST = 0.46163214496836236, -1.5522348162858677e-17
+# (log(x) - 1 / (2 x) - digamma(x)) x² in 1/x, x >= 2
+_DIGAMMA_TAIL = of_double(
+    0.08333333333333333, -6.709154424133889e-17, -0.008333333333311889,
+    -2.7071740203409613e-12, 0.003968254148044065, -7.248434151373788e-09,
+    -0.0041664738423631605, -3.5624706055369674e-06, 0.007622841353016659,
+    -0.00044972782331931233, -0.018040051324060887, -0.013559614032167308,
+    0.10825026807693681, 0.14183213162862185, -1.8826296103578177, 6.338561090278992,
+    -12.863493009804909, 17.80476155154579, -17.12602818942609, 11.063760403504297,
+    -4.344156326432885, 0.7866354637991011,
+)
+_LOG_PI = 1.1447298858494002
+_SHIFT = 0.4189385332046727  # (log(2 pi) - 1) / 2, and what that lacks
+_SHIFT_REST = 1.6728209650585413e-17
+
+
+@inlined
+def stirling(x: Any) -> Any:
+    """What Stirling's formula for log(Gamma(x)) lacks, x >= 2.5."""
+    t = 1.0 / x
+    return _STIRLING(t) * t
+
+
+@inlined
+def _lgamma_far(a: Any) -> Any:
+    """log(Gamma(a)) for a >= 2.5: (a - 1/2) (log(a) - 1) + (log(2 pi) - 1) / 2 + ..., with the
+    first two terms as pairs."""
+    high, low = log_of(a)
+    high, more = sum_of(high, -1.0)
+    b = a - 0.5
+    p = b * high
+    y, rest = sum_of(p, _SHIFT)
+    rest += fma(b, high, -p) + b * (low + more)
+    return select(p < np.inf, y + (rest + (stirling(a) + _SHIFT_REST)), p)
+
+
+@inlined
+def lgamma_positive(a: Any) -> Any:
+    """log(Gamma(a)) for float64 a >= 1/2."""
+    u, v = a - 1.0, a - 2.0
+    far = _lgamma_far(select(a < 2.5, 2.5, a))
+    return select(a < 1.5, u * _AT_1(u), select(a < 2.5, v * _AT_2(v), far))
+
+
+@inlined
+def lgamma_1p(u: Any) -> Any:
+    """log(Gamma(1 + u)), -1/2 <= u <= 1/2."""
+    return u * _AT_1(u)
+
+
+@inlined
+def lgamma(x: Any) -> Any:
+    """log|Gamma(x)|, by reflection for x < -1/2; infinite at 0, -1, -2, ..."""
+    v = like(x, 0.0)
+    a = magnitude(v)
+    small = a < 0.5
+    near = lgamma_1p(select(small, v, 0.0)) - log(a)
+    y = lgamma_positive(select(small, 1.0, a))
+    r = magnitude(a - rint(a))
+    sine = r * _SIN_PI(r * r)
+    y = select(v < 0.0, _LOG_PI - log(a * sine) - y, y)
+    return like(select(a == np.inf, np.inf, select(small, near, y)) + 0.0, x)  # no -0 at 1
+
+
+@inlined
+def digamma(x: Any) -> Any:
+    """The derivative of log(Gamma(x)), by reflection for negative x; NaN at -1, -2, ..."""
+    v = like(x, 0.0)
+    a = magnitude(v)
+    below = copysign(1.0, v) < 0.0
+    small, tail = a < 1.0, a >= 2.0
+    w = select(small, a, select(tail, 0.0, a - 1.0))
+    near = ((w - _ROOT) - _ROOT_REST) * _BESIDE_ROOT(fma(2.0, w, -1.0))
+    t = 1.0 / select(tail, a, 2.0)
+    far = log(select(tail, a, 2.0)) - fma(t * t, _DIGAMMA_TAIL(t), 0.5 * t)
+    y = select(tail, far, near)   # for small a, of 1 + a
+    over = 1.0 / a
+    r = a - rint(a)
+    cotangent = fma(r, _COT_PI(r * r), 1.0 / r)
+    reflected = select(small, y, y + over) + select((r == 0.0) & (a > 0.0), np.nan, cotangent)
+    return like(select(below, reflected, select(small, y - over, y)), x)
+
+
+@inlined
+def sinc(x: Any) -> Any:
+    """sin(pi x) / (pi x), from the nearest whole number."""
+    v = like(x, 0.0)
+    a = magnitude(v)
+    k = rint(a)
+    r = a - k
+    half = 0.5 * k
+    y = r * _SIN_PI(r * r) / (3.141592653589793 * select(a > 0.0, a, 1.0))
+    y = select(rint(half) == half, y, -y)
+    return like(select(a < 1e-100, 1.0, select(a == np.inf, 0.0, y)), x)
+
+
+# ---- polygamma, by a loop
+
+# B(2 j) / (2 j)!, j = 1, 2, ...
+_BERNOULLI = table([
+    0.08333333333333333, -0.001388888888888889, 3.306878306878307e-05, -8.267195767195768e-07,
+    2.08767569878681e-08, -5.284190138687493e-10, 1.3382536530684679e-11, -3.3896802963225827e-13,
+    8.586062056277845e-15, -2.174868698558062e-16,
+])
+
+
+_FACTORIAL = table([float(math.factorial(n)) for n in range(171)])
+
+
+@inlined
+def zeta_positive(s: Any, q: Any) -> Any:
+    """The sum of (q + k)^-s over k >= 0, for float64 s > 1 and q > 0, by Euler and Maclaurin."""
+    total, w = 0.0, q
+    while w < 12.0 + 0.5 * s:
+        total += pow_double(w, -s)
+        w += 1.0
+    power = pow_double(w, -s)
+    over = 1.0 / (w * w)
+    # s (s+1) ... (s + 2 j - 2) / w^(2 j - 1) B(2 j) / (2 j)!
+    c, rest = s / w, 0.0
+    for j in range(10):
+        rest += c * _BERNOULLI(j)
+        c *= (s + (2.0 * j + 1.0)) * (s + (2.0 * j + 2.0)) * over
+    return total + power * (w / (s - 1.0) + (0.5 + rest))
+
+
+@inlined
+def polygamma(n: Any, x: Any) -> Any:
+    """The derivative of order n of digamma, n = 0, 1, ...; NaN for another n.
+
+    (-1)^(n+1) n! zeta(n + 1, x); for negative x the sum over all integers less that above 1 - x.
+    """
+    order, v = like(n, 0.0), like(x, 0.0)
+    if order == 0.0:
+        return digamma(x)
+    s = order + 1.0
+    if order < 0.0 or rint(order) != order or v == -np.inf:
+        return like(np.nan, x)
+    sign = 1.0 if rint(0.5 * s) == 0.5 * s else -1.0
+    if v > 0.0:
+        total = zeta_positive(s, v)
+    else:
+        above, below = v - floor(v), -v - floor(-v)   # what the next whole numbers are away
+        if below == 0.0:
+            return like(np.inf if sign > 0.0 else np.nan, x)
+        mirrored = zeta_positive(s, below) - zeta_positive(s, 1.0 - v)
+        total = zeta_positive(s, above) + sign * mirrored
+    if order > 170.0:
+        return like(sign * np.inf, x)
+    k, _ = nearest(order, 1.0)
+    return like(sign * _FACTORIAL(k) * total, x)
