@@ -241,6 +241,24 @@ def test_the_gradient_of_a_system_solves_one_more() -> None:
     assert counts["solve"] == 2
 
 
+MANY_SIDES = {
+    "leading axes": lambda a, b: tf.linalg.solve(a, b),
+    "vmap": lambda a, b: tf.vmap(lambda b: tf.linalg.solve(a, b))(b),
+    "nested vmap": lambda a, b: tf.vmap(lambda b: tf.vmap(lambda b: tf.linalg.solve(a, b))(b))(b),
+    "triangular": lambda a, b: tf.vmap(lambda b: tf.linalg.triangular_solve(a, b))(b),
+}
+
+
+@pytest.mark.parametrize("fn", MANY_SIDES.values(), ids=MANY_SIDES.keys())
+def test_one_matrix_of_many_right_hand_sides_is_factored_once(fn: Any) -> None:
+    found = nodes(fn, (3, 3), (4, 5, 3, 2))
+    (solver,) = (n for n in found if n.prim.name in ("solve", "triangular_solve"))
+    assert [v.shape for v in solver.inputs] == [(3, 3), (3, 40)]
+    a, b = normal(3, 3) + 4 * np.eye(3), normal(4, 5, 3, 2)
+    matrix = np.tril(a) if solver.prim.name == "triangular_solve" else a
+    np.testing.assert_allclose(fn(a, b).numpy(), np.linalg.solve(matrix, b), rtol=1e-12)
+
+
 # ---- compiled
 
 

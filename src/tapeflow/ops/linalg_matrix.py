@@ -13,7 +13,7 @@ from tapeflow.dtypes import complex64, complex128, float32, float64, is_complex
 from tapeflow.errors import DTypeError, LinAlgError, ShapeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import conj
-from tapeflow.ops.elementwise import coerce, where
+from tapeflow.ops.elementwise import where
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 _LAPACK = (float32, float64, complex64, complex128)
@@ -56,27 +56,6 @@ def require_square(op: str, x: Tensor) -> None:
     if x.shape[-1] != x.shape[-2]:
         raise ShapeError(op, got=x.spec, why="the matrix is not square",
                          fix="for least squares use tf.linalg.lstsq or tf.linalg.pinv")
-
-
-def system(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor, bool]:
-    """The matrices a and right-hand sides b of one dtype, their leading axes broadcast, and whether
-    b was one vector. Raises: DTypeError or ShapeError in the name of `op` if they do not fit."""
-    x, y = coerce(op, a, b)
-    matrix(op, x)
-    is_vector = y.ndim == 1
-    if not y.ndim or x.shape[-2] != y.shape[0 if is_vector else -2]:
-        raise ShapeError(op, got=f"a {x.spec}, b {y.spec}",
-                         why=f"a has {x.shape[-2]} rows, and b has others",
-                         fix="give b[n] for one right-hand side, b[..., n, k] for k of them")
-    if is_vector:
-        y = _shape.expand_dims(y, 1)
-    try:
-        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    except ValueError:
-        raise ShapeError(op, got=f"a {x.spec}, b {y.spec}", fix="make the leading axes equal, or 1",
-                         why="the leading axes do not broadcast together") from None
-    x = _shape.broadcast_to(x, (*batch, *x.shape[-2:]))
-    return x, _shape.broadcast_to(y, (*batch, *y.shape[-2:])), is_vector
 
 
 # ---- what LAPACK refuses

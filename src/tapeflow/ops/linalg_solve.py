@@ -6,12 +6,11 @@ the pseudo-inverse, where the rank does not change.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from tapeflow import dispatch
+from tapeflow.dtypes import bool_, real_of
 from tapeflow.ops import create, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import cast, conj, real
@@ -30,41 +29,14 @@ from tapeflow.ops.linalg_matrix import (
     require_square,
     same,
     square,
-    system,
 )
 from tapeflow.ops.linalg_spectral import svd, svdvals
-from tapeflow.primitive import Leading, Primitive, Tangents, primitive, register, total
+from tapeflow.ops.linalg_system import System, system
+from tapeflow.primitive import Leading, Tangents, primitive, register
 from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
 from tapeflow_kernels import dense
 
-# ---- one kind: x with a @ x = b
-
-
-class _System(Primitive):
-    """Gives both cotangents at once: that of a is made of that of b.
-
-    Args:
-        array_fn: x of (a, b, **attrs), whose leading axes are equal.
-        back: the solution for the transpose of a.
-        part: what of a matrix like a matters.
-    """
-
-    def __init__(self, array_fn: Callable[..., Array], name: str, back: Callable[..., Tensor],
-                 part: Callable[..., Tensor]) -> None:
-        super().__init__(array_fn, lambda a, b, **attrs: b, name=name, batching=Leading())
-        self._back, self._part = back, part
-
-    def pull(self, gs: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Mapping[str, Any],
-             wanted: Sequence[bool]) -> list[Tensor | None]:
-        g = self._back(xs[0], gs, **attrs)
-        of_a = -self._part(g @ ys.mT, **attrs) if wanted[0] else None
-        return [of_a, g if wanted[1] else None]
-
-    def push(self, ts: Tangents, ys: Any, xs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Any:
-        of_a, of_b = ts
-        moved = None if of_a is None else -(self._part(of_a, **attrs) @ ys)
-        return dispatch.apply(self, (xs[0], total([of_b, moved])), attrs)   # type: ignore[arg-type]
-
+# ---- any systems
 
 def _solve_array(a: Array, b: Array) -> Array:
     solution: Array = lapack("solve", SINGULAR, np.linalg.solve, a, b)
@@ -75,7 +47,8 @@ def _solve_back(a: Tensor, g: Tensor) -> Tensor:
     return _solve(a.mT, g)
 
 
-_solve = register(_System(_solve_array, "solve", _solve_back, lambda a: a))
+_solve = System(_solve_array, "solve", back=_solve_back, part=lambda a: a)
+register(_solve)
 
 
 def solve(x1: TensorLike, x2: TensorLike) -> Tensor:
@@ -91,7 +64,7 @@ def solve(x1: TensorLike, x2: TensorLike) -> Tensor:
     """
     a, b, is_vector = system("solve", x1, x2)
     require_square("solve", a)
-    x = _solve(a, b)
+    x = _solve.solution(a, b)
     return _shape.squeeze(x, -1) if is_vector else x
 
 
@@ -115,7 +88,8 @@ def _triangular_array(a: Array, b: Array, *, lower: bool, unit_diagonal: bool) -
     return x
 
 
-_triangular = register(_System(_triangular_array, "triangular_solve", _back_substituted, _triangle))
+_triangular = System(_triangular_array, "triangular_solve", back=_back_substituted, part=_triangle)
+register(_triangular)
 
 
 def substituted(a: Tensor, b: Tensor, lower: bool, unit_diagonal: bool = False) -> Tensor:
@@ -147,7 +121,8 @@ def triangular_solve(a: TensorLike, b: TensorLike, lower: bool = True, adjoint: 
     require_square(op, x)
     if adjoint:
         x = hermitian(x)
-    solution = substituted(x, y, bool(lower) != bool(adjoint), bool(unit_diagonal))
+    solution = _triangular.solution(x, y, lower=bool(lower) != bool(adjoint),
+                                    unit_diagonal=bool(unit_diagonal))
     return _shape.squeeze(solution, -1) if is_vector else solution
 
 
@@ -172,14 +147,14 @@ def inv(x: TensorLike) -> Tensor:
 
 
 @of_literature
-def _pinv_adjoint(g: Tensor, y: Tensor, a: Tensor, cutoff: Tensor) -> Tensor:
+def _pinv_adjoint(g: Tensor, y: Tensor, a: Tensor, tolerance: Tensor) -> Tensor:
     n, m = a.shape[-2:]
     outside, null = identity(n, a) - a @ y, identity(m, a) - y @ a
     gh, yh = hermitian(g), hermitian(y)
     return outside @ gh @ y @ yh + yh @ y @ gh @ null - yh @ g @ yh
 
 
-def _pinv_jvp(ts: Tangents, y: Tensor, a: Tensor, cutoff: Tensor) -> Tensor | None:
+def _pinv_jvp(ts: Tangents, y: Tensor, a: Tensor, tolerance: Tensor) -> Tensor | None:
     t = ts[0]
     if t is None:
         return None
@@ -191,21 +166,26 @@ def _pinv_jvp(ts: Tangents, y: Tensor, a: Tensor, cutoff: Tensor) -> Tensor | No
 
 # one derivative: that of the decomposition does not exist where singular values are equal
 @composite(_pinv_adjoint, None, jvp=_pinv_jvp)
-def _pinv(a: Tensor, cutoff: Tensor) -> Tensor:
+def _pinv(a: Tensor, tolerance: Tensor) -> Tensor:
     u, s, vh = svd(a, full_matrices=False)
-    kept = s > cutoff
+    kept = _is_kept(s, tolerance)
     inverted = where(kept, 1.0 / where(kept, s, 1.0), 0.0)
     return hermitian(vh) @ (column(inverted) * hermitian(u))
 
 
-def _cutoff(op: str, a: Tensor, s: Tensor, rtol: TensorLike | None) -> Tensor:
-    """Below which of its singular values s[..., k] a matrix of a has them for 0: f[..., 1]."""
+def _is_kept(s: Tensor, tolerance: Tensor) -> Tensor:
+    """Which singular values s[..., k] do not count as 0."""
     if not s.shape[-1]:
-        return create.zeros((*s.shape[:-1], 1), s.dtype)
-    largest = reduce.max(s, axis=-1, keepdims=True)
-    default = max(a.shape[-2:]) * finfo(s.dtype).eps
-    relative = cast(as_tensor(default if rtol is None else rtol, op=op), s.dtype)
-    return largest * (column(relative) if relative.ndim else relative)
+        return create.zeros(s.shape, bool_)
+    return s > tolerance * reduce.max(s, axis=-1, keepdims=True)
+
+
+def _tolerance(op: str, a: Tensor, given: TensorLike | None) -> Tensor:
+    """The fraction of the largest singular value below which one counts as 0: f[] or f[..., 1]."""
+    dtype = real_of(a.dtype)
+    default = max(a.shape[-2:]) * finfo(dtype).eps
+    fraction = cast(as_tensor(default if given is None else given, op=op), dtype)
+    return column(fraction) if fraction.ndim else fraction
 
 
 def pinv(x: TensorLike, *, rtol: TensorLike | None = None) -> Tensor:
@@ -217,7 +197,7 @@ def pinv(x: TensorLike, *, rtol: TensorLike | None = None) -> Tensor:
     Raises: ShapeError if x is no matrix, DTypeError unless the dtype is one of LAPACK's.
     """
     x = matrix("pinv", x)
-    return _pinv(x, _cutoff("pinv", x, svdvals(x), rtol))
+    return _pinv(x, _tolerance("pinv", x, rtol))
 
 
 def matrix_rank(x: TensorLike, *, rtol: TensorLike | None = None) -> Tensor:
@@ -227,8 +207,11 @@ def matrix_rank(x: TensorLike, *, rtol: TensorLike | None = None) -> Tensor:
     Raises: ShapeError if x is no matrix, DTypeError unless the dtype is one of LAPACK's.
     """
     x = matrix("matrix_rank", x)
-    s = svdvals(x)
-    return reduce.count_nonzero(s > _cutoff("matrix_rank", x, s, rtol), axis=-1)
+    return _rank(svdvals(x), _tolerance("matrix_rank", x, rtol))
+
+
+def _rank(s: Tensor, tolerance: Tensor) -> Tensor:
+    return reduce.count_nonzero(_is_kept(s, tolerance), axis=-1)
 
 
 class LstsqResult(NamedTuple):
@@ -255,12 +238,10 @@ def lstsq(a: TensorLike, b: TensorLike, rcond: float | None = None) -> LstsqResu
     Raises: ShapeError if the sizes do not fit, DTypeError unless the dtypes are LAPACK's.
     """
     x, y, is_vector = system("lstsq", a, b)
-    s = svdvals(x)
-    cutoff = _cutoff("lstsq", x, s, rcond)
-    solution = _pinv(x, cutoff) @ y
+    tolerance = _tolerance("lstsq", x, rcond)
+    solution, s = _pinv(x, tolerance) @ y, svdvals(x)
     away = x @ solution - y
     residuals = reduce.sum(real(conj(away) * away), axis=-2)
-    rank = reduce.count_nonzero(s > cutoff, axis=-1)
     if is_vector:
         solution = _shape.squeeze(solution, -1)
-    return LstsqResult(solution, residuals, rank, s)
+    return LstsqResult(solution, residuals, _rank(s, tolerance), s)
