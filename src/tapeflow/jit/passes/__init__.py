@@ -12,6 +12,7 @@ from tapeflow.jit.passes.flatten import flatten
 from tapeflow.jit.passes.fold_constants import fold_constants
 from tapeflow.jit.passes.fuse import fuse
 from tapeflow.jit.passes.gather_products import gather_products
+from tapeflow.jit.passes.pooled import pooled
 from tapeflow.jit.passes.regroup import regroup
 from tapeflow.jit.passes.simplify import simplify
 
@@ -23,7 +24,7 @@ def _bodies(graph: Graph) -> Graph:
 
 
 PIPELINE: tuple[Pass, ...] = (
-    dce, simplify, fold_constants, cse, simplify, gather_products, regroup, flatten,
+    dce, simplify, fold_constants, cse, simplify, pooled, gather_products, regroup, flatten,
     simplify, cse, dce, _bodies, epilogue, fuse, dce)
 
 

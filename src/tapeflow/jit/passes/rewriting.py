@@ -70,6 +70,12 @@ class Rewriter:
         self._add(repeated(held, made))
         return made
 
+    def add(self, name: str, inputs: tuple[Var, ...], dtype: DType) -> Var:
+        """What the elementwise primitive `name` gives of these, by a new node."""
+        made = self.fresh(inputs[0].shape, dtype)
+        self._add(Node(REGISTRY[name], inputs, {}, (made,)))
+        return made
+
     def fresh(self, shape: tuple[int, ...], dtype: DType) -> Var:
         """A new value, whose name no other has."""
         name = next(n for i in self._numbers if (n := f"k{i}") not in self._taken)
