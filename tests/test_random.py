@@ -14,7 +14,7 @@ from scipy import stats
 
 import tapeflow as tf
 from tapeflow import config, random
-from tapeflow.errors import ArgumentError, DTypeError, ShapeError
+from tapeflow.errors import ArgumentError, DTypeError, LinAlgError, ShapeError
 
 COUNT = 20_000
 SEED = 1234
@@ -39,6 +39,9 @@ DRAWS: dict[str, Any] = {
     "beta": lambda g=None: random.beta(SHAPE, 2.0, 3.0, generator=g),
     "poisson": lambda g=None: random.poisson(SHAPE, 1e6, generator=g),
     "binomial": lambda g=None: random.binomial(SHAPE, 10**6, 0.3, generator=g),
+    "multivariate_normal": lambda g=None: random.multivariate_normal(
+        3, [1.0, 2.0], np.eye(2), generator=g
+    ),
     "bernoulli": lambda g=None: random.bernoulli(SHAPE, generator=g),
     "categorical": lambda g=None: random.categorical((50,), np.zeros(9), generator=g),
     "randint": lambda g=None: random.randint(SHAPE, 0, 1000, generator=g),
@@ -338,6 +341,34 @@ def test_gradients_flow_to_bounds_and_rates(draw: Any, parameters: list[float]) 
     )
 
 
+COVARIANCE = np.array([[2.0, 0.6], [0.6, 1.0]])
+
+
+def test_vectors_have_the_covariance_asked_for() -> None:
+    x = random.multivariate_normal(COUNT, [1.0, -1.0], COVARIANCE).numpy()
+    distance = np.linalg.solve(np.linalg.cholesky(COVARIANCE), (x - [1.0, -1.0]).T)
+    assert stats.kstest((distance**2).sum(0), stats.chi2(2).cdf).pvalue > UNLIKELY
+    np.testing.assert_allclose(np.cov(x.T), COVARIANCE, atol=0.06)
+
+
+def test_vectors_may_have_a_mean_and_a_covariance_each() -> None:
+    means, covariances = np.float32([[0, 0], [5, 5]]), np.stack([COVARIANCE, 4 * COVARIANCE])
+    x = random.multivariate_normal((COUNT, 2), means, covariances.astype("f4")).numpy()
+    assert (x.shape, x.dtype) == ((COUNT, 2, 2), np.float32)
+    for i in range(2):
+        np.testing.assert_allclose(np.cov(x[:, i].T), covariances[i], atol=0.25)
+        np.testing.assert_allclose(x[:, i].mean(0), means[i], atol=0.1)
+
+
+def test_gradients_flow_to_mean_and_covariance() -> None:
+    tf.testing.check_gradients(
+        lambda m, c: random.multivariate_normal(
+            3, m, c + tf.matrix_transpose(c), generator=random.Generator(3)
+        ),
+        [np.zeros(2), COVARIANCE],
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "draw"),
     [
@@ -415,6 +446,9 @@ def test_numbers_have_the_dtype_asked_for(draw: Any, dtype: str) -> None:
         (lambda: random.categorical(2, tf.zeros((3, 4))), ShapeError),
         (lambda: random.randint(2, 0, tf.asarray([1, 0])), ArgumentError),
         (lambda: random.shuffle(3), ArgumentError),
+        (lambda: random.multivariate_normal(2, [1.0], np.eye(2)), ShapeError),
+        (lambda: random.multivariate_normal(2, np.zeros((3, 2)), np.eye(2)), ShapeError),
+        (lambda: random.multivariate_normal((), np.zeros(2), np.ones((3, 2, 2))), LinAlgError),
         (lambda: random.Generator(1).split(-1), ArgumentError),
         (lambda: random.Generator(1).fold_in("rank"), ArgumentError),
     ],

@@ -32,17 +32,18 @@ from tapeflow.random.discrete import (
     shuffle,
 )
 from tapeflow.random.generator import Generator, default_generator, seed
+from tapeflow.random.multivariate import multivariate_normal
 from tapeflow.tensor import Tensor as _Tensor
 
 _DISTRIBUTIONS = (
-    bernoulli, beta, binomial, categorical, choice, exponential, gamma, gumbel, laplace, normal,
-    permutation, poisson, randint, shuffle, truncated_normal, uniform,
+    bernoulli, beta, binomial, categorical, choice, exponential, gamma, gumbel, laplace,
+    multivariate_normal, normal, permutation, poisson, randint, shuffle, truncated_normal, uniform,
 )  # fmt: skip
 
 __all__ = [
     "Generator", "bernoulli", "beta", "binomial", "categorical", "choice", "default_generator",
-    "exponential", "gamma", "gumbel", "laplace", "normal", "permutation", "poisson", "randint",
-    "seed", "shuffle", "truncated_normal", "uniform",
+    "exponential", "gamma", "gumbel", "laplace", "multivariate_normal", "normal", "permutation",
+    "poisson", "randint", "seed", "shuffle", "truncated_normal", "uniform",
 ]  # fmt: skip
 
 

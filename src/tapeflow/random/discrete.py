@@ -12,7 +12,7 @@ from tapeflow.dtypes import DType, as_dtype, bool_, float32, float64, int64, is_
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.random import noise
 from tapeflow.random.continuous import exponential, gumbel, uniform
-from tapeflow.random.generator import Generator, draw
+from tapeflow.random.generator import Generator, draw, known
 from tapeflow.random.parameters import as_input, check, operands
 from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
 
@@ -31,15 +31,8 @@ def bernoulli(
     (p,) = operands("bernoulli", sizes, p=p)
     check("bernoulli", "p", p, 0, 1)
     wide = float64 if isinstance(p, Tensor) and p.dtype == float64 else float32
-    hits = uniform(sizes, dtype=wide, generator=_known("bernoulli", generator)) < p
+    hits = uniform(sizes, dtype=wide, generator=known("bernoulli", generator)) < p
     return ops.cast(hits, bool_ if dtype is None else dtype)
-
-
-def _known(op: str, generator: Generator | None) -> Generator | None:
-    """`generator`, of which `op` may let another function draw."""
-    if generator is None or isinstance(generator, Generator):
-        return generator
-    raise arguments.wrong(op, "generator", generator, "a tf.random.Generator")
 
 
 def _integral(op: str, dtype: Any) -> DType:
@@ -166,7 +159,7 @@ def categorical(
     wide = x if x.dtype in (float32, float64) else ops.cast(x, float32)
     # the greatest of logits with Gumbel noise is at a place with the probability of its logit
     perturbed = wide + gumbel((*sizes, x.shape[-1]), dtype=wide.dtype,
-                              generator=_known("categorical", generator))  # fmt: skip
+                              generator=known("categorical", generator))  # fmt: skip
     return ops.cast(ops.argmax(perturbed, axis=-1), chosen)
 
 
@@ -239,7 +232,7 @@ def choice(
             fix="draw fewer, or with replace=True",
         )
     weights = None if p is None else _weights(p, count, 1 if replace else drawn)
-    generator = _known("choice", generator)
+    generator = known("choice", generator)
     if replace:
         places = _with_replacement(sizes, count, weights, generator)
     else:

@@ -146,10 +146,15 @@ def seed(seed: int) -> None:
     _default.seed(seed)
 
 
-def draw(op: str, generator: Generator | None) -> Tensor:
-    """The state of a call of `generator`, or of the default one."""
+def known(op: str, generator: Generator | None) -> Generator:
+    """`generator`, or the default one. Raises: ArgumentError in the name of `op` for others."""
     if generator is None:
-        return _default.draw()
+        return _default
     if not isinstance(generator, Generator):
         raise arguments.wrong(op, "generator", generator, "a tf.random.Generator")
-    return generator.draw()
+    return generator
+
+
+def draw(op: str, generator: Generator | None) -> Tensor:
+    """The state of a call of `generator`, or of the default one."""
+    return known(op, generator).draw()
