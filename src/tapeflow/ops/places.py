@@ -1,6 +1,7 @@
 """Reading and writing at computed places along one axis."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,14 @@ from tapeflow.dtypes import int64, is_integer
 from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops import create
 from tapeflow.ops import shape as _shape
+from tapeflow.ops.elementwise import where
 from tapeflow.ops.movement import Ints, moveaxis
 from tapeflow.primitive import Primitive, Rule, Tangents, discrete, primitive
 from tapeflow.tensor import Array, Spec, Tensor
 
 
 def require_integer(op: str, indices: Spec) -> None:
+    """Raise DTypeError in the name of `op` unless the indices are integers."""
     if not is_integer(indices.dtype):
         raise DTypeError(op, got=f"indices {indices}", why="indices are integers",
                          fix="cast them: tf.cast(i, tf.int64)")
@@ -154,6 +157,19 @@ def _put_adjoint(g: Tensor, y: Tensor, x: Tensor, v: Tensor, i: Tensor, *, axis:
     return put_at(g, create.zeros_like(v), i, axis=axis)
 
 
+def _put_value_adjoint(g: Tensor, y: Tensor, x: Tensor, v: Tensor, i: Tensor, *,
+                       axis: int) -> Tensor:
+    return where(_stays(i, v, x.shape[axis], axis), take_at(g, i, axis=axis, op="setitem"), 0)
+
+
+def _stays(i: Tensor, v: Tensor, size: int, axis: int) -> Tensor:
+    """Which elements of v are not written over by a later one at the same index."""
+    turns = _shape.reshape(create.arange(math.prod(i.shape)), i.shape)
+    last = put_at(create.zeros((size,), int64), turns, i, axis=0)
+    stays = take_at(last, i, axis=0, op="setitem") == turns
+    return _shape.reshape(stays, i.shape + (1,) * (v.ndim - axis - i.ndim))
+
+
 def _put_of(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[bool], /, *,
             axis: int) -> Tensor:
     x, v = _shape.filled(size, xs[:2], batched[:2])
@@ -166,12 +182,13 @@ def _put_of(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[
     return _rows_back(_shape.reshape(put, rows.shape), axis)
 
 
-@primitive(name="put_at", spec=_put_spec, jvp=_put_jvp, batching=Rule(_put_of), adjoints=(
-    _put_adjoint, lambda g, y, x, v, i, *, axis: take_at(g, i, axis=axis, op="setitem"), None))
+@primitive(name="put_at", spec=_put_spec, jvp=_put_jvp, batching=Rule(_put_of),
+           adjoints=(_put_adjoint, _put_value_adjoint, None))
 def put_at(x: Array, v: Array, i: Array, *, axis: int) -> Array:
-    """x with v in place of its elements at i along `axis`."""
+    """x with v in place of its elements at i along `axis`; at equal indices the last one stays."""
     y = np.array(x)
-    y[(slice(None),) * axis + (_within("setitem", i, x.shape[axis]),)] = v
+    places = np.asarray(_within("setitem", i, x.shape[axis]), order="C")   # NumPy goes by memory
+    y[(slice(None),) * axis + (places,)] = np.asarray(v, order="C")
     return y
 
 
