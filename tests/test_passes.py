@@ -72,6 +72,13 @@ def test_cse_tells_attributes_and_the_signs_of_zeros_apart():
     check_same(cse(graph(text)), text)
 
 
+def test_cse_tells_the_outputs_of_one_op_from_what_comes_later():
+    text = ("graph f(x: f32[2,2]) { l: f32[2,2], u: f32[2,2], p: i64[2] = lu(x)  "
+            "a: f32[2,2] = exp(x)  b: f32[2,2] = exp(a)  c: i64[2] = square(p)  "
+            "d: f32[2,2] = square(b)  return l, u, c, d }")
+    check_same(cse(graph(text)), text)
+
+
 def test_cse_merges_equal_constants():
     check_same(cse(graph("graph f() { c: f32[] = const 2.0  d: f32[] = const 2.0  return c, d }")),
                "graph f() { c: f32[] = const 2.0  return c, c }")

@@ -30,7 +30,8 @@ def cse(graph: Graph) -> Graph:
             continue
         if key is not None:
             known[key] = node.outputs
-        numbers.update((v, len(numbers) + i) for i, v in enumerate(node.outputs))
+        first = len(numbers)
+        numbers.update((v, first + i) for i, v in enumerate(node.outputs))
         nodes.append(Node(node.prim, inputs, node.attrs, node.outputs, node.scope, node.line))
     outputs = tuple(same.get(v, v) for v in graph.outputs)
     return Graph(graph.name, graph.inputs, tuple(nodes), outputs, constants)
