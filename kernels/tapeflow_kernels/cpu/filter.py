@@ -14,15 +14,21 @@ In a diagonal convolution rows are taps along x, and each column has its own cha
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..machine import Host, host
+from . import pairs
 from .contraction import Pointers
 from .epilogue import Epilogue
 from .geometry import Geometry, Patch, Shape, Triple
-from .halves import Memory, computed
+from .halves import computed
 from .lanes import Lanes
+from .pairs import EXACT, Factors, Way, parts
+from .patch import Copied
+from .tiles import SIDE, Size
+from .turned import Turned
 
 P = TypeVar("P")
 # Places that a block covers, so that reading and writing sums is a small part of the work.
@@ -31,6 +37,10 @@ _PLACES = 400
 _WIDEST = 256
 _PATCH_BYTES = 256 * 1024
 MOST_STACK_BYTES = 768 * 1024
+# The same where tiles multiply: loads and stores of sums weigh more, and a turned block is read
+# from the second-level cache.
+_TILE_PLACES = 800
+_TURNED_BYTES = 448 * 1024
 # Items that are made at least, where parts of so many bytes of sums allow it.
 _ITEMS = 16
 _SUMS_BYTES = 8 * 1024 * 1024
@@ -43,6 +53,7 @@ class Filter:
     memory: what X and Y hold. channels: of a slice.
     count: rows of a tap along x, heights: of tiles of them, at most two.
     rows, width, images: the block. is_merged: the rows go through the taps along x as well.
+    way: how X and Y are multiplied; for tiles a block of X is turned, else `turned` is None.
     """
 
     dtype: str
@@ -60,13 +71,15 @@ class Filter:
     is_dense: bool
     epilogue: Epilogue
     is_diagonal: bool = False
+    way: Way = EXACT
+    turned: Turned | None = None
 
     def lanes(self, target: Host) -> Lanes:
-        return Lanes.filling(self.dtype, target.vector_bytes)
+        return self.way.lanes(self.dtype, target)
 
-    def source(self, target: Host) -> Memory:
-        """How X and Y are read."""
-        return Memory(self.lanes(target), self.memory)
+    def copied(self, target: Host) -> Copied:
+        """How X becomes a patch."""
+        return Copied.of(self.lanes(target), self.memory, self.way.paired)
 
     def columns(self, target: Host) -> int:
         """The columns of a panel."""
@@ -77,16 +90,35 @@ class Filter:
         ones = (1, 1, 1)
         geometry = replace(self.geometry, strides=ones, dilations=ones)
         read = replace(self, geometry=geometry, rows=1, width=1, images=1, is_dense=False)
-        return replace(read, memory=self.dtype)
+        return replace(read, memory=self.dtype, turned=None)
 
     def patch(self, target: Host) -> Patch:
         """Of one image."""
         pitch = self.columns(target) if self.is_diagonal else self.channels
         return Patch.of(self.geometry, self.rows, self.width, pitch)
 
+    @property
+    def patches(self) -> int:
+        """The patches in work together."""
+        return 1 if self.turned else self.images
+
+    @property
+    def size(self) -> Size:
+        """Of its tiles, if there are."""
+        return Size(self.heights[0], self.turned.block if self.turned else 1)
+
     def panel_elements(self, target: Host) -> int:
-        """A block of Y: [images, rows, places, columns]."""
-        return self.images * self.rows * self.width * self.columns(target)
+        """A block of Y: [images, rows, places or pairs of them, columns]."""
+        places = self.turned.pairs if self.turned else self.width
+        return self.images * self.rows * places * self.columns(target)
+
+    def stack_bytes(self, target: Host) -> int:
+        """Patches, turned ones, and a panel."""
+        turned = self.images * self.turned.elements if self.turned else 0
+        held = 2 if self.turned else self.lanes(target).itemsize
+        elements = turned + self.panel_elements(target)
+        patch = self.patches * self.patch(target).elements * held
+        return patch + elements * self.lanes(target).itemsize
 
     def tile_elements(self, target: Host) -> int:
         return self.heights[0] * self.columns(target)
@@ -122,6 +154,14 @@ FINISH = ("sums", "columns", "channels", "groups", "slices", "panels", "parts")
 BATCH = 4
 
 
+def way(given: Factors, out: Triple, columns: int, target: Host | None = None) -> Way:
+    """How to multiply such factors, if not as they are by tiles: there is no code for vectors of
+    pairs of places. Not for diagonal convolutions."""
+    rows, (_, block, _) = given.channels * given.geometry.taps[2], chunks(given.geometry, out)
+    found = pairs.way(given, (rows, columns, block), target or host())
+    return found if found.tiles else EXACT
+
+
 def plan(
     memory: str,
     geometry: Geometry,
@@ -130,11 +170,15 @@ def plan(
     epilogue: Epilogue,
     *,
     is_diagonal: bool = False,
+    way: Way = EXACT,
     target: Host | None = None,
 ) -> Filter | None:
     """The code for the filter gradient of a convolution; None if a patch takes more stack than
     there is."""
     target = target or host()
+    if way.tiles:
+        given = Factors(memory, "bfloat16", geometry, channels)
+        return _plan_tiles(given, way, shape, epilogue, target)
     lanes = Lanes.filling(computed(memory), target.vector_bytes)
     vectors = min(4 if is_diagonal else 2, math.ceil(max(1, shape.columns) / lanes.count))
     panel = vectors * lanes.count
@@ -157,8 +201,75 @@ def plan(
     size = 0 if is_diagonal else channels
     tile = lanes.dtype, memory, size, geometry, count, heights, vectors, tail
     found = Filter(*tile, rows, width, images, is_merged, is_dense, epilogue.opened(), is_diagonal)
-    elements = images * found.patch(target).elements + found.panel_elements(target)
-    return found if elements * lanes.itemsize <= MOST_STACK_BYTES else None
+    return found if found.stack_bytes(target) <= MOST_STACK_BYTES else None
+
+
+def chunks(geometry: Geometry, out: Triple) -> tuple[int, int, int]:
+    """How places become pairs for tiles: pairs of a row, how many are taken at once, and of how
+    many rows. Short rows are joined where that leaves none over, so that what tiles take is nothing
+    but places."""
+    length = min(max(1, out[2]), _WIDEST)
+    pairs = math.ceil(length / 2)
+    if pairs > SIDE:
+        block = parts(pairs)
+        return math.ceil(pairs / block) * block, block, 1
+    most = 1 if geometry.spreads_rows or geometry.strides[1] > 1 else SIDE // pairs
+    joined = max(n for n in range(1, most + 1) if max(1, out[1]) % n == 0)
+    return pairs, joined * pairs, joined
+
+
+def _plan_tiles(
+    given: Factors, way: Way, shape: Shape, epilogue: Epilogue, target: Host
+) -> Filter | None:
+    """`plan` where registers of tiles multiply."""
+    geometry, lanes = given.geometry, way.lanes("float32", target)
+    columns = max(1, shape.columns)
+    vectors = min(2, math.ceil(columns / SIDE))
+    row, block, joined = chunks(geometry, shape.out)
+
+    def turned(rows: int, channels: int, taps: int = geometry.taps[2]) -> Turned:
+        patch = Patch.of(geometry, rows, 2 * row, channels)
+        sizes = geometry.taps[0], taps, channels, patch.rows, row
+        return Turned(*sizes, geometry.strides[2], block, joined)
+
+    rows, images = 1, 1
+    if not geometry.spreads_rows:
+        sizes = 2 * row, joined
+        rows, images = _tile_block(shape, sizes, lambda n: turned(n, SIDE).elements)
+    room = max(1, _TURNED_BYTES // (images * turned(rows, SIDE).elements * 4 // SIDE))
+    slices = math.ceil(given.channels / room)
+    channels = math.ceil(given.channels / slices)
+    is_merged = slices == 1 and _joins_rows(epilogue, channels)
+    taps = geometry.taps[2] if is_merged else 1
+    patch = Patch.of(geometry, rows, 2 * row, channels)
+    beside = taps if patch.steps[2] == channels else 1
+    found = Filter(
+        *(lanes.dtype, given.memory, channels, geometry),
+        *(channels * taps, (parts(channels * taps),)),
+        *(vectors, math.ceil(columns % (vectors * SIDE) / SIDE), rows, 2 * row, images),
+        *(is_merged, slices == 1 and shape.source[-1] == channels, epilogue.opened()),
+        way=way,
+        turned=turned(rows, channels * beside, geometry.taps[2] // beside),
+    )
+    return found if found.stack_bytes(target) <= MOST_STACK_BYTES else None
+
+
+def _tile_block(
+    shape: Shape, sizes: tuple[int, int], elements: Callable[[int], int]
+) -> tuple[int, int]:
+    """Rows of outputs and images of a block: as many places as repay it; sizes: places of a row,
+    and rows that are joined; `elements(rows)` of an image's turned channels fill a tile."""
+    height, (width, joined) = max(1, shape.out[1]), sizes
+    few = _TURNED_BYTES // 4
+    groups = height // joined
+    wanted = min(groups, math.ceil(_TILE_PLACES / (width * joined)))
+    while wanted > 1 and elements(wanted * joined) > few:
+        wanted = math.ceil(wanted / 2)
+    rows = joined * math.ceil(groups / math.ceil(groups / wanted))
+    if rows < height or width < shape.out[2]:
+        return rows, 1
+    images = math.ceil(_TILE_PLACES / (rows * width))
+    return rows, max(1, min(8, images, few // elements(rows)))
 
 
 def _heights(count: int, most: int) -> tuple[int, ...]:

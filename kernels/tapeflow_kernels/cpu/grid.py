@@ -24,6 +24,7 @@ class Grid:
 
     a_steps, b_steps: pairs of A, elements of B for each step of each reduction loop; the innermost
         passes over what one instruction takes.
+    apart: elements from one tile of rows to the next in the memory of sums.
     accumulates: the sums start as what memory holds.
     """
 
@@ -33,19 +34,20 @@ class Grid:
     width: int
     a_steps: tuple[int, ...]
     b_steps: tuple[int, ...]
+    apart: int
     accumulates: bool = False
 
 
 def emit_grid(module: Module, tiles: Tiles, grid: Grid, name: str) -> None:
     """Write `void name(ptr a…, ptr b, ptr sums, i64 extents…)`, with an `a` for each tile of rows;
-    sums: [rows of tiles, rows, columns], side by side."""
+    sums: [tiles of rows][rows, columns]."""
     kinds = ["ptr"] * (grid.rows + 2) + ["i64"] * len(grid.a_steps)
     f = module.internal(name, kinds)
     pointers, (sums, *extents) = f.parameters[: grid.rows + 1], f.parameters[grid.rows + 1 :]
     tiles.begin(f)
     pitch = grid.columns * SIDE * _PAIR_BYTES
     places = {
-        2 * r + c: f.at(sums, (r * tiles.size.rows * grid.columns + c) * SIDE, _PAIR)
+        2 * r + c: f.at(sums, r * grid.apart + c * SIDE, _PAIR)
         for r in range(grid.rows)
         for c in range(grid.columns)
     }

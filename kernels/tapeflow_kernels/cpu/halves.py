@@ -106,7 +106,7 @@ def as_floats(f: Function, lanes: Lanes, bits: Value) -> Value:
 def rounded_bits(f: Function, lanes: Lanes, x: Value) -> Value:
     """The patterns of x whose upper halves are x rounded to bfloat16; a NaN stays one."""
     kind = f"<{lanes.count} x i32>"
-    bits = _bits(f, lanes, x)
+    bits = as_bits(f, lanes, x)
     odd = f.value(kind, f"and {kind} {_shifted(f, bits).name}, splat (i32 1)")
     half = f.value(kind, f"add {kind} {bits.name}, splat (i32 32767)")
     rounded = f.value(kind, f"add {kind} {half.name}, {odd.name}")
@@ -149,12 +149,13 @@ def _finite(f: Function, lanes: Lanes, bits: Value, x: Value) -> Value:
     )
     infinity = "splat (float 0x7FF0000000000000)"
     is_infinite = f.value(lanes.mask, f"fcmp oeq {lanes.vector} {size.name}, {infinity}")
-    kept = _bits(f, lanes, x)
+    kept = as_bits(f, lanes, x)
     choice = f"{lanes.mask} {is_infinite.name}, {bits.type} {kept.name}, {bits.type} {bits.name}"
     return f.value(bits.type, f"select {choice}")
 
 
-def _bits(f: Function, lanes: Lanes, x: Value) -> Value:
+def as_bits(f: Function, lanes: Lanes, x: Value) -> Value:
+    """Numbers of 32 bits as the patterns that stand for them."""
     kind = f"<{lanes.count} x i32>"
     return f.value(kind, f"bitcast {lanes.vector} {x.name} to {kind}")
 

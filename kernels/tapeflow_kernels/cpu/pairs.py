@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..machine import Host
 from .contraction import has_tiles, multiplies_pairs
+from .geometry import Geometry
 from .lanes import Lanes
 from .tiles import SIDE
 
@@ -32,14 +33,24 @@ class Way:
 EXACT = Way()
 
 
-def way(memory: str, precision: str, sizes: tuple[int, int, int], target: Host) -> Way:
-    """The way for factors that are `memory`, at least as exact as `precision` says and no slower
-    than exact products.
+@dataclass(frozen=True)
+class Factors:
+    """Factors that are `memory`, whose products shall be at least as exact as `precision` says."""
+
+    memory: str
+    precision: str
+    geometry: Geometry
+    channels: int
+
+
+def way(given: Factors, sizes: tuple[int, int, int], target: Host) -> Way:
+    """The way to multiply that is no slower than exact products.
 
     sizes: the rows, the columns and the pairs that tiles would have. Vectors of pairs are for CPUs
         without tiles: those that have them do 124 GFLOP/s so, where float32 does 242 (Xeon).
     """
-    rounds = memory == "bfloat16" or (memory == "float32" and precision == "bfloat16")
+    is_asked = given.memory == "float32" and given.precision == "bfloat16"
+    rounds = given.memory == "bfloat16" or is_asked
     if rounds and has_tiles(target):
         share = math.prod(min(size, SIDE) / SIDE for size in sizes)
         return Way(True, "amx") if share >= _LEAST else EXACT

@@ -37,22 +37,23 @@ def _inside(f: Function, index: Value, extent: Value) -> Value:
 
 @dataclass(frozen=True)
 class Copied:
-    """How numbers of X are read, and how a patch holds them: pairs are of bfloat16 numbers, side by
-    side, so many to an element of the patch."""
+    """How numbers of X are read, and how a patch holds them, so many to an element: two bfloat16
+    numbers side by side are a pair."""
 
     source: Memory
     held: Memory
     numbers: int
 
     @staticmethod
-    def of(lanes: Lanes, memory: str, *, is_paired: bool) -> Copied:
-        """For code that computes with `lanes`, from what X holds."""
-        if not is_paired:
-            return Copied(Memory(lanes, memory), Memory(lanes, lanes.dtype), 1)
+    def of(lanes: Lanes, memory: str, rounds: bool, numbers: int = 1) -> Copied:
+        """For code that computes with `lanes`, from what X holds; rounded to bfloat16 or as they
+        are."""
+        if not rounds:
+            return Copied(Memory(lanes, memory), Memory(lanes, lanes.dtype), numbers)
         if memory != "bfloat16":
-            return Copied(Memory(lanes, memory), Memory(lanes, "bfloat16"), 2)
+            return Copied(Memory(lanes, memory), Memory(lanes, "bfloat16"), numbers)
         bits = Memory(Lanes("int16", 2 * lanes.count), "int16")
-        return Copied(bits, bits, 2)
+        return Copied(bits, bits, numbers)
 
 
 @dataclass(frozen=True)

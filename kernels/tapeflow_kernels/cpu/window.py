@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..machine import Host, host
+from . import pairs
 from .contraction import Pointers
 from .epilogue import Epilogue
 from .geometry import Geometry, Patch, Shape, Triple
 from .halves import computed
 from .lanes import Lanes
 from .packing import Packing
-from .pairs import EXACT, Way, pairs_of, parts
+from .pairs import EXACT, Factors, Way, pairs_of, parts
 from .patch import Copied
 from .tiles import SIDE, Size
 
@@ -89,7 +90,8 @@ class Window:
 
     def copied(self, target: Host) -> Copied:
         """How X becomes a patch."""
-        return Copied.of(self.lanes(target), self.memory, is_paired=self.way.paired)
+        numbers = 2 if self.way.paired else 1
+        return Copied.of(self.lanes(target), self.memory, self.way.paired, numbers)
 
     def width(self, target: Host) -> int:
         """The columns of a panel."""
@@ -117,6 +119,12 @@ ARGUMENTS = (
     *("size_z", "size_y", "size_x", "pad_z", "pad_y", "pad_x", "out_z", "out_y", "out_x"),
     *("by_group", "by_image", "by_z", "by_y", "by_x", "groups"),
 )
+
+
+def way(given: Factors, out: Triple, columns: int, target: Host | None = None) -> Way:
+    """How to multiply such factors; not for diagonal convolutions."""
+    _, block = pairs_of(given.channels, given.geometry.taps[2])
+    return pairs.way(given, (parts(max(1, out[2])), columns, block), target or host())
 
 
 def plan(
@@ -235,9 +243,7 @@ def _block(
         tiles = math.ceil(tiles / 2)
     rows = 1
     if not geometry.spreads_rows:
-        while (
-            rows < out[1] and fits(rows + 1, tiles) and rows * tiles * height < _POSITIONS
-        ):
+        while rows < out[1] and fits(rows + 1, tiles) and rows * tiles * height < _POSITIONS:
             rows += 1
     return max(1, math.ceil(out[1] / math.ceil(max(1, out[1]) / rows))), tiles
 
