@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import tapeflow as tf
-from tapeflow.checkpoint import CheckpointWarning
+from tapeflow.checkpoints import CheckpointWarning
 from tapeflow.errors import ArgumentError, CheckpointError
 from tapeflow.tensor import Array
 

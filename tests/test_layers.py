@@ -23,7 +23,7 @@ FLOORS = [
         "losses",
         "metrics",
         "data",
-        "checkpoint",
+        "checkpoints",
         "summary",
         "train",
         "datasets",

@@ -21,6 +21,7 @@ from tapeflow.autodiff.functional import (
     value_and_grad,
     vjp,
 )
+from tapeflow.autodiff.rematerialize import checkpoint
 from tapeflow.autodiff.tape import GradientTape
 from tapeflow.dtypes import (
     bfloat16,
@@ -65,21 +66,21 @@ if _TYPE_CHECKING:
         summary,
         testing,
     )
-    from tapeflow.checkpoint import Checkpoint, CheckpointManager
+    from tapeflow.checkpoints import Checkpoint, CheckpointManager
     from tapeflow.jit.control.api import cond, map, scan, while_loop
 
 __version__ = "0.1.0"
 
 # Their modules are loaded at first use: what a program does not save it does not pay for.
 _LATER = {
-    "Checkpoint": "checkpoint", "CheckpointManager": "checkpoint", "cond": "jit.control.api",
+    "Checkpoint": "checkpoints", "CheckpointManager": "checkpoints", "cond": "jit.control.api",
     "map": "jit.control.api", "scan": "jit.control.api", "while_loop": "jit.control.api",
 }  # fmt: skip
 
 __all__ = [
     *ops.__all__,
     "Checkpoint", "CheckpointManager", "GradientTape", "Tensor", "TensorSpec", "Variable",
-    "bfloat16", "bool", "complex128", "complex64", "cond", "config", "constraints",
+    "bfloat16", "bool", "checkpoint", "complex128", "complex64", "cond", "config", "constraints",
     "custom_gradient", "datasets", "debug", "distributed", "errors", "fft", "float16", "float32",
     "float64", "grad", "hessian", "initializers", "int16", "int32", "int64", "int8", "jacobian",
     "jit", "jvp", "linalg", "losses", "map", "metrics", "name_scope", "nn", "no_grad", "optim",

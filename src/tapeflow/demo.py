@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import datasets, distributed, losses, nn, optim, random
-from tapeflow.checkpoint import Checkpoint
+from tapeflow.checkpoints import Checkpoint
 from tapeflow.datasets import Examples
 from tapeflow.jit.api import jit
 from tapeflow.ops import asarray

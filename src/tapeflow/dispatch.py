@@ -48,6 +48,7 @@ class Tracer(Protocol):
     """Where ops go in place of arrays: a graph that is being written, or many examples at once."""
 
     outer: Tracer | None  # what it is inside of, and may use values of
+    is_symbolic: bool  # whether tensors have no values yet
 
     def emit(
         self,
@@ -308,16 +309,36 @@ def check_with(check: Check) -> Check:
     return before
 
 
+class within:
+    """Inside, ops go to `tracer`, and these recorders are told."""
+
+    __slots__ = ("_before", "_recorders", "_tracer")
+
+    def __init__(self, tracer: Tracer | None, recorders: tuple[Recorder, ...]) -> None:
+        self._tracer, self._recorders = tracer, recorders
+
+    def __enter__(self) -> None:
+        context = here.context
+        self._before = context.tracer, context.recorders
+        context.tracer = self._tracer
+        context.record_with(self._recorders)
+
+    def __exit__(self, *exc: object) -> None:
+        context = here.context
+        context.tracer, recorders = self._before
+        context.record_with(recorders)
+
+
 def paused(recorder: Recorder) -> recording_only:
     """Inside, `recorder` is not told."""
     return recording_only(tuple(r for r in here.context.recorders if r is not recorder))
 
 
 @contextmanager
-def muted() -> Iterator[None]:
-    """Inside, no recorder is told of anything."""
+def muted(is_muted: bool = True) -> Iterator[None]:
+    """Inside, no recorder is told of anything; with False, inside that, those around a vmap are."""
     context = here.context
-    before, context.is_muted = context.is_muted, True
+    before, context.is_muted = context.is_muted, is_muted
     try:
         with recording_only(()):
             yield

@@ -70,16 +70,16 @@ class Variable:
         """What it holds now, as a tensor of its own: x[i] = v on that leaves the variable alone."""
         context = dispatch.here.context
         if context.tracer is not None:
-            value = context.tracer.read(self)
-        else:
-            value = Tensor(self.tensor.value)
-            # A program that writes over this memory made its claim before it counted who holds it:
-            # it either copied because of `value`, or its claim is seen here, or it has ended.
-            if claims.standing:
-                value = claims.exclusively((self,), (), self._held)
-        return self._accessed(value) if context.recorders else value
+            return context.tracer.read(self)
+        value = Tensor(self.tensor.value)
+        # A program that writes over this memory made its claim before it counted who holds it: it
+        # either copied because of `value`, or its claim is seen here, or it has ended.
+        if claims.standing:
+            value = claims.exclusively((self,), (), self._held)
+        return self.accessed(value) if context.recorders else value
 
-    def _accessed(self, value: Tensor) -> Tensor:
+    def accessed(self, value: Tensor) -> Tensor:
+        """Tell recorders that this value was read; the value."""
         for recorder in dispatch.here.context.recorders:
             recorder.accessed(self, value)
         return value
@@ -196,7 +196,7 @@ class Variable:
         return value
 
     def _exchanged(self, claim: claims.Claim, operation: Callable[[Tensor], Tensor]) -> Tensor:
-        value = self._accessed(Tensor(self.tensor.value))
+        value = self.accessed(Tensor(self.tensor.value))
         self.tensor = self._fitting(operation(value))
         return value
 

@@ -46,6 +46,8 @@ class Batch:
     It may be entered again, as by the backward pass of a function that holds lanes.
     """
 
+    is_symbolic = True
+
     def __init__(self, size: int) -> None:
         self.size = size
         self.outer: dispatch.Tracer | None = None
@@ -68,9 +70,10 @@ class Batch:
         """Whether no graph is being written around it."""
         return self.outer is None or (isinstance(self.outer, Batch) and self.outer.is_eager)
 
-    def outside(self) -> _Outside:
+    def outside(self) -> dispatch.within:
         """Inside, what runs is around this batch."""
-        return _Outside(self.outer, self._recorders)
+        told = () if dispatch.here.context.is_muted else self._recorders
+        return dispatch.within(self.outer, told)
 
     def owns(self, x: Tensor) -> bool:
         """Whether `x` is a lane of this batch."""
@@ -137,7 +140,8 @@ class Batch:
 
     def read(self, variable: Variable) -> Tensor:
         with self.outside():
-            return variable.value
+            value = variable.value
+        return variable.accessed(value)
 
     def write(self, variable: Variable, value: Tensor) -> None:
         if self.owns(value):
@@ -150,28 +154,6 @@ class Batch:
             )
         with self.outside():
             variable.assign(value)
-
-
-class _Outside:
-    """A class, and not a function with a `yield`, since each op in a vmap goes through it."""
-
-    __slots__ = ("_before", "_recorders", "_tracer")
-
-    def __init__(
-        self, tracer: dispatch.Tracer | None, recorders: tuple[dispatch.Recorder, ...]
-    ) -> None:
-        self._tracer, self._recorders = tracer, recorders
-
-    def __enter__(self) -> None:
-        context = dispatch.here.context
-        self._before = context.tracer, context.recorders
-        context.tracer = self._tracer
-        context.record_with(() if context.is_muted else self._recorders)
-
-    def __exit__(self, *exc: object) -> None:
-        context = dispatch.here.context
-        context.tracer, recorders = self._before
-        context.record_with(recorders)
 
 
 # ---- one op for all examples

@@ -92,6 +92,7 @@ class Tracer:
     """The graph that is being written. State becomes inputs and outputs of it."""
 
     outer: dispatch.Tracer | None = None
+    is_symbolic = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -159,7 +160,7 @@ class Tracer:
         """What the variable holds by now, as a tensor of its own."""
         if variable not in self._state:
             self._state[variable] = Tensor(self.read_first(variable))
-        return Tensor(self._state[variable].value)
+        return variable.accessed(Tensor(self._state[variable].value))
 
     def read_first(self, variable: Variable) -> Var:
         """What the variable held when the trace began, as an input."""

@@ -65,6 +65,11 @@ def cond(pred: TensorLike, true_fn: Function, false_fn: Function, *operands: Any
     return shared[0].tree(outputs)
 
 
+def _is_traced() -> bool:
+    tracer = dispatch.tracer()
+    return tracer is not None and tracer.is_symbolic
+
+
 def _predicate(op: str, what: str, pred: TensorLike) -> Tensor:
     x = as_tensor(pred, op=op)
     if x.dtype != bool_:
@@ -112,7 +117,7 @@ def while_loop(cond: Function, body: Function, init: Any) -> Any:
     def turn(tensors: Sequence[Tensor]) -> list[Tensor]:
         return fitted("while_loop", "carry", body(form.tree(tensors)), form, _KEEP)
 
-    if dispatch.tracer() is not None:
+    if _is_traced():
         tracers = (BodyTracer("while_cond"), BodyTracer("while_body"))
         return form.tree(repeat.apply(tracers, (test, turn), carry))
     while test(carry)[0]:
@@ -176,7 +181,7 @@ def scan(
         whole.structure, tuple(s and Spec(s.shape[1:], s.dtype) for s in whole.specs)
     )
     turn = _Turn(f, form, rows, [])
-    if dispatch.tracer() is not None:
+    if _is_traced():
         tracer = BodyTracer("scan_body")
         found = scans.apply(tracer, turn, carry, tensors, length=turns, is_reverse=reverse)
         carry, ys = list(found[: len(carry)]), list(found[len(carry) :])

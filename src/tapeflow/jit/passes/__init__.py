@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tapeflow.graph import Graph
+from tapeflow.jit.passes.barriers import barriers
 from tapeflow.jit.passes.bodies import bodies
 from tapeflow.jit.passes.cse import cse
 from tapeflow.jit.passes.dce import dce
@@ -25,7 +26,7 @@ def _bodies(graph: Graph) -> Graph:
 
 PIPELINE: tuple[Pass, ...] = (
     dce, simplify, fold_constants, cse, simplify, pooled, gather_products, regroup, flatten,
-    simplify, cse, dce, _bodies, epilogue, fuse, dce)
+    simplify, cse, dce, _bodies, epilogue, fuse, barriers, dce)
 
 
 def optimize(graph: Graph) -> Graph:
