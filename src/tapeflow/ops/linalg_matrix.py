@@ -14,6 +14,7 @@ from tapeflow.errors import DTypeError, LinAlgError, ShapeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import conj
 from tapeflow.ops.elementwise import where
+from tapeflow.primitive import Leading, linear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 _LAPACK = (float32, float64, complex64, complex128)
@@ -150,9 +151,17 @@ def of_literature(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return adjoint
 
 
+@linear(name="symmetric", spec=same, adjoint=lambda g, x: symmetric(g), batching=Leading())
+def _symmetric(x: Array) -> Array:
+    """f[..., n, n] -> f[..., n, n]; it is its own adjoint, of complex matrices too."""
+    y: Array = x + x.conj().swapaxes(-1, -2)
+    y *= 0.5
+    return y
+
+
 def symmetric(x: Tensor) -> Tensor:
-    """The Hermitian part of the matrices x; of a real x the symmetric one."""
-    return (x + hermitian(x)) * 0.5
+    """The Hermitian part of the matrices x, (x + its conjugate transpose) / 2."""
+    return _symmetric(x)
 
 
 def column(x: Tensor) -> Tensor:

@@ -10,14 +10,17 @@ from tapeflow.dtypes import is_complex, real_of
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, reduce
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.arithmetic import abs_
+from tapeflow.ops.arithmetic import abs_, clip, sqrt
 from tapeflow.ops.casts import cast, conj, real
+from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import stop_gradient, where
+from tapeflow.ops.info import finfo
 from tapeflow.ops.linalg_matrix import matrix, require_matrix
 from tapeflow.ops.linalg_solve import inv
 from tapeflow.ops.linalg_spectral import svdvals
 from tapeflow.ops.logic import isfinite
 from tapeflow.ops.shape import Axes
+from tapeflow.primitive import Tangents
 from tapeflow.tensor import Axis, Tensor, TensorLike, as_tensor
 
 _INFINITE = {math.inf: reduce.max, -math.inf: reduce.min}
@@ -58,30 +61,55 @@ def _vector_norm(op: str, x: Tensor, axis: Axis, keepdims: bool, ord: float) -> 
         return cast(reduce.count_nonzero(x, axes, keepdims), real_of(x.dtype))
     if p == 1:
         return reduce.sum(abs_(x), axes, keepdims=keepdims)
-    scale = _largest(x, axes)
-    y = _power_mean(x / scale, axes, p) * scale
-    return y if keepdims else _shape.squeeze(y, axes)
+    y = _length(x, axes=axes) if p == 2 else _power_mean(x, axes, p)
+    return _shape.reshape(y, reduce.kept(x, axes)) if keepdims else y
 
 
-def _largest(x: Tensor, axes: Axes) -> Tensor:
-    """The largest |x|, a constant, or 1 where that is not a divisor."""
-    if 0 in [x.shape[a] for a in axes]:
-        return create.ones(reduce.kept(x, axes), real_of(x.dtype))
-    top = reduce.max(stop_gradient(abs_(x)), axis=axes, keepdims=True)
-    return where((top > 0) & isfinite(top), top, 1.0)
+def _scale(size: Tensor, axes: Axes) -> Tensor:
+    """The largest of these magnitudes, a constant, with the axes kept; some divisor where it is
+    none."""
+    if 0 in [size.shape[a] for a in axes]:
+        return create.ones(reduce.kept(size, axes), size.dtype)
+    limits = finfo(size.dtype)
+    top = reduce.max(stop_gradient(size), axis=axes, keepdims=True)
+    return clip(top, limits.smallest_normal, limits.max)
+
+
+def _length_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
+    return reduce.spread(g, x, axes) * conj(_direction(y, x, axes))
+
+
+def _length_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
+    assert ts[0] is not None
+    return real(_shape.sum_over(conj(_direction(y, x, axes)) * ts[0], axes=axes))
+
+
+def _direction(y: Tensor, x: Tensor, axes: Axes) -> Tensor:
+    """x / y, and 0 where all x are 0, with all its derivatives."""
+    length = reduce.spread(y, x, axes)
+    there = length != 0
+    return where(there, x, 0.0) / where(there, length, 1.0)
+
+
+@composite(_length_adjoint, jvp=_length_jvp)
+def _length(x: Tensor, *, axes: Axes) -> Tensor:
+    size = abs_(x)
+    scale = _scale(size, axes)
+    scaled = size / scale
+    length = sqrt(_shape.sum_over(scaled * scaled, axes=axes))
+    return length * _shape.reshape(scale, length.shape)
 
 
 def _power_mean(x: Tensor, axes: Axes, p: float) -> Tensor:
     """(sum of |x|^p)^(1 / p), with derivative 0 where all x are 0, or one is."""
-    if p == 2:
-        squares = real(conj(x) * x) if is_complex(x.dtype) else x * x
-        return reduce.safe_sqrt(reduce.sum(squares, axes, keepdims=True))
+    scale = _scale(abs_(x), axes)
     there = x != 0
-    powers = where(there, abs_(where(there, x, 1.0)) ** p, 0.0 if p > 0 else math.inf)
-    total = reduce.sum(powers, axes, keepdims=True)
+    powers = where(there, abs_(where(there, x, 1.0) / scale) ** p, 0.0 if p > 0 else math.inf)
+    total = _shape.sum_over(powers, axes=axes)
     is_one = (total != 0) & isfinite(total)
     root = where(is_one, total, 1.0) ** (1.0 / p)
-    return where(is_one, root, total if p > 0 else 1.0 / total)
+    mean = where(is_one, root, total if p > 0 else 1.0 / total)
+    return mean * _shape.reshape(scale, mean.shape)
 
 
 def matrix_norm(x: TensorLike, *, keepdims: bool = False, ord: float | str | None = "fro"

@@ -231,7 +231,8 @@ def matrix_transpose(x: TensorLike) -> Tensor:
     if x.ndim < 2:
         raise ShapeError("matrix_transpose", got=x.spec, why="a matrix has two axes",
                          fix="use tf.expand_dims first")
-    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+    first, last = x.ndim - 2, x.ndim - 1
+    return dispatch.unary(_transpose, x, {"axes": (*range(first), last, first)})
 
 
 # ---- broadcast
