@@ -23,7 +23,7 @@ from tapeflow_kernels import reference
 from tapeflow_kernels.cpu import contraction, nest, packing
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
-from tapeflow_kernels.cpu.halves import converts
+from tapeflow_kernels.cpu.halves import converts, multiplies_pairs
 from tapeflow_kernels.machine import (
     AMX,
     AVX2,
@@ -48,8 +48,10 @@ HOSTS = {"", *host().features.split(","), "-prefer-256-bit"}
 KINDS = [("float32", "float32", 0, ""), ("float64", "float64", 0, "")]
 KINDS += [("float32", dtype, 0, "") for dtype in ("bfloat16", "float16") if converts(dtype, host())]
 TERMS = [("float32", "bfloat16", 1), *(("float32", "float32", n) for n in (1, 3, 6))]
-KINDS += [(*kind, "model") for kind in TERMS]
-if contraction.multiplies_pairs(host()):
+# Tiles are multiplied by a model of AMX, and by itself where this machine has it.
+TILES = ["model", *["amx"] * contraction.has_tiles(host())]
+KINDS += [(*kind, tiles) for kind in TERMS for tiles in TILES]
+if multiplies_pairs(host()):
     KINDS += [(*kind, "") for kind in TERMS]
 TARGETS = [pytest.param(t, id=name, marks=X86) for t, name in ((AVX2, "avx2"), (BASELINE, "sse2"))]
 
@@ -239,7 +241,7 @@ def narrow(m: int, k: int, n: int, dtype: str, products: int = 0) -> Problem:
 def test_memory_may_hold_halves(target: Host, dtype: str) -> None:
     if not converts(dtype, target) or not set(target.features.split(",")) <= HOSTS:
         pytest.skip("the target, or this CPU, lacks the instructions")
-    products = int(dtype == "bfloat16" and contraction.multiplies_pairs(target))
+    products = int(dtype == "bfloat16" and multiplies_pairs(target))
     for m, k, n in ((17, 9, 37), (6, 3, 1), (9, 40, 33)):
         problem = narrow(m, k, n, dtype, products)
         expected = problem.expected()[0].astype(np.float32)
@@ -391,11 +393,11 @@ def test_packing_is_planned_where_it_is_needed_or_repaid() -> None:
     assert plan(50, (1, 784), (300, 1), k=50) == (False, False)
 
 
-@pytest.mark.parametrize("tiles", ["", "model"])
+@pytest.mark.parametrize("tiles", ["", *TILES])
 @pytest.mark.parametrize(("products", "bits"), [(1, 8), (3, 16), (6, 23)])
 def test_sums_of_terms_keep_the_bits_they_promise(products: int, bits: int, tiles: str) -> None:
     """Six products come within 4 times float32's own error, three keep 16 bits."""
-    if not tiles and not contraction.multiplies_pairs(host()):
+    if not tiles and not multiplies_pairs(host()):
         pytest.skip("no instruction multiplies pairs here")
     errors = []
     for options in ({}, {"products": products, "tiles": tiles}):
@@ -464,9 +466,21 @@ def test_tiles_are_multiplied_by_their_instruction(products: int) -> None:
     }
 
 
-def test_tiles_sum_up_any_number_of_rows() -> None:
+@pytest.mark.parametrize("tiles", TILES)
+def test_tiles_sum_up_any_number_of_rows(tiles: str) -> None:
     for m in (0, 1, 15, 16, 17, 33, 64):
-        product(m, 37, 37, pack_a=True, pack_b=True, products=1, tiles="model").check_result()
+        product(m, 37, 37, pack_a=True, pack_b=True, products=1, tiles=tiles).check_result()
+
+
+@pytest.mark.parametrize("tiles", TILES)
+@pytest.mark.parametrize("products", [1, 6])
+def test_tiles_sum_up_long_reductions_block_by_block(products: int, tiles: str) -> None:
+    """More rows than are done together, split in the midst of them."""
+    problem = product(*(300, 2000, 40), pack_a=True, pack_b=True, products=products, tiles=tiles)
+    expected = problem.expected()
+    problem.solve(splits=(0.3, 0.55))
+    for out, wanted in zip(problem.stores, expected, strict=True):
+        np.testing.assert_allclose(out, wanted, rtol=3e-5, atol=3e-4)
 
 
 def test_a_way_is_chosen_by_what_the_cpu_gains(monkeypatch: pytest.MonkeyPatch) -> None:

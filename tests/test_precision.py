@@ -15,7 +15,7 @@ from tapeflow.jit.gpu import DeviceProgram
 from tapeflow.jit.plan import HostStep, plan
 from tapeflow.ops.elementwise import Elementwise
 from tapeflow.primitive import REGISTRY
-from tapeflow_kernels.cpu import contraction
+from tapeflow_kernels.cpu.halves import multiplies_pairs
 from tapeflow_kernels.machine import host
 
 HALF_ULP = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
@@ -78,7 +78,7 @@ def test_infinities_and_nan_pass_through_products_of_halves(dtype: str) -> None:
 
 
 PAIRS = pytest.mark.skipif(
-    not contraction.multiplies_pairs(host()), reason="no instruction multiplies pairs here"
+    not multiplies_pairs(host()), reason="no instruction multiplies pairs here"
 )
 
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from tapeflow_kernels import reference
 from tapeflow_kernels.cpu import filter as gradient
 from tapeflow_kernels.cpu import filters, packing, window, windows
-from tapeflow_kernels.cpu.contraction import Pointers, has_tiles, multiplies_pairs
+from tapeflow_kernels.cpu.contraction import Pointers, has_tiles
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.geometry import Geometry, Shape, Triple
-from tapeflow_kernels.cpu.halves import converts
+from tapeflow_kernels.cpu.halves import converts, multiplies_pairs
 from tapeflow_kernels.cpu.pairs import EXACT, Way
 from tapeflow_kernels.machine import (
     AMX,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .cpu.contraction import TERMS, Contraction, Extents
 from .cpu.geometry import Geometry
 from .cpu.packing import Packing
+from .cpu.tiles import DEPTH, SIDE
 
 Array = NDArray[Any]
 
@@ -115,6 +116,8 @@ def packing(
     """The panels of a strided operand, zero where they are wider than it."""
     copies = tuple(e if stride else 1 for e, stride in zip(batch, p.batch, strict=True))
     x = _view(source, (*copies, *reduce, n), p.strides)
+    if p.tiles:
+        return _tiled(p, x.reshape(math.prod(copies), math.prod(reduce[:-1]), reduce[-1], n))
     if p.terms:
         x = _paired(p, x.reshape(math.prod(copies), math.prod(reduce[:-1]), reduce[-1], n))
     else:
@@ -124,24 +127,32 @@ def packing(
     for panel in range(count):
         columns = x[:, :, panel * p.width : (panel + 1) * p.width]
         panels[:, panel, :, : columns.shape[-1]] = columns
-    if p.turned:
-        shape = panels.shape
-        blocks = panels.reshape(*shape[:2], shape[2] // p.block, p.block, p.pitch)
-        panels = blocks.swapaxes(-1, -2).reshape(panels.shape)
     return panels
+
+
+def _tiled(p: Packing, x: Array) -> Array:
+    """[copies, panels, outer, steps, terms, tiles, 16, 16] of x [copies, outer, k, n]."""
+    copies, outer, k, n = x.shape
+    count, steps = -(-n // p.width), -(-k // DEPTH)
+    wide = np.zeros((copies, outer, steps * DEPTH, count * p.width), np.float32)
+    wide[:, :, :k, :n] = x
+    panels = np.zeros((copies, outer, steps * DEPTH, count, p.pitch), np.float32)
+    panels[..., : p.width] = wide.reshape(copies, outer, steps * DEPTH, count, p.width)
+    shape = copies, outer, steps, SIDE, 2, count, p.pitch // SIDE, SIDE
+    halves = np.stack([_term(panels, t).astype(bfloat16).reshape(shape) for t in p.terms])
+    # term, copy, outer, step, pair, one of the pair, panel, tile, column
+    inner = (8, 4) if p.tiles == "turned" else (4, 8)
+    ordered = halves.transpose(1, 6, 2, 3, 0, 7, *inner, 5)
+    return np.ascontiguousarray(ordered).view(np.float32)[..., 0]
 
 
 def _paired(p: Packing, x: Array) -> Array:
     """[copies, steps, n] of x [copies, outer steps, k, n]: pairs of each term as float32."""
     copies, outer, k, n = x.shape
-    left = np.zeros((copies, outer, k + -k % (2 * p.block), n), np.float32)
-    left[:, :, :k] = x
-    terms = []
-    for _ in range(max(p.terms) + 1):
-        terms.append(left.astype(bfloat16))
-        left = left - terms[-1].astype(np.float32)
-    together = np.stack([terms[t] for t in p.terms], axis=1)
-    steps = len(p.terms) * outer * (left.shape[2] // 2)
+    even = np.zeros((copies, outer, k + -k % (2 * p.block), n), np.float32)
+    even[:, :, :k] = x
+    together = np.stack([_term(even, t).astype(bfloat16) for t in p.terms], axis=1)
+    steps = len(p.terms) * outer * (even.shape[2] // 2)
     pairs = together.reshape(copies, steps, 2, n).swapaxes(-1, -2)
     return np.ascontiguousarray(pairs).view(np.float32)[..., 0]
 

@@ -20,6 +20,7 @@ from typing import Generic, Literal, TypeVar
 
 from ..machine import Host, amx_is_permitted, host
 from .epilogue import Epilogue
+from .halves import multiplies_pairs
 from .packing import Packing
 from .tile import Tile, flat_tile, tile_for
 from .tiles import DEPTH
@@ -34,6 +35,12 @@ _SMALL_GROUP_BYTES = 16 * 1024
 # A tile whose operands exceed the first sums up blocks of the second.
 _REDUCTION_BYTES = 1024 * 1024
 _BLOCK_BYTES = 256 * 1024
+# With tile registers so many tiles pass together over a part of B that stays in the first-level
+# cache, where there is one product an element (1024³: 1.5 -> 1.2 ms); of several, each tile that is
+# loaded is used more than once. Longer panels are summed up in blocks (2048³, six: 59 -> 52 ms).
+_NEAR_BYTES = 32 * 1024
+_PANEL_BYTES = 192 * 1024
+TOGETHER = 8
 # Packing B is repaid by this many rows, by fewer if B's rows are a page or more apart, since they
 # then compete for few cache sets; packing A by this many columns and this long a reduction, or if
 # its rows are pages apart by fewer columns: 64x1024x1024 gains 20 %, 1024³ 40 %, 2048³ 65 %.
@@ -57,7 +64,7 @@ TERMS = {
     0: ((), ()),
     1: ((0,), (0,)),
     3: ((1, 0, 0), (0, 1, 0)),
-    6: ((2, 0, 1, 1, 0, 0), (0, 2, 1, 0, 1, 0)),
+    6: ((0, 0, 1, 1, 2, 0), (2, 1, 1, 0, 0, 0)),
 }
 
 
@@ -121,22 +128,43 @@ class Contraction:
 
     @property
     def loops(self) -> int:
-        """The number of loops over which sums are formed; the products of terms are one."""
-        return self.reductions + (self.products > 0)
+        """The number of loops over which sums are formed: of tiles one, over the steps of panels;
+        of pairs one is over the products of terms."""
+        return 1 if self.tiles else self.reductions + (self.products > 0)
 
     def reduced(self, extents: Extents) -> tuple[int, ...]:
         """The extents of these loops."""
         *outer, last = extents.reduce
-        at_once = DEPTH if self.tiles else 2
+        if self.tiles:
+            return (math.prod(outer) * math.ceil(last / DEPTH),)
         if not self.products:
             return extents.reduce
-        return (self.products, *outer, math.ceil(last / at_once))
+        return (self.products, *outer, math.ceil(last / 2))
+
+    @property
+    def terms(self) -> int:
+        """The terms of a number that a step of a panel of tiles has side by side; else 1."""
+        return max(TERMS[self.products][0]) + 1 if self.tiles else 1
+
+    def step_a(self, tile: Tile) -> int:
+        """Elements from one step of a packed A to the next."""
+        return tile.a_pitch * tile.depth * self.terms
+
+    def step_b(self, tile: Tile) -> int:
+        """Elements from one step of a packed B to the next."""
+        return tile.width * tile.depth * self.terms
 
     def tile(self, target: Host) -> Tile:
         """What a work item computes."""
         if self.few_rows:
             return flat_tile(self.dtype, self.n, target, self.few_rows)
         return tile_for(self.dtype, self.n, target, tiles=self.tiles != "")
+
+
+    def near_steps(self, tile: Tile) -> int:
+        """Steps of a panel of tiles over which tiles pass together."""
+        room = _NEAR_BYTES if self.terms == 1 else _PANEL_BYTES
+        return max(1, room // (self.step_b(tile) * tile.lanes.itemsize))
 
 
 @dataclass(frozen=True)
@@ -160,11 +188,6 @@ class Pointers(Generic[P]):
     operands: tuple[P, ...] = ()
     stores: tuple[P, ...] = ()
     scratch: P | int = 0
-
-
-def multiplies_pairs(target: Host) -> bool:
-    """Whether the target has instructions that multiply pairs of bfloat16 numbers."""
-    return target.has("avx512bf16") and target.vector_bytes == 64
 
 
 def has_tiles(target: Host) -> bool:
@@ -227,11 +250,11 @@ def arguments(
     rows = _height(c, tile, extents.m)
     tiles = math.ceil(extents.m / rows)
     reduce = c.reduced(extents)
-    block = _reduction_block(tile, reduce)
+    block = _reduction_block(c, tile, reduce)
     places = (*pointers.operands, *pointers.stores)
     return [
         *(pointers.a, pointers.b, pointers.scratch),
-        *(extents.m, rows, tiles, _group(tile, rows, block * math.prod(reduce[1:])), block),
+        *(extents.m, rows, tiles, _group(c, tile, rows, reduce), block),
         *reduce,
         *extents.batch,
         *([extents.n] if c.is_open else []),
@@ -243,7 +266,7 @@ def scratch_bytes(c: Contraction, extents: Extents, target: Host | None = None) 
     """The size of the scratch memory for partial sums; 0 unless the reduction is long."""
     tile = c.tile(target or host())
     reduce = c.reduced(extents)
-    if _reduction_block(tile, reduce) >= reduce[0]:
+    if _reduction_block(c, tile, reduce) >= reduce[0]:
         return 0
     return items(c, extents, target) * tile.rows * tile.width * tile.lanes.itemsize
 
@@ -252,36 +275,49 @@ def packing_a(c: Contraction, target: Host | None = None) -> Packing:
     """How A is brought into panels of as many rows as a tile has."""
     tile = c.tile(target or host())
     batch, m, reduce = c.a[: c.batch], c.a[c.batch], c.a[c.batch + 1 :]
-    strides, terms = (*batch, *reduce, m), TERMS[c.products][0]
-    sizes = tile.rows, tile.a_pitch
-    turned = c.tiles != ""
-    return Packing(c.dtype, strides, c.reductions, *sizes, c.memory, terms, tile.depth, turned)
+    strides, sizes = (*batch, *reduce, m), (tile.rows, tile.a_pitch)
+    form: Literal["", "turned"] = "turned" if c.tiles else ""
+    held = c.memory, _panel_terms(c, 0), tile.depth, form
+    return Packing(c.dtype, strides, c.reductions, *sizes, *held)
 
 
 def packing_b(c: Contraction, target: Host | None = None) -> Packing:
     """How B is brought into panels of as many columns as a tile has."""
     tile = c.tile(target or host())
-    terms = TERMS[c.products][1]
-    sizes = tile.width, tile.width
-    return Packing(c.dtype, c.b, c.reductions, *sizes, c.memory, terms, tile.depth)
+    form: Literal["", "plain"] = "plain" if c.tiles else ""
+    held = c.memory, _panel_terms(c, 1), tile.depth, form
+    return Packing(c.dtype, c.b, c.reductions, tile.width, tile.width, *held)
+
+
+def _panel_terms(c: Contraction, operand: int) -> tuple[int, ...]:
+    return tuple(range(c.terms)) if c.tiles else TERMS[c.products][operand]
 
 
 def _height(c: Contraction, tile: Tile, m: int) -> int:
     return tile.rows if c.pack_a else tile.height(m)
 
 
-def _group(tile: Tile, rows: int, steps: int) -> int:
+def _group(c: Contraction, tile: Tile, rows: int, reduce: tuple[int, ...]) -> int:
     """Tiles that walk all columns together."""
-    row_bytes = max(1, steps) * tile.lanes.itemsize * tile.depth
+    itemsize = tile.lanes.itemsize
+    if c.tiles:
+        steps = _reduction_block(c, tile, reduce)
+        tiles = _GROUP_BYTES // (steps * c.step_a(tile) * itemsize)
+        return max(1, tiles // TOGETHER * TOGETHER or tiles)
+    steps = _reduction_block(c, tile, reduce) * math.prod(reduce[1:])
+    row_bytes = max(1, steps) * itemsize
     beside_panel = _SMALL_GROUP_BYTES - tile.width * row_bytes
     room = beside_panel if beside_panel >= rows * row_bytes else _GROUP_BYTES
     return max(1, room // (rows * row_bytes))
 
 
-def _reduction_block(tile: Tile, reduce: tuple[int, ...]) -> int:
+def _reduction_block(c: Contraction, tile: Tile, reduce: tuple[int, ...]) -> int:
     """Steps of the outermost reduction loop that are summed up at once."""
+    if c.tiles:
+        most = max(1, _PANEL_BYTES // (c.step_a(tile) * tile.lanes.itemsize))
+        return max(1, math.ceil(reduce[0] / max(1, math.ceil(reduce[0] / most))))
     inner = math.prod(reduce[1:])
-    step = max(1, (tile.rows + tile.width) * tile.lanes.itemsize * tile.depth * inner)
+    step = max(1, (tile.rows + tile.width) * tile.lanes.itemsize * inner)
     if step * reduce[0] <= _REDUCTION_BYTES:
         return max(1, reduce[0])
     return max(1, _BLOCK_BYTES // step)

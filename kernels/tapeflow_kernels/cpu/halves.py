@@ -17,6 +17,12 @@ _WIDE = {"float16": "float32", "bfloat16": "float32"}
 _HIGH = -65536  # the bits of a float32 that are a bfloat16, as a 32-bit number
 
 
+def multiplies_pairs(target: Host) -> bool:
+    """Whether the target has instructions that multiply pairs of bfloat16 numbers, and that round
+    to such pairs."""
+    return target.has("avx512bf16") and target.vector_bytes == 64
+
+
 def computed(dtype: str) -> str:
     """The type in which code computes with elements of `dtype`."""
     return _WIDE.get(dtype, dtype)
@@ -52,18 +58,18 @@ class Memory:
         """The vector at a pointer; lanes that are not active are not read and are zero."""
         stored = self.stored
         if isinstance(active, Value):
-            return self._widened(f, stored.load_where(f, pointer, active))
-        return self._widened(f, stored.load(f, pointer, active))
+            return self.widened(f, stored.load_where(f, pointer, active))
+        return self.widened(f, stored.load(f, pointer, active))
 
     def broadcast(self, f: Function, pointer: Value) -> Value:
         """The element at a pointer, in each lane."""
-        return self._widened(f, self.stored.broadcast(f, pointer))
+        return self.widened(f, self.stored.broadcast(f, pointer))
 
     def store(
         self, f: Function, value: Value, pointer: Value, active: int | Value | None = None
     ) -> None:
         """Write a vector, rounded; lanes that are not active are not written."""
-        stored, narrow = self.stored, self._narrowed(f, value)
+        stored, narrow = self.stored, self.narrowed(f, value)
         if isinstance(active, Value):
             stored.store_where(f, narrow, pointer, active)
         elif active == 1:
@@ -75,9 +81,10 @@ class Memory:
 
     def rounded(self, f: Function, value: Value) -> Value:
         """The vector as memory would give it back."""
-        return self._widened(f, self._narrowed(f, value))
+        return self.widened(f, self.narrowed(f, value))
 
-    def _widened(self, f: Function, x: Value) -> Value:
+    def widened(self, f: Function, x: Value) -> Value:
+        """What a vector in memory stands for."""
         lanes, bits = self.lanes, f"<{self.lanes.count} x i32>"
         if self.dtype not in _WIDE:
             return x
@@ -87,7 +94,8 @@ class Memory:
         wide = f.value(bits, f"zext {x.type} {x.name} to {bits}")
         return as_floats(f, lanes, f.value(bits, f"shl {bits} {wide.name}, splat (i32 16)"))
 
-    def _narrowed(self, f: Function, x: Value) -> Value:
+    def narrowed(self, f: Function, x: Value) -> Value:
+        """The vector as memory holds it."""
         lanes, kind = self.lanes, self.stored.vector
         if self.dtype not in _WIDE:
             return x
@@ -121,17 +129,13 @@ def terms(f: Function, lanes: Lanes, x: Value, count: int) -> list[Value]:
 
     The first of several is rounded towards zero where it would overflow.
     """
+    if count > 1:
+        x = bounded(f, lanes, x)
     found = []
     for _ in range(count):
-        bits = rounded_bits(f, lanes, x)
-        if count > 1:
-            bits = _finite(f, lanes, bits, x)
-        found.append(bits)
+        found.append(rounded_bits(f, lanes, x))
         if len(found) < count:
-            x = f.value(
-                lanes.vector,
-                f"fsub {lanes.vector} {x.name}, {as_floats(f, lanes, _upper(f, bits)).name}",
-            )
+            x = lanes.subtract(f, x, as_floats(f, lanes, _upper(f, found[-1])))
     return found
 
 
@@ -142,16 +146,14 @@ def pair(f: Function, lanes: Lanes, first: Value, second: Value) -> Value:
     return as_floats(f, lanes, both)
 
 
-def _finite(f: Function, lanes: Lanes, bits: Value, x: Value) -> Value:
-    """The rounded patterns, but that of x itself where they stand for an infinity."""
-    size = f.intrinsic(
-        lanes.vector, f"llvm.fabs.{lanes.suffix}", [as_floats(f, lanes, _upper(f, bits))]
-    )
-    infinity = "splat (float 0x7FF0000000000000)"
-    is_infinite = f.value(lanes.mask, f"fcmp oeq {lanes.vector} {size.name}, {infinity}")
-    kept = as_bits(f, lanes, x)
-    choice = f"{lanes.mask} {is_infinite.name}, {bits.type} {kept.name}, {bits.type} {bits.name}"
-    return f.value(bits.type, f"select {choice}")
+def bounded(f: Function, lanes: Lanes, x: Value) -> Value:
+    """x, of which only the upper half is kept where it would be rounded to an infinity."""
+    size = f.intrinsic(lanes.vector, f"llvm.fabs.{lanes.suffix}", [x])
+    largest = "splat (float 0x47EFE00000000000)"  # of bfloat16
+    is_huge = f.value(lanes.mask, f"fcmp ogt {lanes.vector} {size.name}, {largest}")
+    kept = as_floats(f, lanes, _upper(f, as_bits(f, lanes, x)))
+    choice = f"{lanes.mask} {is_huge.name}, {x.type} {kept.name}, {x.type} {x.name}"
+    return f.value(x.type, f"select {choice}")
 
 
 def as_bits(f: Function, lanes: Lanes, x: Value) -> Value:

@@ -122,13 +122,17 @@ class Lanes:
         operands = f"{self.vector} {a.name}, {self.vector} {b.name}"
         return f.value(self.vector, f"shufflevector {operands}, <{self.count} x i32> <{order}>")
 
-    def prefetch(self, f: Function, pointer: Value) -> None:
-        """Fetch a line for reading into the first-level cache; any address is allowed."""
-        read_keep_data = [f.constant("i32", digit) for digit in "031"]
+    def prefetch(self, f: Function, pointer: Value, *, near: bool = True) -> None:
+        """Fetch a line for reading into the first-level cache, or the second if not `near`; any
+        address is allowed."""
+        read_keep_data = [f.constant("i32", digit) for digit in ("0", "3" if near else "2", "1")]
         f.effect("llvm.prefetch.p0", [pointer, *read_keep_data])
 
     def add(self, f: Function, a: Value, b: Value) -> Value:
         return f.value(self.vector, f"fadd {self.vector} {a.name}, {b.name}")
+
+    def subtract(self, f: Function, a: Value, b: Value) -> Value:
+        return f.value(self.vector, f"fsub {self.vector} {a.name}, {b.name}")
 
     def multiply_add(self, f: Function, a: Value, b: Value, c: Value) -> Value:
         """a · b + c, with one rounding where the target has the instruction."""

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..machine import Host, host
-from .contraction import FIRST_EXTENT, Contraction
+from .contraction import FIRST_EXTENT, TERMS, TOGETHER, Contraction
 from .epilogue import Epilogue, offset
 from .finish import Finish, Place, emit_finish
 from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
 from .tile import HEIGHT_STEP, Tile
-from .tiles import KINDS, SIDE, Block, emit_sums
+from .tiles import KINDS, SHARE, SIDE, Block, emit_sums
 
 # Tiles between one that is finished and one whose operands are fetched meanwhile: the update of a
 # matrix by its gradient reads three, each row of a tile in a page of its own, where the processor
@@ -39,7 +39,7 @@ def emit(c: Contraction, name: str, target: Host | None = None) -> str:
             first=FIRST_EXTENT + c.loops + c.batch + 1,
             axes=c.batch + 2,
         )
-    _Nest(module, c, tile, name).emit()
+    (_TileNest if c.tiles else _Nest)(module, c, tile, name).emit()
     return module.text()
 
 
@@ -48,8 +48,8 @@ def _emit_sums(module: Module, c: Contraction, tile: Tile, sizes: tuple[int, int
     height, columns = sizes
     micro, name = _micro(c, tile, height, columns), f"sums_{columns}_{height}"
     if c.tiles:
-        block = Block(height, micro.vectors * SIDE, tile.a_pitch, tile.width)
-        emit_sums(module, KINDS[c.tiles](), block, c.loops, name)
+        sizes = height, micro.vectors * SIDE, tile.a_pitch, tile.width
+        emit_sums(module, KINDS[c.tiles](), Block(*sizes, TERMS[c.products]), name)
     else:
         emit_micro(module, micro, name)
 
@@ -72,6 +72,7 @@ class _Place:
 
     batch: list[Index]
     tile: Value
+    in_group: Value
     row: Value
     rows: Value
     panel: Value
@@ -96,53 +97,59 @@ class _Nest:
             self.panels: Index = ceiling(self.n, tile.width)
         else:
             self.panels = tile.panels
-        room = f"[{tile.rows * tile.width} x {tile.lanes.element}]"
-        self.sums = f.value("ptr", f"alloca {room}, align 64")
+        self.sums = self._room(TOGETHER if c.tiles else 1)
 
     def emit(self) -> None:
         f = self.f
 
         def block(k: Value, _: list[Value]) -> list[Value]:
-            f.loop(self.start, self.stop, lambda item, _: self._item(item, k))
+            self._block(k)
             return []
 
-        tiles = KINDS[self.c.tiles]() if self.c.tiles else None
-        if tiles:
-            tiles.configure(f)
         # A reduction over nothing still has one block, so that its sums are finished.
         f.loop(0, f.larger(self.reduce[0], 1), block, step=self.block)
-        if tiles:
-            tiles.release(f)
+
+    def _block(self, k: Value) -> None:
+        """What all items add up in the block of the reduction that starts at k."""
+        self.f.loop(self.start, self.stop, lambda item, _: self._item(item, k))
+
+    def _room(self, tiles: int) -> Value:
+        """Memory for the sums of so many tiles, while this function runs."""
+        room = f"[{tiles * self.tile.rows * self.tile.width} x {self.tile.lanes.element}]"
+        return self.f.value("ptr", f"alloca {room}, align 64")
 
     def _argument(self, kind: str, index: int) -> Value:
         return self.f.load(kind, self.f.at(self.arguments, index, "i64"), 8)
 
     def _item(self, item: Value, k: Value) -> list[Value]:
-        f, tile = self.f, self.tile
-        place = self._place(item)
+        f, place = self.f, self._place(item)
         length = f.smaller(self.reduce[0] - k, self.block)
-        a = f.at(self.a, self._offset_a(place, k), tile.lanes.element)
-        b = f.at(self.b, self._offset_b(place, k), tile.lanes.element)
-        operands: list[Index] = [a, b, self.sums, place.rows, length, *self.reduce[1:]]
-        self._by_width(place.panel, lambda columns: self._sum(columns, place.rows, operands))
+        operands = [*self._operands(place, k), self.sums, place.rows, length, *self.reduce[1:]]
+        self._sum(place, operands)
         last = f.less(self.reduce[0], k + self.block + 1)
         self._add_partial(item, k, last)
-        f.when(last, lambda: self._finish(item, place))
+        f.when(last, lambda: self._finish(item, place, self.sums))
         return []
 
-    def _finish(self, item: Value, place: _Place) -> None:
+    def _operands(self, place: _Place, k: Value) -> list[Index]:
+        """Where A and B start."""
+        kind = self.tile.lanes.element
+        a = self.f.at(self.a, self._offset_a(place, k), kind)
+        return [a, self.f.at(self.b, self._offset_b(place, k), kind)]
+
+    def _finish(self, item: Value, place: _Place, sums: Value) -> None:
         f, column = self.f, place.panel * self.tile.width
         if self.c.is_open:
             left = self.n - column
             where = [place.rows, left, *place.batch, place.row, column]
-            inputs: list[Index] = [self.sums, self.arguments, *where]
+            inputs: list[Index] = [sums, self.arguments, *where]
             f.when(
                 f.less(left, self.tile.width),
                 lambda: f.call("finish_part", inputs),
                 lambda: f.call("finish", inputs),
             )
             return
-        finish = [self.sums, self.arguments, place.row, place.rows, column, *place.batch]
+        finish = [sums, self.arguments, place.row, place.rows, column, *place.batch]
         if _matrices(self.c.epilogue):
             later = self._place(item + _LATER)
             finish += [later.row, later.panel * self.tile.width, *later.batch]
@@ -158,20 +165,21 @@ class _Nest:
         tile = first + in_group % size
         row = tile * self.rows
         batch = coordinates(item // (self.tiles * panels), self.batch)
-        return _Place(batch, tile, row, f.smaller(self.m - row, self.rows), in_group // size)
+        rows = f.smaller(self.m - row, self.rows)
+        return _Place(batch, tile, tile - first, row, rows, in_group // size)
 
     def _offset_a(self, place: _Place, k: Value) -> Index:
         c = self.c
         if c.pack_a:
             panel = place.tile + self.tiles * self._copy(c.a, place)
-            return self._packed(panel, k, self.tile.a_pitch * self.tile.depth)
+            return self._packed(panel, k, self.c.step_a(self.tile))
         return offset(c.a[: c.batch + 2], [*place.batch, place.row, k])
 
     def _offset_b(self, place: _Place, k: Value) -> Index:
         c = self.c
         if c.pack_b:
             panel = place.panel + self._copy(c.b, place) * self.panels
-            return self._packed(panel, k, self.tile.width * self.tile.depth)
+            return self._packed(panel, k, self.c.step_b(self.tile))
         column = place.panel * self.tile.width
         return offset((*c.b[: c.batch + 1], 1), [*place.batch, k, column])
 
@@ -198,15 +206,18 @@ class _Nest:
         is_full = self.f.less(panel, self.tile.n // self.tile.width)
         self.f.when(is_full, lambda: body(widths[0]), lambda: body(widths[1]))
 
-    def _sum(self, columns: int, rows: Value, operands: Sequence[Index]) -> None:
-        """Call the micro-kernel of the least height that has this many rows."""
+    def _sum(self, place: _Place, operands: Sequence[Index]) -> None:
+        """Call the micro-kernel of this panel and of the least height that has this many rows."""
+        shorter = self.f.integer(self.tile.rows) - place.rows
 
-        def case(height: int) -> Callable[[], None]:
+        def of(columns: int, height: int) -> Callable[[], None]:
             return lambda: self.f.call(f"sums_{columns}_{height}", operands)
 
-        shorter = self.f.integer(self.tile.rows) - rows
-        cases = dict(enumerate(map(case, self.tile.heights)))
-        self.f.switch(shorter // self.tile.step, cases)
+        def by_height(columns: int) -> None:
+            cases = {i: of(columns, height) for i, height in enumerate(self.tile.heights)}
+            self.f.switch(shorter // self.tile.step, cases)
+
+        self._by_width(place.panel, by_height)
 
     def _add_partial(self, item: Value, k: Value, last: Value) -> None:
         """Add the sums of earlier blocks; keep the result unless this block is the last."""
@@ -229,6 +240,51 @@ class _Nest:
 
         f.when(f.less(0, k), lambda: each(add))
         f.when(last, lambda: None, lambda: each(keep))
+
+
+class _TileNest(_Nest):
+    """The same for tile registers: few tiles at a time pass over a part of a panel of B, so that
+    that part and the sums of all stay in the nearest caches."""
+
+    def emit(self) -> None:
+        tiles = KINDS[self.c.tiles]()
+        tiles.configure(self.f)
+        super().emit()
+        tiles.release(self.f)
+
+    def _block(self, k: Value) -> None:
+        f = self.f
+        stop_k = f.smaller(self.reduce[0], k + self.block)
+
+        def together(first: Value, _: list[Value]) -> list[Value]:
+            stop = f.smaller(self.stop, first + TOGETHER)
+
+            def part(at: Value, _: list[Value]) -> list[Value]:
+                ends = f.smaller(stop_k, at + self.c.near_steps(self.tile))
+                f.loop(first, stop, lambda item, _: self._part(item, item - first, (at, ends)))
+                return []
+
+            # A reduction over nothing still has one part, so that its sums are finished.
+            f.loop(k, f.larger(stop_k, 1), part, step=self.c.near_steps(self.tile))
+            return []
+
+        f.loop(self.start, self.stop, together, step=TOGETHER)
+
+    def _part(self, item: Value, index: Value, steps: tuple[Value, Value]) -> list[Value]:
+        """Add up the steps from the first on to the second."""
+        f, tile, place, (k, stop) = self.f, self.tile, self._place(item), steps
+        is_split = f.less(self.block, self.reduce[0])
+        choice = f"i1 {is_split.name}, ptr {self.scratch.name}, ptr {self.sums.name}"
+        kept = f.value("ptr", f"select {choice}")
+        number = f.choose(is_split, item, index)
+        sums = f.at(kept, number * (tile.rows * tile.width), tile.lanes.element)
+        a, b = self._operands(place, k)
+        step, length = self.c.step_b(tile), stop - k
+        ahead = self.reduce[0] * step + place.in_group * length * (step // SHARE)
+        self._sum(place, [a, b, sums, f.at(b, ahead, tile.lanes.element), length, k])
+        last = f.less(self.reduce[0], stop + 1)
+        f.when(last, lambda: self._finish(item, place, sums))
+        return []
 
 
 def _emit_finish(module: Module, c: Contraction, tile: Tile, columns: int) -> None:

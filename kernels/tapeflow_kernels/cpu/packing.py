@@ -6,7 +6,8 @@ are arguments: kernels with equal text, of which a program has few, need compili
 
 Panels of pairs hold [batch, panel, term, k / 2, pitch] instead: an element is two neighbours along
 the last reduction, as bfloat16 numbers in 32 bits, and zero behind its end. A number is the sum of
-its terms; which of them stand where is part of the code.
+its terms; which of them stand where is part of the code. Panels of tiles hold the steps of
+`tilecopy`: [batch, panel, k / 32, term, tile].
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from ..machine import Host, host
-from .halves import Memory, pair, terms
+from .halves import Memory, multiplies_pairs, pair, terms
 from .ir import Index, Module, Value
 from .lanes import Lanes
+from .tilecopy import TileCopy
+from .tiles import DEPTH, SIDE
 
 P = TypeVar("P")
 
@@ -36,7 +39,8 @@ class Packing:
         rounded, 1 what is left of it rounded, 2 what is left then. None: no pairs.
     block: the elements of a panel come in whole blocks of so many along the last reduction, zero
         behind its end.
-    turned: in each block, elements along the reduction lie side by side, not columns.
+    tiles: panels are of tiles: "turned", so that each of their rows has pairs of one column, or
+        "plain".
     """
 
     dtype: str
@@ -47,7 +51,7 @@ class Packing:
     source: str = ""
     terms: tuple[int, ...] = ()
     block: int = 1
-    turned: bool = False
+    tiles: Literal["", "plain", "turned"] = ""
 
     @property
     def step(self) -> int:
@@ -104,8 +108,7 @@ def arguments(
 def emit(p: Packing, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`."""
     module = Module()
-    lanes = Lanes.filling(p.dtype, (target or host()).vector_bytes)
-    _Copy(module, p, lanes, name).emit()
+    (_TileCopies if p.tiles else _Copy)(module, p, target or host(), name).emit()
     return module.text()
 
 
@@ -121,8 +124,9 @@ def coordinates(linear: Value, extents: Sequence[Value]) -> list[Index]:
 class _Copy:
     """The function that copies panels; its argument block is loaded into fields."""
 
-    def __init__(self, module: Module, p: Packing, lanes: Lanes, name: str) -> None:
-        self.p, self.lanes = p, lanes
+    def __init__(self, module: Module, p: Packing, target: Host, name: str) -> None:
+        self.p, self.lanes = p, Lanes.filling(p.dtype, target.vector_bytes)
+        lanes = self.lanes
         self.memory = Memory(lanes, p.source or p.dtype)
         self.f = f = module.kernel(name)
         self.start, self.stop, block = f.parameters
@@ -141,6 +145,12 @@ class _Copy:
         self.f.loop(self.start, self.stop, self._panel)
 
     def _panel(self, item: Value, _: list[Value]) -> list[Value]:
+        *at, columns = self._places(item)
+        self._reduction(0, at, columns)
+        return []
+
+    def _places(self, item: Value) -> list[Value]:
+        """Where a panel comes from, where it goes to, and its columns."""
         f = self.f
         count = (self.n + (self.p.width - 1)) // self.p.width
         first = item % count * self.p.width
@@ -150,16 +160,14 @@ class _Copy:
         ):
             place = place + index * stride
         size = item * max(1, len(self.p.terms)) * self.term
-        columns = f.smaller(self.n - first, self.p.width)
-        at = [
+        return [
             f.at(self.source, place, self.memory.element),
             f.at(self.panels, size, self.lanes.element),
+            f.smaller(self.n - first, self.p.width),
         ]
-        self._reduction(0, at, columns)
-        return []
 
     def _elements(self, steps: Value) -> Value:
-        """The elements of a panel that so many steps take."""
+        """The elements of a panel that so many steps take, of each term."""
         unit = self.p.step * self.p.block
         return (steps + (unit - 1)) // unit * (self.p.block * self.p.pitch)
 
@@ -176,16 +184,15 @@ class _Copy:
         return f.loop(0, self.reduce[level], step, at)[1]
 
     def _steps(self, source: Value, panel: Value, columns: Value) -> Value:
-        p = self.p
-        if p.strides[-1] == 1:
+        if self.p.strides[-1] == 1:
             self._rows(source, panel, columns)
-        elif p.strides[-2] == 1:
+        elif self.p.strides[-2] == 1:
             self._transposed(source, panel, columns)
         else:
             self._scattered(source, panel, columns)
-        if p.block > 1:
-            for place in range(len(p.terms)):
-                self._finish_blocks(self.f.at(panel, self.term * place, self.lanes.element))
+        if self.p.block > 1:
+            for place in range(len(self.p.terms)):
+                self._clear(self.f.at(panel, self.term * place, self.lanes.element))
         return self.f.at(panel, self._elements(self.reduce[-1]), self.lanes.element)
 
     def _write(
@@ -202,31 +209,17 @@ class _Copy:
             at = f.at(panel, self.term * place, lanes.element)
             Memory(lanes, lanes.dtype).store(f, pairs[term], at, mask)
 
-    def _finish_blocks(self, panel: Value) -> None:
-        """Fill the last block of a panel with zeros, and turn all blocks if they must be."""
+    def _clear(self, panel: Value) -> None:
+        """Fill the last block of a panel with zeros."""
         f, p, lanes = self.f, self.p, self.lanes
         zero = f.constant(lanes.vector, "zeroinitializer")
         written = (self.reduce[-1] + (p.step - 1)) // p.step * p.pitch
-        end = self._elements(self.reduce[-1])
 
         def clear(i: Value, _: list[Value]) -> list[Value]:
             lanes.store(f, zero, f.at(panel, i, lanes.element))
             return []
 
-        def turn(i: Value, _: list[Value]) -> list[Value]:
-            side = Lanes(p.dtype, p.block)
-            here = f.at(panel, i, lanes.element)
-            rows: list[Value] = []
-            for v in range(0, p.pitch, p.block):
-                at = (f.at(here, r * p.pitch + v, lanes.element) for r in range(p.block))
-                rows += side.transpose(f, [side.load(f, place) for place in at])
-            for r, row in enumerate(rows):
-                side.store(f, row, f.at(here, r * p.block, lanes.element))
-            return []
-
-        f.loop(written, end, clear, step=lanes.count)
-        if p.turned:
-            f.loop(0, end, turn, step=p.block * p.pitch)
+        f.loop(written, self._elements(self.reduce[-1]), clear, step=lanes.count)
 
     def _present(self, k: Value, mask: Value) -> list[Value]:
         """The mask of each of the steps from k on that share an element; none behind the end."""
@@ -310,3 +303,66 @@ class _Copy:
             return [ahead, f.at(at[1], self.p.pitch, lanes.element)]
 
         f.loop(0, self.reduce[-1], step, [source, panel], step=self.p.step)
+
+
+class _TileCopies(_Copy):
+    """The same for panels of tiles."""
+
+    def __init__(self, module: Module, p: Packing, target: Host, name: str) -> None:
+        super().__init__(module, p, target, name)
+        makes = self.memory.dtype, p.pitch // SIDE, len(p.terms), p.tiles == "turned"
+        self.copy = TileCopy(self.f, *makes, multiplies_pairs(target))
+        self.gathered = self.f.value("ptr", f"alloca [{p.pitch * DEPTH} x float], align 64")
+
+    def emit(self) -> None:
+        """Where columns lie side by side, a step of all panels at a time: each row is then read in
+        one stretch. 1024x1024 float32 into three terms: 0.44 -> 0.33 ms."""
+        f, p = self.f, self.p
+        if p.reductions > 1 or p.strides[-2] == 1 or p.strides[-1] != 1:
+            super().emit()
+            return
+
+        def part(item: Value, k: Value) -> list[Value]:
+            source, panel, columns = self._places(item)
+            there = f.at(panel, k // DEPTH * self.copy.cells, self.lanes.element)
+            self._step(source, there, (columns, k))
+            return []
+
+        def step(k: Value, _: list[Value]) -> list[Value]:
+            f.loop(self.start, self.stop, lambda item, _: part(item, k))
+            return []
+
+        f.loop(0, self.reduce[-1], step, step=DEPTH)
+
+    def _steps(self, source: Value, panel: Value, columns: Value) -> Value:
+        def step(k: Value, at: list[Value]) -> list[Value]:
+            self._step(source, at[0], (columns, k))
+            return [self.f.at(at[0], self.copy.cells, self.lanes.element)]
+
+        return self.f.loop(0, self.reduce[-1], step, [panel], step=DEPTH)[0]
+
+    def _step(self, source: Value, panel: Value, where: tuple[Value, Value]) -> None:
+        """Copy the step from k on of so many columns."""
+        f, strides, (columns, k) = self.f, self.p.strides, where
+        here = f.at(source, k * self.steps[-1], self.memory.element)
+        sizes = columns, self.reduce[-1] - k
+        if strides[-2] == 1:
+            self.copy.along(here, self.stride, panel, sizes)
+        elif strides[-1] == 1:
+            self.copy.across(here, self.steps[-1], panel, sizes)
+        else:
+            self._gather(here, sizes)
+            self.copy.along(self.gathered, DEPTH, panel, sizes)
+
+    def _gather(self, source: Value, sizes: tuple[Value, Value]) -> None:
+        """What lies side by side in neither direction, number by number."""
+        f, kind, itemsize = self.f, self.memory.element, self.memory.stored.itemsize
+
+        def one(column: Value, k: Value) -> list[Value]:
+            here = f.at(source, column * self.stride + k * self.steps[-1], kind)
+            to = f.at(self.gathered, column * DEPTH + k, kind)
+            f.store(f.load(kind, here, itemsize), to, itemsize)
+            return []
+
+        steps = f.smaller(sizes[1], DEPTH)
+        f.loop(0, sizes[0], lambda c, _: f.loop(0, steps, lambda k, _: one(c, k)))

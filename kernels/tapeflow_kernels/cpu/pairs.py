@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..machine import Host
-from .contraction import has_tiles, multiplies_pairs
+from .contraction import has_tiles
 from .geometry import Geometry
+from .halves import multiplies_pairs
 from .lanes import Lanes
 from .tiles import SIDE
 

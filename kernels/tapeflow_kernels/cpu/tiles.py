@@ -4,7 +4,8 @@ A tile has 16 rows of 64 bytes. Four of the eight hold sums, two rows of A, two 
 
     sums[16 x 16 float32] += A[16 x 16 pairs] · B[16 pairs x 16 columns]
 
-Panels of A hold [block, row, 16 pairs], those of B [block, 16 pairs, column], whole blocks only.
+Panels of A and B that `emit_sums` takes hold steps of 32 numbers along the reduction (`tilecopy`):
+of each bfloat16 term of these numbers the two tiles, or the one, side by side.
 Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, TDPBF16PS and
 LDTILECFG.
 """
@@ -20,8 +21,11 @@ from .lanes import Lanes
 
 SIDE = 16  # rows of a tile, and 32-bit elements of a row
 DEPTH = 2 * SIDE  # steps of a reduction that one instruction takes
+CELLS = SIDE * SIDE  # 32-bit elements of a tile
+# Part of the next panel that is fetched while a block of sums passes over this one.
+SHARE = 8
 _ROW_BYTES = 64
-_CELLS = SIDE * SIDE
+_LINE = 16  # 32-bit elements of a cache line
 _LANES = Lanes("float32", SIDE)
 
 
@@ -61,7 +65,10 @@ class Tiles(ABC):
     def zero(self, f: Function, tile: int) -> None: ...
 
     @abstractmethod
-    def load(self, f: Function, tile: int, pointer: Value, stride: int) -> None: ...
+    def load(
+        self, f: Function, tile: int, pointer: Value, stride: int, *, once: bool = False
+    ) -> None:
+        """`once`: what is read is not read again soon, and need not displace what is."""
 
     @abstractmethod
     def store(self, f: Function, tile: int, pointer: Value, stride: int) -> None: ...
@@ -93,8 +100,11 @@ class Instructions(Tiles):
     def zero(self, f: Function, tile: int) -> None:
         f.effect("llvm.x86.tilezero", [_number(f, tile)])
 
-    def load(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
-        f.effect("llvm.x86.tileloadd64", [_number(f, tile), pointer, stride])
+    def load(
+        self, f: Function, tile: int, pointer: Value, stride: int, *, once: bool = False
+    ) -> None:
+        name = "tileloaddt164" if once else "tileloadd64"
+        f.effect(f"llvm.x86.{name}", [_number(f, tile), pointer, stride])
 
     def store(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
         f.effect("llvm.x86.tilestored64", [_number(f, tile), pointer, stride])
@@ -114,13 +124,15 @@ class Model(Tiles):
         pass
 
     def begin(self, f: Function) -> None:
-        self._tiles = f.value("ptr", f"alloca [{8 * _CELLS} x float], align 64")
+        self._tiles = f.value("ptr", f"alloca [{8 * CELLS} x float], align 64")
 
     def zero(self, f: Function, tile: int) -> None:
         nothing = f.constant(_LANES.vector, "zeroinitializer")
         self._rows(f, tile, lambda row: _LANES.store(f, nothing, self._row(f, tile, row)))
 
-    def load(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
+    def load(
+        self, f: Function, tile: int, pointer: Value, stride: int, *, once: bool = False
+    ) -> None:
         def copy(row: Value) -> None:
             here = f.at(pointer, row * stride, "i8")
             read = _LANES.load(f, here, self.size.shapes[tile][1])
@@ -153,7 +165,7 @@ class Model(Tiles):
         self._rows(f, sums, one)
 
     def _row(self, f: Function, tile: int, row: Index) -> Value:
-        return f.at(self._tiles, row * SIDE + tile * _CELLS, "float")
+        return f.at(self._tiles, row * SIDE + tile * CELLS, "float")
 
     def _rows(self, f: Function, tile: int, body: Callable[[Value], None]) -> None:
         def each(row: Value, _: list[Value]) -> list[Value]:
@@ -168,43 +180,88 @@ KINDS: dict[str, type[Tiles]] = {"amx": Instructions, "model": Model}
 
 @dataclass(frozen=True)
 class Block:
-    """The sums of `rows` by `columns`; a panel of A has `pitch` rows, one of B `width` columns."""
+    """The sums of `rows` by `columns`; a panel of A has `pitch` rows, one of B `width` columns.
+
+    terms: those of A and of B that are multiplied, pair by pair.
+    """
 
     rows: int
     columns: int
     pitch: int
     width: int
+    terms: tuple[tuple[int, ...], tuple[int, ...]] = ((0,), (0,))
+
+    @property
+    def grid(self) -> list[tuple[int, int]]:
+        """The row and column of each tile of sums."""
+        return [(r, c) for r in range(self.rows // SIDE) for c in range(self.columns // SIDE)]
+
+    @property
+    def step_a(self) -> int:
+        """Elements of 32 bits of a step of A's panels."""
+        return (max(self.terms[0]) + 1) * self.pitch * SIDE
+
+    @property
+    def step_b(self) -> int:
+        return (max(self.terms[1]) + 1) * self.width * SIDE
 
 
-def emit_sums(module: Module, tiles: Tiles, block: Block, loops: int, name: str) -> None:
-    """Write `void name(ptr a, ptr b, ptr sums, i64 rows, i64 extents…)`, as `micro.emit_micro`.
+def emit_sums(module: Module, tiles: Tiles, block: Block, name: str) -> None:
+    """Write `void name(ptr a, ptr b, ptr sums, ptr ahead, i64 steps, i64 begun)`.
 
-    sums: [rows, columns], written.
+    sums: [rows, columns], written; if they are begun, they are added to. A is streamed past B,
+    which had best lie in the first-level cache; meanwhile the lines from `ahead` on are fetched, as
+    many as an eighth of B has.
     """
-    height, columns, pitch, width = block.rows, block.columns, block.pitch, block.width
-    f = module.internal(name, ["ptr"] * 3 + ["i64"] * (1 + loops))
-    a, b, sums, _, *extents = f.parameters
+    f = module.internal(name, ["ptr"] * 4 + ["i64"] * 2)
+    a, b, sums, ahead, steps, begun = f.parameters
     tiles.begin(f)
-    grid = [(r, c) for r in range(height // SIDE) for c in range(columns // SIDE)]
-    for r, c in grid:
-        tiles.zero(f, 2 * r + c)
-    steps = extents[0]
-    for extent in extents[1:]:
-        steps = steps * extent
+    pitch = block.columns * 4
+    places = {
+        2 * r + c: f.at(sums, r * SIDE * block.columns + c * SIDE, "float") for r, c in block.grid
+    }
+
+    def resume() -> None:
+        for tile, place in places.items():
+            tiles.load(f, tile, place, pitch)
+
+    def begin() -> None:
+        for tile in places:
+            tiles.zero(f, tile)
+
+    f.when(f.less(0, begun), resume, begin)
 
     def step(_: Value, at: list[Value]) -> list[Value]:
-        for r in range(height // SIDE):
-            tiles.load(f, 4 + r, f.at(at[0], r * _CELLS, "float"), _ROW_BYTES)
-        for c in range(columns // SIDE):
-            tiles.load(f, 6 + c, f.at(at[1], c * SIDE, "float"), width * 4)
-        for r, c in grid:
-            tiles.multiply_add(f, 2 * r + c, 4 + r, 6 + c)
-        return [f.at(at[0], pitch * SIDE, "float"), f.at(at[1], width * SIDE, "float")]
+        for line in range(0, block.step_b // SHARE, _LINE):
+            _LANES.prefetch(f, f.at(at[2], line, "float"), near=False)
+        _multiply(f, tiles, block, (at[0], at[1]))
+        moves = zip(at, (block.step_a, block.step_b, block.step_b // SHARE), strict=True)
+        return [f.at(pointer, by, "float") for pointer, by in moves]
 
-    f.loop(0, steps, step, [a, b])
-    for r, c in grid:
-        where = f.at(sums, r * SIDE * columns + c * SIDE, "float")
-        tiles.store(f, 2 * r + c, where, columns * 4)
+    f.loop(0, steps, step, [a, b, ahead])
+    for tile, place in places.items():
+        tiles.store(f, tile, place, pitch)
+
+
+def _multiply(f: Function, tiles: Tiles, block: Block, at: tuple[Value, Value]) -> None:
+    """Add up the products of one step. Each tile is loaded where it is first needed, and kept while
+    neighbouring products have it in common."""
+    a, b = at
+    held: dict[int, int] = {}
+    for left, right in zip(*block.terms, strict=True):
+        for r, c in block.grid if held.get(6) == right else sorted(block.grid, key=_by_column):
+            if held.get(4 + r) != left:
+                place = f.at(a, (left * block.pitch + r * SIDE) * SIDE, "float")
+                tiles.load(f, 4 + r, place, _ROW_BYTES, once=True)
+            if held.get(6 + c) != right:
+                place = f.at(b, (right * block.width + c * SIDE) * SIDE, "float")
+                tiles.load(f, 6 + c, place, _ROW_BYTES)
+            held.update({4 + r: left, 6 + c: right})
+            tiles.multiply_add(f, 2 * r + c, 4 + r, 6 + c)
+
+
+def _by_column(place: tuple[int, int]) -> tuple[int, int]:
+    return place[1], place[0]
 
 
 def _number(f: Function, tile: int) -> Value:
