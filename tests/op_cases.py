@@ -272,6 +272,7 @@ REDUCTIONS = [
     ),
     Case(tf.cumulative_prod, np.cumulative_prod, ["f[2,5]"], {"axis": 1}),
     Case(tf.cumulative_prod, np.cumulative_prod, ["f[3]"], {"include_initial": True}),
+    Case(tf.cumulative_prod, np.cumulative_prod, ["f[0]"], {"include_initial": True}),
     Case(tf.diff, np.diff, ["f[2,5]"], {"n": 2}, bad=[Bad(ArgumentError, ["f[3]"], {"n": -1})]),
     Case(tf.diff, np.diff, ["f[2,5]"], {"axis": 0}),
     Case(

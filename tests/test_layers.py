@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    {"arguments", "errors", "config", "dtypes", "scope"},
+    {"arguments", "arrays", "errors", "config", "dtypes", "scope"},
     {"tensor", "graph", "primitive", "dispatch", "device", "tree"},
     {"ops"},
     {"autodiff", "claims", "variable", "random", "linalg", "fft", "testing", "lookup"},

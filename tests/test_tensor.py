@@ -39,6 +39,7 @@ COMPLEX = ["complex64", "complex128"]
         ([1.0, 2.0], "float32"),
         ([1, 2], "int64"),
         ([True], "bool"),
+        ([1, 2**63 + 1], "uint64"),
         (np.float64(1.0), "float64"),
         (np.zeros(2), "float64"),
         (np.zeros(2, "i2"), "int16"),

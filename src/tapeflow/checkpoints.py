@@ -19,9 +19,7 @@ from tapeflow.variable import Variable
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
-_DTYPES = {"BOOL": dtypes.bool_, "BF16": dtypes.bfloat16,
-           **{f"{kind}{bits}": dtypes.OF_SHORT[f"{kind.lower()}{bits}"]
-              for kind in "IUF" for bits in (8, 16, 32, 64) if (kind, bits) != ("F", 8)}}
+_DTYPES = {short.upper(): dtype for short, dtype in dtypes.OF_SHORT.items()}
 
 
 class CheckpointWarning(UserWarning):
@@ -74,8 +72,10 @@ class Checkpoint:
         """Write one file, which replaces an earlier one only when it is whole; gives its path.
 
         Raises: CheckpointError if it cannot be written, with the earlier one untouched, or there
-            are no variables; ArgumentError if the path is that of a folder or device.
+            are no variables, or one of a dtype that the format has not; ArgumentError if the path
+            is that of a folder or device.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import save
 
         target = _file(path)
@@ -84,7 +84,14 @@ class Checkpoint:
             raise CheckpointError("save", got=f"no variables in {list(self.parts)}",
                                   why="there is nothing to save", fix="call the model once before: "
                                   "layers make their variables at the first call")
-        data = save(arrays)
+        try:
+            data = save(arrays)
+        except SafetensorError as error:   # of complex128
+            raise CheckpointError("save", got=", ".join(f"{k} {_spec(a)}" for k, a in
+                                                        arrays.items() if a.dtype.kind == "c"),
+                                  why=str(error).partition(". ")[0],
+                                  fix="keep the real and the imaginary part in variables of their "
+                                  "own, or use complex64") from error
         try:
             _write(target, data)
         except OSError as error:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from tapeflow import config
-from tapeflow.dtypes import SHORT, DType, as_dtype, complex128, default_of, float64
+from tapeflow import arrays, config
+from tapeflow.arrays import Array as Array
+from tapeflow.dtypes import SHORT, DType, as_dtype, default_of
 from tapeflow.errors import ArgumentError, DTypeError, TraceError
 
 if TYPE_CHECKING:
     from tapeflow.graph import Var
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Axis: TypeAlias = int | Sequence[int] | None
 
 
@@ -324,67 +324,12 @@ def as_tensor(x: TensorLike, dtype: DType | None = None, *, op: str = "asarray")
         return cast("Tensor", x.__tapeflow_tensor__())
     if isinstance(x, np.ndarray | np.generic):
         if type(x) is not np.ndarray and hasattr(x, "filled"):
-            _refuse_masked(x, op)
+            arrays.refuse_masked(x, op)
         native = x.dtype.newbyteorder("=")
         as_dtype(native, op)
         if native == np.float64:
             config.float64_arises(op, "a NumPy array of float64 becomes a tensor")
         return Tensor(np.array(x, native, order="C"))
     if is_number(x):
-        return Tensor(of_number(x, dtype or default_of(x), op))
-    return Tensor(_array_of(x, dtype, op))
-
-
-def _refuse_masked(x: Any, op: str) -> None:
-    if np.ma.is_masked(x):
-        raise DTypeError(
-            op,
-            got=f"a NumPy array of shape {x.shape}, of which {int(np.sum(x.mask))} are masked",
-            why="a tensor has no mask: what it hides would be taken for values",
-            fix="fill them: x.filled(0), and pass the mask beside it where it matters",
-        )
-
-
-def of_number(x: complex, dtype: DType, op: str) -> Array:
-    """A Python number as an array without axes; raises DTypeError if it does not fit `dtype`."""
-    try:
-        return np.array(x, dtype)
-    except (OverflowError, TypeError):  # the latter for a complex number in a real dtype
-        raise DTypeError(
-            op,
-            got=f"the Python number {_short(x)}",
-            why=f"it does not fit {dtype.name}",
-            fix="give another number, or another dtype, e.g. tf.asarray(x, tf.float64)",
-        ) from None
-
-
-def _array_of(x: object, dtype: DType | None, op: str) -> Array:
-    try:
-        array = np.array(x)
-    except (ValueError, TypeError) as error:
-        raise DTypeError(
-            op,
-            got=f"{type(x).__name__} {_short(x)}",
-            why=str(error),
-            fix="give numbers in lists of equal lengths, or a NumPy array",
-        ) from None
-    if array.dtype.kind not in "biufc" and array.dtype not in SHORT:
-        raise DTypeError(
-            op,
-            got=f"{type(x).__name__} {_short(x)}",
-            why="this is neither a tensor nor numbers",
-            fix="ask with `is None` whether there is a value"
-            if x is None
-            else "give a tensor, a NumPy array of numbers, or nested lists of numbers",
-        )
-    if dtype is None and array.dtype in (float64, complex128) and not hasattr(x, "__array__"):
-        dtype = default_of(array.dtype.type(0).item())
-    if dtype is not None and dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
-        for extreme in (int(array.min()), int(array.max())):  # astype() would wrap them round
-            of_number(extreme, dtype, op)
-    return array if dtype is None else array.astype(dtype)
-
-
-def _short(x: object) -> str:
-    text = repr(x)
-    return text if len(text) <= 60 else text[:57] + "..."
+        return Tensor(arrays.of_number(x, dtype or default_of(x), op))
+    return Tensor(arrays.of_numbers(x, dtype, op))

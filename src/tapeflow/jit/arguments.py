@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tapeflow import arguments, config
+from tapeflow.arrays import of_number
 from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError
-from tapeflow.tensor import Array, Spec, Tensor, as_tensor, of_number
+from tapeflow.tensor import Array, Spec, Tensor, as_tensor
 from tapeflow.tree import Structure, flatten, paths
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

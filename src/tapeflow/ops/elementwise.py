@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tapeflow import config, dispatch
+from tapeflow.arrays import of_number
 from tapeflow.dtypes import (
     DType,
     bool_,
@@ -37,7 +38,7 @@ from tapeflow.primitive import (
     register,
     total,
 )
-from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number, of_number
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number
 
 Definition: TypeAlias = "Callable[[Callable[..., Array]], Elementwise]"
 Result: TypeAlias = Callable[[DType], DType]   # the output's dtype, from that of the inputs

@@ -87,7 +87,8 @@ def cumulative_prod(x: TensorLike, axis: int | None = None, dtype: Any = None,
         y = y * _shifted(y, axis, step)
         step *= 2
     if include_initial:
-        return movement.concat([create.ones_like(_first(y, axis, 1)), y], axis=axis)
+        ones = create.ones((*y.shape[:axis], 1, *y.shape[axis + 1:]), y.dtype)
+        return movement.concat([ones, y], axis=axis)
     return y
 
 

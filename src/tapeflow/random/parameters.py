@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from tapeflow import ops
+from tapeflow.arrays import of_number
 from tapeflow.dtypes import DType, as_dtype, float32, is_floating, promote
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops.elementwise import Weak, operand
 from tapeflow.ops.shape import broadcast_shapes
-from tapeflow.tensor import Spec, Tensor, TensorLike, is_number, of_number
+from tapeflow.tensor import Spec, Tensor, TensorLike, is_number
 
 Shape = tuple[int, ...]
 
