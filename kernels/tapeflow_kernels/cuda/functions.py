@@ -71,7 +71,7 @@ def nearest(x: Any) -> Any:
     """The whole number nearest to x, halves to even."""
     if not abs(x) < _SHIFTER / 4:
         return x
-    return math.copysign((x + _SHIFTER) - _SHIFTER, x)
+    return math.copysign((float(x) + _SHIFTER) - _SHIFTER, x)
 
 
 def floor(x: Any) -> Any:
@@ -86,7 +86,7 @@ def ceil(x: Any) -> Any:
 
 def trunc(x: Any) -> Any:
     """x rounded towards zero."""
-    return math.copysign(math.trunc(x), x) if abs(x) < _SHIFTER / 4 else x
+    return math.copysign(math.floor(abs(x)), x) if abs(x) < _SHIFTER / 4 else x
 
 
 def remainder(x: Any, y: Any) -> Any:

@@ -77,10 +77,12 @@ class DeviceProgram:
         """The launches of a node; none if it runs on the host."""
         if node.prim is loops.COPY:
             (x,), (y,) = node.inputs, node.outputs
-            body = Graph("body", (x,), (), (x,))
+            moved = Var("moved", x.shape, x.dtype)  # kernels tell what they read from what they write
+            body = Graph("body", (x,), (Node(loops.COPY, (x,), {}, (moved,)),), (moved,))
             node = Node(Fused(body, x.shape, None), (x,), {}, (y,))
         nodes = (node, *node.prim.body.nodes) if isinstance(node.prim, Fused) else ()
-        if not nodes or any(map(_unknown, nodes)):
+        backwards = any(s < 0 for v in node.inputs for s in self.plan.layouts[v].strides)
+        if not nodes or backwards or any(map(_unknown, nodes)):  # arrays count -1 from their end
             return ()
         return kernels.lower(node, self.plan.layouts)
 
