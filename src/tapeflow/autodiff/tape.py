@@ -181,6 +181,8 @@ class GradientTape:
         records = self._open_records()
         targets = [as_tensor(y) for y in flatten(target)[0]]
         leaves, structure = flatten(sources)
+        for y in targets:
+            differentiable("gradient", y, records)
         with dispatch.paused(self):
             cotangents = _seeds(targets, output_gradients)
             found = _apart(self._pull(records, targets, cotangents, leaves), cotangents)
@@ -314,13 +316,15 @@ def _apart(grads: Sequence[Tensor | None], given: Sequence[Tensor]) -> list[Tens
     return found
 
 
+def _several(outputs: dispatch.Outputs) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
 def _forget(record: Record) -> None:
     """What a tape that was used up does with a record."""
 
 
 def _seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:
-    for y in targets:
-        differentiable("gradient", y)
     if output_gradients is None:
         return [ops.ones_like(y) for y in targets]
     given = flatten(output_gradients)[0]
@@ -345,13 +349,15 @@ def _seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:
     return [ops.cast(g, y.dtype) for y, g in zip(targets, seeds, strict=True)]
 
 
-def differentiable(op: str, x: Tensor) -> None:
-    """Raise DTypeError in the name of `op` unless `x` is floating or complex."""
+def differentiable(op: str, x: Tensor, records: Sequence[Record] = ()) -> None:
+    """Raise DTypeError, which names what gave x, unless x is floating or complex."""
     if not is_inexact(x.dtype):
+        made = (prim.name for prim, _, _, y in records if any(o is x for o in _several(y)))
+        blame = "".join(f": what {name} gives has no derivative" for name in made)
         raise DTypeError(
             op,
             got=x.spec,
-            why="only floating tensors have gradients",
+            why=f"only floating tensors have gradients{blame}",
             fix="cast it before the tape: tf.cast(x, tf.float32)",
         )
 

@@ -77,7 +77,7 @@ class DeviceProgram:
         """The launches of a node; none if it runs on the host."""
         if node.prim is loops.COPY:
             (x,), (y,) = node.inputs, node.outputs
-            moved = Var("moved", x.shape, x.dtype)  # kernels tell what they read from what they write
+            moved = Var("moved", x.shape, x.dtype)  # kernels know what they read from their results
             body = Graph("body", (x,), (Node(loops.COPY, (x,), {}, (moved,)),), (moved,))
             node = Node(Fused(body, x.shape, None), (x,), {}, (y,))
         nodes = (node, *node.prim.body.nodes) if isinstance(node.prim, Fused) else ()
