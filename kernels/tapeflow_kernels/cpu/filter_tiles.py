@@ -9,7 +9,7 @@ from .grid import Grid, emit_grid
 from .halves import Memory, pair, terms
 from .ir import Index, Module, Value, ceiling
 from .patch import Filler, taps
-from .tiles import KINDS
+from .tiles import Registers
 from .turned import Turned, emit_turn
 
 
@@ -19,7 +19,7 @@ def emit_tiles(module: Module, c: Filter, target: Host) -> None:
     Filler(module, c.copied(target), patch, c.is_dense, is_whole=True).emit()
     emit_turn(module, turned, patch)
     _emit_panel(module, c, turned, Memory(c.lanes(target), c.memory))
-    tiles, columns = KINDS[c.way.tiles](c.size), c.columns(target)
+    registers, columns = Registers(c.way.tiles, c.size), c.columns(target)
     row = turned.joined * turned.pairs
     a_steps = turned.elements, row * c.geometry.strides[1], turned.block
     b_steps = c.rows * turned.pairs * columns, row * columns, turned.block * columns
@@ -30,7 +30,7 @@ def emit_tiles(module: Module, c: Filter, target: Host) -> None:
                 apart=c.tile_elements(target),
                 accumulates=True,
             )
-            emit_grid(module, tiles, grid, f"grid_{vectors}_{rows}")
+            emit_grid(module, registers, grid, f"grid_{vectors}_{rows}")
 
 
 def _turned(c: Filter) -> Turned:
@@ -80,10 +80,8 @@ class TileSums(Sums):
         self.block = self.f.value("ptr", f"alloca [{size} x {self.lanes.element}], align 64")
 
     def emit(self) -> None:
-        tiles = KINDS[self.c.way.tiles](self.c.size)
-        tiles.configure(self.f)
-        super().emit()
-        tiles.release(self.f)
+        with Registers(self.c.way.tiles, self.c.size).ready(self.f):
+            super().emit()
 
     def _fill_one(self, index: Value, operands: list[Value], places: Value) -> None:
         f = self.f

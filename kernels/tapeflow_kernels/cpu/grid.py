@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .ir import Function, Module, Value
-from .tiles import SIDE, Tiles
+from .ir import Module, Value
+from .tiles import SIDE, Registers, Tiles
 
 _PAIR = "float"  # as LLVM counts them: 32 bits
 _PAIR_BYTES = 4
@@ -38,14 +38,13 @@ class Grid:
     accumulates: bool = False
 
 
-def emit_grid(module: Module, tiles: Tiles, grid: Grid, name: str) -> None:
+def emit_grid(module: Module, registers: Registers, grid: Grid, name: str) -> None:
     """Write `void name(ptr a…, ptr b, ptr sums, i64 extents…)`, with an `a` for each tile of rows;
     sums: [tiles of rows][rows, columns]."""
     kinds = ["ptr"] * (grid.rows + 2) + ["i64"] * len(grid.a_steps)
     f = module.internal(name, kinds)
     pointers, (sums, *extents) = f.parameters[: grid.rows + 1], f.parameters[grid.rows + 1 :]
-    tiles.begin(f)
-    pitch = grid.columns * SIDE * _PAIR_BYTES
+    tiles, pitch = registers.tiles(f), grid.columns * SIDE * _PAIR_BYTES
     places = {
         2 * r + c: f.at(sums, r * grid.apart + c * SIDE, _PAIR)
         for r in range(grid.rows)
@@ -53,25 +52,24 @@ def emit_grid(module: Module, tiles: Tiles, grid: Grid, name: str) -> None:
     }
     for tile, place in places.items():
         if grid.accumulates:
-            tiles.load(f, tile, place, pitch)
+            tiles.load(tile, place, pitch)
         else:
-            tiles.zero(f, tile)
-    _nest(f, tiles, grid, extents, pointers)
+            tiles.zero(tile)
+    _nest(tiles, grid, extents, pointers)
     for tile, place in places.items():
-        tiles.store(f, tile, place, pitch)
+        tiles.store(tile, place, pitch)
 
 
-def _nest(
-    f: Function, tiles: Tiles, grid: Grid, extents: Sequence[Value], pointers: Sequence[Value]
-) -> None:
+def _nest(tiles: Tiles, grid: Grid, extents: Sequence[Value], pointers: Sequence[Value]) -> None:
     """The loops over `extents`, the last of the reduction's, from where `pointers` are."""
+    f = tiles.f
     level = len(grid.a_steps) - len(extents)
 
     def body(_: Value, at: list[Value]) -> list[Value]:
         if len(extents) > 1:
-            _nest(f, tiles, grid, extents[1:], at)
+            _nest(tiles, grid, extents[1:], at)
         else:
-            _step(f, tiles, grid, at)
+            _step(tiles, grid, at)
         *a, b = at
         ahead = [f.at(pointer, grid.a_steps[level], _PAIR) for pointer in a]
         return [*ahead, f.at(b, grid.b_steps[level], _PAIR)]
@@ -79,12 +77,12 @@ def _nest(
     f.loop(0, extents[0], body, pointers)
 
 
-def _step(f: Function, tiles: Tiles, grid: Grid, at: list[Value]) -> None:
+def _step(tiles: Tiles, grid: Grid, at: list[Value]) -> None:
     *a, b = at
     for r, pointer in enumerate(a):
-        tiles.load(f, 4 + r, pointer, grid.a_row * _PAIR_BYTES)
+        tiles.load(4 + r, pointer, grid.a_row * _PAIR_BYTES)
     for c in range(grid.columns):
-        tiles.load(f, 6 + c, f.at(b, c * SIDE, _PAIR), grid.width * _PAIR_BYTES)
+        tiles.load(6 + c, tiles.f.at(b, c * SIDE, _PAIR), grid.width * _PAIR_BYTES)
     for r in range(grid.rows):
         for c in range(grid.columns):
-            tiles.multiply_add(f, 2 * r + c, 4 + r, 6 + c)
+            tiles.multiply_add(2 * r + c, 4 + r, 6 + c)

@@ -13,7 +13,7 @@ from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
 from .tile import HEIGHT_STEP, Tile
-from .tiles import KINDS, SHARE, SIDE, Block, emit_sums
+from .tiles import SHARE, SIDE, Block, Registers, emit_sums
 
 # Tiles between one that is finished and one whose operands are fetched meanwhile: the update of a
 # matrix by its gradient reads three, each row of a tile in a page of its own, where the processor
@@ -49,7 +49,7 @@ def _emit_sums(module: Module, c: Contraction, tile: Tile, sizes: tuple[int, int
     micro, name = _micro(c, tile, height, columns), f"sums_{columns}_{height}"
     if c.tiles:
         sizes = height, micro.vectors * SIDE, tile.a_pitch, tile.width
-        emit_sums(module, KINDS[c.tiles](), Block(*sizes, TERMS[c.products]), name)
+        emit_sums(module, Registers(c.tiles), Block(*sizes, TERMS[c.products]), name)
     else:
         emit_micro(module, micro, name)
 
@@ -247,10 +247,8 @@ class _TileNest(_Nest):
     that part and the sums of all stay in the nearest caches."""
 
     def emit(self) -> None:
-        tiles = KINDS[self.c.tiles]()
-        tiles.configure(self.f)
-        super().emit()
-        tiles.release(self.f)
+        with Registers(self.c.tiles).ready(self.f):
+            super().emit()
 
     def _block(self, k: Value) -> None:
         f = self.f

@@ -13,7 +13,8 @@ LDTILECFG.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .ir import Function, Index, Module, Value
@@ -44,138 +45,134 @@ class Size:
 
 
 class Tiles(ABC):
-    """What can be done with the eight tiles; `stride` is the bytes from row to row in memory."""
+    """What a function can do with the eight tiles; `stride` is the bytes between rows in memory."""
 
-    def __init__(self, size: Size | None = None) -> None:
-        self.size = size or Size()
-
-    @abstractmethod
-    def configure(self, f: Function) -> None:
-        """Give every tile its size; what a kernel begins with."""
+    def __init__(self, f: Function, size: Size) -> None:
+        self.f, self.size = f, size
 
     @abstractmethod
-    def release(self, f: Function) -> None:
-        """What a kernel ends with."""
+    def zero(self, tile: int) -> None: ...
 
     @abstractmethod
-    def begin(self, f: Function) -> None:
-        """What a function begins with that computes with tiles."""
-
-    @abstractmethod
-    def zero(self, f: Function, tile: int) -> None: ...
-
-    @abstractmethod
-    def load(
-        self, f: Function, tile: int, pointer: Value, stride: int, *, once: bool = False
-    ) -> None:
+    def load(self, tile: int, pointer: Value, stride: int, *, once: bool = False) -> None:
         """`once`: what is read is not read again soon, and need not displace what is."""
 
     @abstractmethod
-    def store(self, f: Function, tile: int, pointer: Value, stride: int) -> None: ...
+    def store(self, tile: int, pointer: Value, stride: int) -> None: ...
 
     @abstractmethod
-    def multiply_add(self, f: Function, sums: int, a: int, b: int) -> None: ...
+    def multiply_add(self, sums: int, a: int, b: int) -> None: ...
 
 
 class Instructions(Tiles):
     """Those of a CPU with AMX."""
 
-    def configure(self, f: Function) -> None:
-        """Palette 1 at byte 0, bytes of a row from 16 on, 16 bits each, rows from 48 on, 8 each."""
-        place = f.value("ptr", "alloca [64 x i8], align 64")
-        f.store(f.constant("<16 x i32>", "zeroinitializer"), place, 64)
-        f.store(f.constant("i8", "1"), place, 1)
-        nbytes = ", ".join(f"i16 {4 * elements}" for _, elements in self.size.shapes)
-        rows = ", ".join(f"i8 {rows}" for rows, _ in self.size.shapes)
-        f.store(f.constant("<8 x i16>", f"<{nbytes}>"), f.at(place, 16, "i8"), 2)
-        f.store(f.constant("<8 x i8>", f"<{rows}>"), f.at(place, 48, "i8"), 1)
-        f.effect("llvm.x86.ldtilecfg", [place])
+    def zero(self, tile: int) -> None:
+        self._do("tilezero", tile)
 
-    def release(self, f: Function) -> None:
-        f.effect("llvm.x86.tilerelease", [])
+    def load(self, tile: int, pointer: Value, stride: int, *, once: bool = False) -> None:
+        self._do("tileloaddt164" if once else "tileloadd64", tile, pointer, stride)
 
-    def begin(self, f: Function) -> None:
-        pass
+    def store(self, tile: int, pointer: Value, stride: int) -> None:
+        self._do("tilestored64", tile, pointer, stride)
 
-    def zero(self, f: Function, tile: int) -> None:
-        f.effect("llvm.x86.tilezero", [_number(f, tile)])
+    def multiply_add(self, sums: int, a: int, b: int) -> None:
+        self._do("tdpbf16ps", sums, _number(self.f, a), _number(self.f, b))
 
-    def load(
-        self, f: Function, tile: int, pointer: Value, stride: int, *, once: bool = False
-    ) -> None:
-        name = "tileloaddt164" if once else "tileloadd64"
-        f.effect(f"llvm.x86.{name}", [_number(f, tile), pointer, stride])
-
-    def store(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
-        f.effect("llvm.x86.tilestored64", [_number(f, tile), pointer, stride])
-
-    def multiply_add(self, f: Function, sums: int, a: int, b: int) -> None:
-        f.effect("llvm.x86.tdpbf16ps", [_number(f, tile) for tile in (sums, a, b)])
+    def _do(self, name: str, tile: int, *operands: Index) -> None:
+        self.f.effect(f"llvm.x86.{name}", [_number(self.f, tile), *operands])
 
 
 class Model(Tiles):
     """What the manual says of the same instructions: subnormal factors are zero; products with even
     and those with odd numbers are summed apart, with one rounding each, then both are added."""
 
-    def configure(self, f: Function) -> None:
-        pass
-
-    def release(self, f: Function) -> None:
-        pass
-
-    def begin(self, f: Function) -> None:
+    def __init__(self, f: Function, size: Size) -> None:
+        super().__init__(f, size)
         self._tiles = f.value("ptr", f"alloca [{8 * CELLS} x float], align 64")
 
-    def zero(self, f: Function, tile: int) -> None:
-        nothing = f.constant(_LANES.vector, "zeroinitializer")
-        self._rows(f, tile, lambda row: _LANES.store(f, nothing, self._row(f, tile, row)))
+    def zero(self, tile: int) -> None:
+        nothing = _LANES.zero(self.f)
+        self._rows(tile, lambda row: _LANES.store(self.f, nothing, self._row(tile, row)))
 
-    def load(
-        self, f: Function, tile: int, pointer: Value, stride: int, *, once: bool = False
-    ) -> None:
+    def load(self, tile: int, pointer: Value, stride: int, *, once: bool = False) -> None:
+        f = self.f
+
         def copy(row: Value) -> None:
             here = f.at(pointer, row * stride, "i8")
             read = _LANES.load(f, here, self.size.shapes[tile][1])
-            _LANES.store(f, read, self._row(f, tile, row))
+            _LANES.store(f, read, self._row(tile, row))
 
-        self._rows(f, tile, copy)
+        self._rows(tile, copy)
 
-    def store(self, f: Function, tile: int, pointer: Value, stride: int) -> None:
+    def store(self, tile: int, pointer: Value, stride: int) -> None:
+        f = self.f
+
         def copy(row: Value) -> None:
             here = f.at(pointer, row * stride, "i8")
-            _LANES.store(f, _LANES.load(f, self._row(f, tile, row)), here)
+            _LANES.store(f, _LANES.load(f, self._row(tile, row)), here)
 
-        self._rows(f, tile, copy)
+        self._rows(tile, copy)
 
-    def multiply_add(self, f: Function, sums: int, a: int, b: int) -> None:
-        zero = f.constant(_LANES.vector, "zeroinitializer")
+    def multiply_add(self, sums: int, a: int, b: int) -> None:
+        f, zero = self.f, _LANES.zero(self.f)
 
         def one(row: Value) -> None:
             def step(k: Value, totals: list[Value]) -> list[Value]:
-                x = _LANES.broadcast(f, f.at(self._row(f, a, row), k, "float"))
-                pairs = zip(_halves(f, x), _halves(f, _LANES.load(f, self._row(f, b, k))),
+                x = _LANES.broadcast(f, f.at(self._row(a, row), k, "float"))
+                pairs = zip(_halves(f, x), _halves(f, _LANES.load(f, self._row(b, k))),
                             totals, strict=True)  # fmt: skip
                 return [f.intrinsic(_LANES.vector, f"llvm.fma.{_LANES.suffix}", t) for t in pairs]
 
             even, odd = f.loop(0, self.size.pairs, step, [zero, zero])
-            here = self._row(f, sums, row)
+            here = self._row(sums, row)
             both = _LANES.add(f, even, odd)
             _LANES.store(f, _LANES.add(f, _LANES.load(f, here), both), here)
 
-        self._rows(f, sums, one)
+        self._rows(sums, one)
 
-    def _row(self, f: Function, tile: int, row: Index) -> Value:
-        return f.at(self._tiles, row * SIDE + tile * CELLS, "float")
+    def _row(self, tile: int, row: Index) -> Value:
+        return self.f.at(self._tiles, row * SIDE + tile * CELLS, "float")
 
-    def _rows(self, f: Function, tile: int, body: Callable[[Value], None]) -> None:
+    def _rows(self, tile: int, body: Callable[[Value], None]) -> None:
         def each(row: Value, _: list[Value]) -> list[Value]:
             body(row)
             return []
 
-        f.loop(0, self.size.shapes[tile][0], each)
+        self.f.loop(0, self.size.shapes[tile][0], each)
 
 
-KINDS: dict[str, type[Tiles]] = {"amx": Instructions, "model": Model}
+@dataclass(frozen=True)
+class Registers:
+    """The tiles of a kernel: "amx" or "model", and their size."""
+
+    kind: str
+    size: Size = Size()
+
+    def tiles(self, f: Function) -> Tiles:
+        """What a function of the kernel can do with them."""
+        return (Instructions if self.kind == "amx" else Model)(f, self.size)
+
+    @contextmanager
+    def ready(self, f: Function) -> Iterator[None]:
+        """Inside, the kernel may call functions that compute with them."""
+        if self.kind == "amx":
+            _configure(f, self.size)
+        yield
+        if self.kind == "amx":
+            f.effect("llvm.x86.tilerelease", [])
+
+
+def _configure(f: Function, size: Size) -> None:
+    """Palette 1 at byte 0, bytes of a row from 16 on, 16 bits each, rows from 48 on, 8 each."""
+    place = f.value("ptr", "alloca [64 x i8], align 64")
+    f.store(f.constant("<16 x i32>", "zeroinitializer"), place, 64)
+    f.store(f.constant("i8", "1"), place, 1)
+    nbytes = ", ".join(f"i16 {4 * elements}" for _, elements in size.shapes)
+    rows = ", ".join(f"i8 {rows}" for rows, _ in size.shapes)
+    f.store(f.constant("<8 x i16>", f"<{nbytes}>"), f.at(place, 16, "i8"), 2)
+    f.store(f.constant("<8 x i8>", f"<{rows}>"), f.at(place, 48, "i8"), 1)
+    f.effect("llvm.x86.ldtilecfg", [place])
 
 
 @dataclass(frozen=True)
@@ -206,7 +203,7 @@ class Block:
         return (max(self.terms[1]) + 1) * self.width * SIDE
 
 
-def emit_sums(module: Module, tiles: Tiles, block: Block, name: str) -> None:
+def emit_sums(module: Module, registers: Registers, block: Block, name: str) -> None:
     """Write `void name(ptr a, ptr b, ptr sums, ptr ahead, i64 steps, i64 begun)`.
 
     sums: [rows, columns], written; if they are begun, they are added to. A is streamed past B,
@@ -215,49 +212,48 @@ def emit_sums(module: Module, tiles: Tiles, block: Block, name: str) -> None:
     """
     f = module.internal(name, ["ptr"] * 4 + ["i64"] * 2)
     a, b, sums, ahead, steps, begun = f.parameters
-    tiles.begin(f)
-    pitch = block.columns * 4
+    tiles, pitch = registers.tiles(f), block.columns * 4
     places = {
         2 * r + c: f.at(sums, r * SIDE * block.columns + c * SIDE, "float") for r, c in block.grid
     }
 
     def resume() -> None:
         for tile, place in places.items():
-            tiles.load(f, tile, place, pitch)
+            tiles.load(tile, place, pitch)
 
     def begin() -> None:
         for tile in places:
-            tiles.zero(f, tile)
+            tiles.zero(tile)
 
     f.when(f.less(0, begun), resume, begin)
 
     def step(_: Value, at: list[Value]) -> list[Value]:
         for line in range(0, block.step_b // SHARE, _LINE):
             _LANES.prefetch(f, f.at(at[2], line, "float"), near=False)
-        _multiply(f, tiles, block, (at[0], at[1]))
+        _multiply(tiles, block, at[0], at[1])
         moves = zip(at, (block.step_a, block.step_b, block.step_b // SHARE), strict=True)
         return [f.at(pointer, by, "float") for pointer, by in moves]
 
     f.loop(0, steps, step, [a, b, ahead])
     for tile, place in places.items():
-        tiles.store(f, tile, place, pitch)
+        tiles.store(tile, place, pitch)
 
 
-def _multiply(f: Function, tiles: Tiles, block: Block, at: tuple[Value, Value]) -> None:
+def _multiply(tiles: Tiles, block: Block, a: Value, b: Value) -> None:
     """Add up the products of one step. Each tile is loaded where it is first needed, and kept while
     neighbouring products have it in common."""
-    a, b = at
+    f = tiles.f
     held: dict[int, int] = {}
     for left, right in zip(*block.terms, strict=True):
         for r, c in block.grid if held.get(6) == right else sorted(block.grid, key=_by_column):
             if held.get(4 + r) != left:
                 place = f.at(a, (left * block.pitch + r * SIDE) * SIDE, "float")
-                tiles.load(f, 4 + r, place, _ROW_BYTES, once=True)
+                tiles.load(4 + r, place, _ROW_BYTES, once=True)
             if held.get(6 + c) != right:
                 place = f.at(b, (right * block.width + c * SIDE) * SIDE, "float")
-                tiles.load(f, 6 + c, place, _ROW_BYTES)
+                tiles.load(6 + c, place, _ROW_BYTES)
             held.update({4 + r: left, 6 + c: right})
-            tiles.multiply_add(f, 2 * r + c, 4 + r, 6 + c)
+            tiles.multiply_add(2 * r + c, 4 + r, 6 + c)
 
 
 def _by_column(place: tuple[int, int]) -> tuple[int, int]:

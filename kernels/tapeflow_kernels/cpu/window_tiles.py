@@ -9,7 +9,7 @@ from ..machine import Host
 from .grid import Grid, emit_grid
 from .ir import Index, Module, Value, ceiling
 from .patch import Filler, taps
-from .tiles import KINDS, SIDE
+from .tiles import SIDE, Registers
 from .window import Window
 from .window_vectors import Item, Items, Panel, emit_finishes, loops_of, micro_of
 
@@ -18,13 +18,13 @@ def emit_tiles(module: Module, window: Window, target: Host) -> None:
     """Write what `TileItems` calls: one and two tiles of rows by panels of all widths."""
     patch = window.patch(target)
     Filler(module, window.copied(target), patch, window.is_dense, is_whole=True).emit()
-    tiles = KINDS[window.way.tiles](window.size)
+    registers = Registers(window.way.tiles, window.size)
     for vectors, rows in itertools.product({window.vectors, window.tail} - {0}, (1, 2)):
         micro = micro_of(window, vectors, window.heights[0], target)
         steps = micro.a.steps, micro.b.steps
         apart = micro.rows * vectors * SIDE
         grid = Grid(rows, vectors, micro.a_row, window.width(target), *steps, apart)
-        emit_grid(module, tiles, grid, f"grid_{vectors}_{rows}")
+        emit_grid(module, registers, grid, f"grid_{vectors}_{rows}")
     emit_finishes(module, window, window.lanes(target))
 
 
@@ -33,10 +33,8 @@ class TileItems(Items):
     lie in one row of outputs or in two."""
 
     def emit(self) -> None:
-        tiles = KINDS[self.window.way.tiles](self.window.size)
-        tiles.configure(self.f)
-        super().emit()
-        tiles.release(self.f)
+        with Registers(self.window.way.tiles, self.window.size).ready(self.f):
+            super().emit()
 
     def _rows(self, item: Item, z: tuple[Value, Value], panel: Panel) -> None:
         f, window = self.f, self.window
