@@ -15,6 +15,7 @@ from tapeflow.jit.gpu import DeviceProgram
 from tapeflow.jit.plan import HostStep, plan
 from tapeflow.ops.elementwise import Elementwise
 from tapeflow.primitive import REGISTRY
+from tapeflow_kernels.cpu.contraction import has_tiles
 from tapeflow_kernels.cpu.halves import multiplies_pairs
 from tapeflow_kernels.machine import host
 
@@ -134,6 +135,27 @@ def test_gradients_are_computed_in_the_mode_of_their_trace() -> None:
     with tf.config.matmul_precision("bfloat16"):
         text = str(tf.jit(tf.grad(lambda x: tf.sum(x @ x))).lower(a).traced)
     assert text.count("matmul(") == text.count("precision='bfloat16'") == 3
+
+
+@pytest.mark.parametrize("window", [3, 1])
+def test_convolutions_and_their_gradients_round_in_mode_bfloat16_if_at_all(window: int) -> None:
+    x, w = numbers((2, 14, 14, 32), "float32", 0), numbers((window, window, 32, 32), "float32", 1)
+    g = numbers((2, 14, 14, 32), "float32", 2)
+
+    def all_three(x: tf.Tensor, w: tf.Tensor, g: tf.Tensor) -> Any:
+        y, pull = tf.vjp(tf.nn.conv2d, x, w)
+        return y, *pull(g)
+
+    exactly, fn = all_three(x, w, g), tf.jit(all_three)
+    magnitudes = all_three(*(tf.abs(tf.cast(t, tf.float64)) for t in (x, w, g)))
+    with tf.config.matmul_precision("bfloat16"):
+        found = fn(x, w, g)
+        assert str(fn.lower(x, w, g).traced).count("precision='bfloat16'") == 3
+    pairs = has_tiles(host())
+    for y, wanted, magnitude in zip(found, exactly, magnitudes, strict=True):
+        error = np.abs(y.numpy() - wanted.numpy())
+        assert (error <= (2.1 * 2.0**-8 + 400 * SUM) * magnitude.numpy()).all()
+        assert (error.max() > 1e-3) == pairs
 
 
 def test_float64_products_have_no_mode() -> None:

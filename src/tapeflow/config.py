@@ -236,8 +236,9 @@ def matmul_precision(mode: str) -> Setting: ...
 
 
 def matmul_precision(mode: str | None = None) -> str | Setting:
-    """Set how exact products of float32 matrices must be at least in compiled functions; without
-    argument, what is set. `with` a mode, it holds inside the block, for all threads.
+    """Set how exact products of float32 must be at least in compiled functions, of matrices and in
+    convolutions; without argument, what is set. `with` a mode, it holds inside the block, for all
+    threads.
 
     Args:
         mode: "float32" multiplies as it is, and is the default. "bfloat16" rounds both factors to
@@ -274,8 +275,9 @@ def policy(name: str | None = None) -> str | Setting:
 
     Args:
         name: "float32" computes in the dtype of the input, and is the default. "mixed_bfloat16"
-            keeps variables in float32 and lets Dense, also inside MultiHeadAttention, compute in
-            bfloat16, which it gives; other layers and the losses compute in float32.
+            keeps variables in float32 and lets Dense, also inside MultiHeadAttention, and layers of
+            convolutions compute in bfloat16, which they give; recurrent layers and the losses
+            compute in float32.
 
     Raises: ArgumentError if there is no such policy.
     """

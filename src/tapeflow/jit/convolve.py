@@ -253,7 +253,10 @@ def _as_matrices(name: str, problem: Problem) -> list[Launch] | None:
 
     factors = rows(problem.a), b
     sizes = Extents(math.prod(extents), (k,)), n
-    made = contract.of_factors(problem.dtype, factors, problem.epilogue(rows), sizes)
+    given = problem.factors(g)
+    made = contract.of_factors(
+        *(given.memory, factors, problem.epilogue(rows), sizes, given.precision)
+    )
     places = problem.pointers(problem.a.start, problem.b.start)
     return contract.launches(made, sizes[0], places)
 

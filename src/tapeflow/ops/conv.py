@@ -6,7 +6,7 @@ of x, w and the output; each holds two of them. So each one's adjoints are the o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.movement import Ints, moveaxis
+from tapeflow.ops.precision import asked
 from tapeflow.ops.window import Pairs, Slices, Windows, check, each_example, taps
 from tapeflow.primitive import Kernel, Primitive, Rule, bilinear, require_floating
 from tapeflow.tensor import Array, Spec, Tensor
@@ -62,7 +63,7 @@ def fit(op: str, x: Spec, w: Spec, groups: int, ndim: int | None = None) -> None
 
 
 def _conv_spec(x: Spec, w: Spec, *, strides: Ints, padding: Pairs, dilations: Ints,
-               groups: int) -> Spec:
+               groups: int, precision: str = "") -> Spec:
     fit("conv", x, w, groups)
     windows = Windows(x.shape[1:-1], w.shape[:-2], strides, padding, dilations)
     check("conv", windows)
@@ -82,7 +83,7 @@ def require_windows(op: str, g: Spec, windows: Windows) -> None:
 
 
 def _input_spec(g: Spec, w: Spec, *, size: Ints, strides: Ints, padding: Pairs, dilations: Ints,
-                groups: int) -> Spec:
+                groups: int, precision: str = "") -> Spec:
     check_ranks("conv_input", g, w)
     channels = w.shape[-2] * max(groups, 1)
     check_groups("conv_input", channels, w, groups)
@@ -95,7 +96,7 @@ def _input_spec(g: Spec, w: Spec, *, size: Ints, strides: Ints, padding: Pairs, 
 
 
 def _filter_spec(x: Spec, g: Spec, *, window: Ints, strides: Ints, padding: Pairs,
-                 dilations: Ints, groups: int) -> Spec:
+                 dilations: Ints, groups: int, precision: str = "") -> Spec:
     check_ranks("conv_filter", x, g)
     w = Spec((*window, x.shape[-1] // max(groups, 1), g.shape[-1]), x.dtype)
     check_groups("conv_filter", x.shape[-1], w, groups)
@@ -162,28 +163,33 @@ def _stacked(m: Array) -> Array:
     return m.reshape(len(m), m.shape[1] * m.shape[2], m.shape[3])
 
 
+def _now(attrs: Mapping[str, Any], x: Tensor) -> dict[str, Any]:
+    """The attributes of an adjoint: as exact as is asked for now."""
+    return {**{k: v for k, v in attrs.items() if k != "precision"}, **asked(x)}
+
+
 def _conv_x(g: Tensor, x: Tensor, w: Tensor, **attrs: Any) -> Tensor:
-    return conv_input(g, w, size=x.shape[1:-1], **attrs)
+    return conv_input(g, w, size=x.shape[1:-1], **_now(attrs, g))
 
 
 def _conv_w(g: Tensor, x: Tensor, w: Tensor, **attrs: Any) -> Tensor:
-    return conv_filter(x, g, window=w.shape[:-2], **attrs)
+    return conv_filter(x, g, window=w.shape[:-2], **_now(attrs, g))
 
 
 def _input_g(x: Tensor, g: Tensor, w: Tensor, *, size: Ints, **attrs: Any) -> Tensor:
-    return conv(x, w, **attrs)
+    return conv(x, w, **_now(attrs, g))
 
 
 def _input_w(x: Tensor, g: Tensor, w: Tensor, *, size: Ints, **attrs: Any) -> Tensor:
-    return conv_filter(x, g, window=w.shape[:-2], **attrs)
+    return conv_filter(x, g, window=w.shape[:-2], **_now(attrs, g))
 
 
 def _filter_x(w: Tensor, x: Tensor, g: Tensor, *, window: Ints, **attrs: Any) -> Tensor:
-    return conv_input(g, w, size=x.shape[1:-1], **attrs)
+    return conv_input(g, w, size=x.shape[1:-1], **_now(attrs, g))
 
 
 def _filter_g(w: Tensor, x: Tensor, g: Tensor, *, window: Ints, **attrs: Any) -> Tensor:
-    return conv(x, w, **attrs)
+    return conv(x, w, **_now(attrs, g))
 
 
 # ---- many examples: more images for the same filters, or more groups where filters differ too
@@ -215,7 +221,7 @@ def _with_filters(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Seq
 @bilinear(spec=_conv_spec, lowering=_CONVOLUTION, batching=Rule(_with_filters),
           adjoints=(_conv_x, _conv_w))
 def conv(x: Array, w: Array, *, strides: Ints, padding: Pairs, dilations: Ints,
-         groups: int) -> Array:
+         groups: int, precision: str = "") -> Array:
     """f[n, *sizes, c], f[*window, c/groups, o] -> f[n, *places, o]: at each place the sum of the
     products of window and filter. Each group of channels has filters of its own."""
     windows = Windows(x.shape[1:-1], w.shape[:-2], strides, padding, dilations)
@@ -233,7 +239,7 @@ def conv(x: Array, w: Array, *, strides: Ints, padding: Pairs, dilations: Ints,
 @bilinear(spec=_input_spec, lowering=_CONVOLUTION, batching=Rule(_with_filters),
           adjoints=(_input_g, _input_w))
 def conv_input(g: Array, w: Array, *, size: Ints, strides: Ints, padding: Pairs, dilations: Ints,
-               groups: int) -> Array:
+               groups: int, precision: str = "") -> Array:
     """f[n, *places, o], f[*window, c/groups, o] -> f[n, *size, c]: adjoint to conv in x."""
     windows = Windows(size, w.shape[:-2], strides, padding, dilations)
     outputs, found = windows.outputs, taps(windows)
@@ -250,7 +256,7 @@ def conv_input(g: Array, w: Array, *, size: Ints, strides: Ints, padding: Pairs,
 @bilinear(spec=_filter_spec, lowering=_CONVOLUTION, batching=Rule(_more_groups),
           adjoints=(_filter_x, _filter_g))
 def conv_filter(x: Array, g: Array, *, window: Ints, strides: Ints, padding: Pairs,
-                dilations: Ints, groups: int) -> Array:
+                dilations: Ints, groups: int, precision: str = "") -> Array:
     """f[n, *sizes, c], f[n, *places, o] -> f[*window, c/groups, o]: adjoint to conv in w."""
     windows = Windows(x.shape[1:-1], window, strides, padding, dilations)
     outputs, found = windows.outputs, taps(windows)

@@ -10,6 +10,7 @@ from tapeflow.ops import shape as _shape
 from tapeflow.ops.conv import check_groups, check_ranks, conv, conv_input, fit, require_windows
 from tapeflow.ops.elementwise import coerce
 from tapeflow.ops.movement import Ints
+from tapeflow.ops.precision import asked
 from tapeflow.ops.window import Padding, Windows, pairs, per_axis, slide
 from tapeflow.tensor import Tensor, TensorLike
 
@@ -22,7 +23,7 @@ def _convolved(op: str, x: TensorLike, filters: TensorLike, strides: int | Seque
     fit(op, x.spec, w.spec, groups, ndim)
     windows = slide(op, x.shape[1:-1], w.shape[:-2], strides, padding, dilations)
     return conv(x, w, strides=windows.strides, padding=windows.padding,
-                dilations=windows.dilations, groups=groups)
+                dilations=windows.dilations, groups=groups, **asked(x))
 
 
 def conv1d(x: TensorLike, filters: TensorLike, strides: int | Sequence[int] = 1,
@@ -173,7 +174,7 @@ def conv2d_transpose(x: TensorLike, filters: TensorLike, output_shape: Sequence[
     windows = slide(op, size, w.shape[:-2], steps, padding, gaps)
     require_windows(op, x.spec, windows)
     return conv_input(x, w, size=size, strides=steps, padding=windows.padding,
-                      dilations=windows.dilations, groups=groups)
+                      dilations=windows.dilations, groups=groups, **asked(x))
 
 
 def _transposed(op: str, w: Windows, padding: Padding) -> Ints:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow import arguments, config, dispatch
-from tapeflow.dtypes import bool_, float32
+from tapeflow import arguments, dispatch
+from tapeflow.dtypes import bool_
 from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops import movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import conj
 from tapeflow.ops.elementwise import NUMERIC, coerce
+from tapeflow.ops.precision import asked
 from tapeflow.primitive import Kernel, Primitive, Rule, bilinear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike
 
@@ -50,10 +51,7 @@ def _right_adjoint(g: Tensor, a: Tensor, b: Tensor, precision: str = "") -> Tens
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """The product, in a trace as exact as is asked for now; eager ones are always exact."""
-    precision = config.numerics().matmul_precision
-    if precision == "float32" or dispatch.tracer() is None or a.dtype != float32:
-        return dispatch.apply(_matmul, (a, b))   # type: ignore[no-any-return]
-    return dispatch.apply(_matmul, (a, b), {"precision": precision})   # type: ignore[no-any-return]
+    return dispatch.apply(_matmul, (a, b), asked(a))   # type: ignore[no-any-return]
 
 
 def _matmul_of(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[bool],
