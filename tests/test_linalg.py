@@ -99,6 +99,13 @@ def test_a_norm_neither_overflows_nor_vanishes(ord: float, size: float) -> None:
     )
 
 
+@pytest.mark.parametrize("ord", [2, 3])
+def test_a_norm_of_halves_is_rounded_once(ord: float) -> None:
+    x = tf.cast(normal(500), tf.bfloat16)
+    exact = np.linalg.vector_norm(np.asarray(x).astype(np.float64), ord=ord)
+    assert tf.linalg.vector_norm(x, ord=ord).item() == pytest.approx(exact, rel=2**-8)
+
+
 @pytest.mark.parametrize("ord", [1, 2, 3, np.inf])
 def test_the_derivative_of_a_norm_at_zero_is_zero(ord: float) -> None:
     gradient = tf.grad(lambda x: tf.linalg.vector_norm(x, ord=ord))

@@ -76,9 +76,10 @@ def system(op: str, a: TensorLike, b: TensorLike) -> tuple[Tensor, Tensor, bool]
     x, y = coerce(op, a, b)
     matrix(op, x)
     is_vector = y.ndim == 1
-    if not y.ndim or x.shape[-2] != y.shape[0 if is_vector else -2]:
+    rows = y.shape[0 if is_vector else -2] if y.ndim else "none"
+    if x.shape[-2] != rows:
         raise ShapeError(op, got=f"a {x.spec}, b {y.spec}",
-                         why=f"a has {x.shape[-2]} rows, and b has others",
+                         why=f"a has {x.shape[-2]} rows and b has {rows}",
                          fix="give b[n] for one right-hand side, b[..., n, k] for k of them")
     if is_vector:
         y = _shape.expand_dims(y, 1)
