@@ -4,6 +4,8 @@ A 784-300-100-10 network with tanh, a batch of 32: the Jacobians of one example'
 weights and by its 784 pixels, of 32 losses by all weights; Hessians of one loss by the pixels and
 of their mean by the last layer's 1,000 weights. Compiled; JAX, where it can be imported, by jacrev
 and hessian, in turns with ours. `--tiny` runs each once, small.
+Recorded on two virtual cores of a Xeon (Rocket Lake), medians of 15, ms, ours and JAX 0.10.2's: 1.1
+and 12.7 (2.4 in another round), 0.13 and 0.35, 8.6 and 26.0; 3.1 and 3.8, 2.3 and 4.0.
 """
 
 from __future__ import annotations

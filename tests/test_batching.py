@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import tapeflow as tf
 from op_case import Case
 from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError, StateError, TraceError
 from tapeflow.jit.trace import interpret, trace
+from tapeflow.ops import collective
 from tapeflow.tensor import Spec, Tensor
 from test_ops import SMOOTH, TRACEABLE, directions, floating, inputs_of, traced
 
@@ -144,6 +147,11 @@ def test_what_cannot_be_mapped_is_refused(error: Any, call: Callable[[], Any]) -
         call()
 
 
+def test_what_needs_a_value_is_told_of_the_map() -> None:
+    with pytest.raises(TraceError, match=r"inside tf\.vmap .* different values"):
+        tf.vmap(lambda x: float(tf.sum(x)))(X)
+
+
 def test_a_lane_that_is_kept_is_refused_later() -> None:
     kept = []
     tf.vmap(lambda x: kept.append(x) or x)(X)
@@ -267,6 +275,76 @@ def test_assignment_to_elements_is_of_each_example(run: Any) -> None:
     assert gradient.tolist() == [[11.0, 1.0, 0.0], [11.0, 0.0, 1.0]]
 
 
+@both
+def test_gradients_by_variables_for_each_example(run: Any) -> None:
+    layer = tf.nn.Dense(2, activation="tanh")
+    layer(X)
+
+    def gradients(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.sum(layer(x[None]) ** 2)
+        return tape.gradient(loss, layer.trainable_variables)
+
+    rows = [gradients(x) for x in X]
+    for k, g in enumerate(run(tf.vmap(gradients))(X)):
+        expected = np.stack([row[k].numpy() for row in rows])
+        np.testing.assert_allclose(g.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@both
+def test_a_map_keeps_the_derivative_of_a_function_of_several_ops(run: Any) -> None:
+    x = tf.asarray([[-np.inf, -np.inf], [0.0, 0.0]])  # the chain rule would give NaN
+
+    def finite(row: Any) -> Any:
+        y = tf.logsumexp(row)
+        return tf.where(tf.isinf(y), 0.0, y)
+
+    found = run(tf.grad(lambda x: tf.sum(tf.vmap(finite)(x))))(x)
+    assert found.tolist() == [[0.0, 0.0], [0.5, 0.5]]
+
+
+def test_one_matrix_is_factored_once_for_the_right_sides_of_all() -> None:
+    a = np.eye(3) + 0.1 * np.arange(9.0).reshape(3, 3)
+    graph = trace(tf.vmap(lambda b: tf.linalg.solve(a, b)), Spec((5, 3), np.dtype("f8")), name="f")
+    (node,) = [n for n in graph.nodes if n.prim.name == "solve"]
+    assert [v.shape for v in node.inputs] == [(3, 3), (3, 5)]
+
+
+# ---- collectives
+
+
+class Doubled:
+    """A group of two ranks that have the same values."""
+
+    rank, size = 0, 2
+
+    def check_reducible(self, op: str, x: Any) -> None:
+        pass
+
+    def all_reduce(self, x: Any, op: str, name: str | None, out: Any = None) -> Any:
+        return 2.0 * x
+
+    def all_gather(self, x: Any, name: str | None) -> Any:
+        return np.concatenate([x, x])
+
+
+@both
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a loop"])
+def test_collectives_are_of_each_example(run: Any, inside: bool) -> None:
+    group = Doubled()
+
+    def f(x: Any) -> Any:
+        total = collective.all_reduce(x, group=group, op="sum", name=None)
+        joined = collective.all_gather(total, group=group, name=None)
+        return collective.reduce_scatter(joined, group=group, name=None)
+
+    def g(x: Any) -> Any:
+        return tf.scan(lambda c, _: (f(c), None), x, length=1)[0] if inside else f(x)
+
+    expected = np.stack([f(tf.asarray(x)).numpy() for x in X])
+    np.testing.assert_allclose(run(tf.vmap(g))(X).numpy(), expected)
+
+
 # ---- loops and branches
 
 LOOPS: dict[str, Callable[[Any], Any]] = {
@@ -345,6 +423,23 @@ def test_random_numbers_of_nested_maps_and_loops_all_differ(run: Any) -> None:
 
     found = run(tf.vmap(tf.vmap(draws)))(X).numpy()
     assert found.shape == (2, 3, 4)
+    assert np.unique(found).size == found.size
+
+
+def test_threads_that_draw_in_maps_get_different_numbers() -> None:
+    generator = tf.random.Generator(1)
+
+    def draws(_: int) -> list[Any]:
+        mapped = tf.vmap(lambda x: generator.uniform((), dtype="float64") + 0.0 * x)
+        return [mapped(X[0]).tolist() for _ in range(30)]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = np.array(list(pool.map(draws, range(4))))
+    finally:
+        sys.setswitchinterval(interval)
     assert np.unique(found).size == found.size
 
 

@@ -50,6 +50,9 @@ class Tracer(Protocol):
     outer: Tracer | None  # what it is inside of, and may use values of
     is_symbolic: bool  # whether tensors have no values yet
 
+    @property
+    def is_heard(self) -> bool: ...  # whether recorders around it are told of steps
+
     def emit(
         self,
         prim: Primitive,
@@ -134,6 +137,12 @@ def tell(record: Record) -> None:
         tell_one(record)
     if context.tracer is not None:
         context.tracer.told(record)
+
+
+def is_heard() -> bool:
+    """Whether a step would be told to anybody."""
+    context = here.context
+    return bool(context.records) or (context.tracer is not None and context.tracer.is_heard)
 
 
 def _traced(

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class Node(Generic[V]):
 @dataclass(frozen=True, eq=False, slots=True)
 class Var:
     """A value of a graph, assigned once."""
+
+    valueless: ClassVar[str] = "inside a compiled function a tensor has no value yet"
 
     name: str
     shape: tuple[int, ...]

@@ -159,8 +159,8 @@ class Tensor:
             raise TraceError(
                 op,
                 got=f"a traced value of type {self.spec}",
-                why="inside a compiled function a tensor has no value yet",
-                fix=_TRACE_FIX.get(op, "return it from the compiled function and use the result"),
+                why=self.value.valueless,
+                fix=_TRACE_FIX.get(op, "return it from the function, and use the result outside"),
             )
         return self.value
 

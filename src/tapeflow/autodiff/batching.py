@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -35,6 +35,8 @@ Attrs: TypeAlias = Mapping[str, Any]
 @dataclass(frozen=True, eq=False, slots=True)
 class Lane(Var):
     """One example, no matter which, of those that `whole` holds along its first axis."""
+
+    valueless: ClassVar[str] = "inside tf.vmap a tensor stands for examples with different values"
 
     batch: Batch
     whole: Tensor
@@ -69,6 +71,13 @@ class Batch:
     def is_eager(self) -> bool:
         """Whether no graph is being written around it."""
         return self.outer is None or (isinstance(self.outer, Batch) and self.outer.is_eager)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether recorders around it are told of what happens inside."""
+        if dispatch.here.context.is_muted:
+            return False
+        return bool(self._recorders) or (self.outer is not None and self.outer.is_heard)
 
     def outside(self) -> dispatch.within:
         """Inside, what runs is around this batch."""

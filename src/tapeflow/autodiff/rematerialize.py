@@ -49,7 +49,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(f)
     def wrapped(*args: Any, **keywords: Any) -> Any:
         context = dispatch.here.context
-        if not context.records and not isinstance(context.tracer, Batch):
+        if not dispatch.is_heard():
             return f(*args, **keywords)  # nobody asks for its derivative
         leaves, structure = flatten((args, keywords))
         own = [shape.another(x) if isinstance(x, Tensor) else x for x in leaves]
@@ -82,6 +82,11 @@ class _Run:
         self._written: dict[Variable, int] = {}
         self._stands: dict[int, Tensor] = {}  # by id of a tensor: what is used instead
         self._alive: list[Tensor] = []  # ids stay valid while their tensors live
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether recorders around a vmap that this is in are told of what happens inside."""
+        return self.outer is not None and self.outer.is_heard
 
     def emit(
         self,

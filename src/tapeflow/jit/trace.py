@@ -93,6 +93,7 @@ class Tracer:
 
     outer: dispatch.Tracer | None = None
     is_symbolic = True
+    is_heard = False
 
     def __init__(self, name: str) -> None:
         self.name = name

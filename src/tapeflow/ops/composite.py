@@ -21,14 +21,11 @@ def composite(*adjoints: Adjoint | None, jvp: Callable[..., Tensor | None]
 
         @functools.wraps(fn)
         def call(*xs: Tensor, **attrs: Any) -> Tensor:
-            context = dispatch.here.context
-            if not context.records:
+            if not dispatch.is_heard():
                 return fn(*xs, **attrs)
-            records = context.records
-            with dispatch.recording_only(()):
+            with dispatch.muted():
                 y = fn(*xs, **attrs)
-            for record in records:
-                record((step, xs, attrs, y))
+            dispatch.tell((step, xs, attrs, y))
             return y
         return call
     return define

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tapeflow import arguments, dispatch
-from tapeflow.autodiff.batching import lanes
+from tapeflow.autodiff.batching import Batch, lanes
 from tapeflow.errors import TraceError
 from tapeflow.tensor import Array, Tensor
 from tapeflow.variable import Variable
@@ -67,8 +67,17 @@ class Generator:
     def draw(self) -> Tensor:
         """The state of this call, u64[3]: no other call gets it, nor another example of a vmap."""
         number, count = lanes()
-        state = self.state.exchange(lambda state: state + Tensor(_STEP * np.uint64(count)))
+        state = self._advanced(count)
         return state if number is None else state + number * Tensor(_STEP)
+
+    def _advanced(self, calls: int) -> Tensor:
+        """The state before it is moved by so many calls: outside of vmaps, where no other thread
+        gets in between."""
+        tracer = dispatch.tracer()
+        if isinstance(tracer, Batch):
+            with tracer.outside():
+                return self._advanced(calls)
+        return self.state.exchange(lambda state: state + Tensor(_STEP * np.uint64(calls)))
 
     def named_variables(self) -> dict[str, Variable]:
         """What checkpoints save."""
