@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tapeflow as tf
-from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.tensor import Array
 
 START = np.array([1.0, -2.0, 0.5, 0.0])
@@ -178,6 +178,14 @@ def test_gradients_that_do_not_fit_are_refused(gradients: list[Any], error: type
                        .replace("b_name", f"{variables[1].name}")):
         tf.optim.SGD().apply(gradients, variables)
     assert variables[0].numpy().tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("start", [[1j, 2.0], [1, 2]], ids=["complex", "integer"])
+def test_a_variable_without_a_way_down_is_refused(start: Any) -> None:
+    v = tf.Variable(start)
+    with pytest.raises(DTypeError, match="SGD"):
+        tf.optim.SGD().apply([tf.zeros(2, v.dtype)], [v])
+    assert v.numpy().tolist() == start
 
 
 def test_an_unbuilt_model_has_nothing_to_train_and_the_error_says_why() -> None:

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from tapeflow import arguments, ops, scope
 from tapeflow.autodiff.functional import no_grad
 from tapeflow.autodiff.tape import GradientTape
-from tapeflow.dtypes import DType, float64, int64
-from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.tensor import Tensor, TensorLike, as_tensor
+from tapeflow.dtypes import DType, float64, int64, is_complex, is_floating
+from tapeflow.errors import ArgumentError, DTypeError, ShapeError
+from tapeflow.tensor import Spec, Tensor, TensorLike, as_tensor
 from tapeflow.variable import Variable, variables_in
 
 Schedule: TypeAlias = Callable[[Tensor], Tensor]   # from the number of steps done to the rate
@@ -45,6 +45,16 @@ class Minimizer:
                                 fix="call the model once before you ask for its variables: "
                                     "layers make theirs at the first call")
         return variables
+
+
+def _require_real(op: str, v: Variable) -> None:
+    """Raise DTypeError unless a step along its gradient means something."""
+    if not is_floating(v.dtype):
+        why = "down a gradient goes its conjugate, and rules square it" if is_complex(v.dtype) \
+            else "only floating variables have gradients"
+        raise DTypeError(op, got=f"{v.name} {Spec(v.shape, v.dtype)}", why=why,
+                         fix="keep the real and the imaginary part in variables of their own"
+                         if is_complex(v.dtype) else "make it a float, or leave it out")
 
 
 class Optimizer(Minimizer):
@@ -165,10 +175,11 @@ class Optimizer(Minimizer):
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the slots of `variables` that there are none for yet.
 
-        Raises: ArgumentError unless they are variables.
+        Raises: ArgumentError unless they are variables, DTypeError unless they are floating.
         """
         for v in variables_in(type(self).__name__, variables):
             if v not in self._slots:
+                _require_real(type(self).__name__, v)
                 with scope.fresh(), scope.entered(f"{self.name}/{v.name}"):
                     self._slots[v] = {name: _slot(name, v, start)
                                       for name, start in self.slots().items()}
