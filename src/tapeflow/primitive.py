@@ -213,6 +213,8 @@ class Primitive:
 
     def __call__(self, *inputs: Tensor, **attrs: Any) -> Tensor:
         """The output; the few that have several give a tuple, through dispatch.apply."""
+        if len(inputs) == 1 and not self.multiple:
+            return dispatch.unary(self, inputs[0], attrs)
         return dispatch.apply(self, inputs, attrs)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:

@@ -327,6 +327,13 @@ class _Where(Elementwise):
         condition, x, y = xs
         return [_condition(as_tensor(condition, op="where")), *coerce("where", x, y)]
 
+    def __call__(self, *xs: TensorLike) -> Tensor:   # type: ignore[override]
+        if len(xs) == 3 and type(xs[0]) is type(xs[1]) is type(xs[2]) is Tensor:
+            c, x, y = (t.value for t in xs)
+            if c.dtype is bool_ and x.dtype is y.dtype and c.shape == x.shape == y.shape:
+                return dispatch.apply(self, xs)   # type: ignore[no-any-return]
+        return super().__call__(*xs)
+
 
 def _condition(c: Tensor) -> Tensor:
     if c.dtype != bool_:

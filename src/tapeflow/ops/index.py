@@ -55,6 +55,11 @@ def getitem(x: TensorLike, key: Any) -> Tensor:
     if context.tracer is None and not context.records:
         with suppress(IndexError, TypeError):   # 0.7 us where the general way takes 7; it says more
             return dispatch.wrap(x.value[of_numpy(key)])
+    elif type(key) is int and x.ndim and -x.shape[0] <= key < x.shape[0]:   # half the time
+        rest = (0,) * (x.ndim - 1)
+        row = slice_(x, starts=(key % x.shape[0], *rest), sizes=(1, *x.shape[1:]),
+                     steps=(1,) * x.ndim)
+        return _shape.reshape(row, x.shape[1:])
     k = parsed("getitem", x, key)
     y = _sliced(x, k)
     return _gathered(y, k) if k.at else y

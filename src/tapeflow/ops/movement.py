@@ -226,7 +226,8 @@ def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     if any(x.shape != xs[0].shape for x in xs):
         raise ShapeError("stack", got=", ".join(str(x.spec) for x in xs), why="the shapes differ",
                          fix="make them equal, or use tf.concat")
-    return concat([_shape.expand_dims(x, axis) for x in xs], axis)
+    shape = (*xs[0].shape[:axis], 1, *xs[0].shape[axis:])
+    return concat([_shape.reshape(x, shape) for x in xs], axis)
 
 
 def add_n(tensors: Sequence[TensorLike]) -> Tensor:

@@ -300,6 +300,8 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     if y.shape == shape:
         return another(y)
     new = len(shape) - y.ndim
+    if shape[new:] == y.shape:
+        return spread_over(y, shape=shape, axes=tuple(range(new)))
     padded = (1,) * new + y.shape
     if new < 0 or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
         raise ShapeError("broadcast_to", got=f"{y.spec} -> {list(shape)}",

@@ -27,12 +27,12 @@ def _position_spec(op: str) -> Callable[..., Spec]:
 
 @discrete(name="argmax", spec=_position_spec("argmax"), batching=along("axis"))
 def _argmax(x: Array, *, axis: int) -> Array:
-    return np.asarray(np.argmax(x, axis))
+    return np.asarray(x.argmax(axis))
 
 
 @discrete(name="argmin", spec=_position_spec("argmin"), batching=along("axis"))
 def _argmin(x: Array, *, axis: int) -> Array:
-    return np.asarray(np.argmin(x, axis))
+    return np.asarray(x.argmin(axis))
 
 
 def _position(op: str, prim: Any, x: TensorLike, axis: int | None, keepdims: bool) -> Tensor:
