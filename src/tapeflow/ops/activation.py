@@ -172,9 +172,10 @@ def _logsumexp_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
     return reduce.sum(t * exp(x - reduce.spread(_finite(y), x, axes)), axes)
 
 
-def _finite(y: Tensor) -> Tensor:
-    """y, where it is not infinite, else 0."""
-    return where(isinf(y), 0.0, y)
+@elementwise("({t}(0) if isinf({x}) else {x})", Gate(lambda y, x: ~isinf(x)), of=FLOATS)
+def _finite(x: Array) -> Array:
+    """x, where it is not infinite, else 0."""
+    return np.where(np.isinf(x), _ZERO[x.dtype.num], x)
 
 
 @composite(_logsumexp_adjoint, jvp=_logsumexp_jvp)
