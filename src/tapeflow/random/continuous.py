@@ -183,8 +183,11 @@ def gamma(
     """Numbers of the gamma distribution of density x^(alpha - 1) exp(-beta x), but for a factor.
 
     Args:
-        alpha: the shape, at least 0. It has no gradient: asking for it raises ArgumentError.
+        alpha: the shape, at least 0. Gradients flow to it, of first order only: that of a gradient
+            raises ArgumentError.
         beta: the rate, to which gradients flow.
+
+    Source of the gradient: Figurnov, Mohamed & Mnih (2018), arXiv:1805.08498.
 
     Raises: as normal().
     """
@@ -193,9 +196,8 @@ def gamma(
     check("gamma", "alpha", alpha, 0)
     check("gamma", "beta", beta, np.nextafter(0, 1))
     chosen = floating("gamma", dtype, alpha, beta)
-    x = noise.standard_gamma(
-        draw("gamma", generator), as_input(alpha, chosen, "gamma"), shape=sizes, dtype=chosen
-    )
+    each = ops.broadcast_to(as_input(alpha, chosen, "gamma"), sizes)
+    x = noise.standard_gamma(draw("gamma", generator), each, shape=sizes, dtype=chosen)
     return x if type(beta) is float and beta == 1.0 else x / in_dtype(beta, chosen)
 
 

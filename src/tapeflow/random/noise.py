@@ -14,9 +14,17 @@ import numpy as np
 
 from tapeflow.dtypes import DType, int64
 from tapeflow.errors import ArgumentError
-from tapeflow.primitive import ByExample, Kernel, Primitive, discrete, primitive
-from tapeflow.tensor import Array, Spec
-from tapeflow_kernels import noise
+from tapeflow.primitive import (
+    ByExample,
+    Kernel,
+    Leading,
+    Primitive,
+    Tangents,
+    discrete,
+    primitive,
+)
+from tapeflow.tensor import Array, Spec, Tensor
+from tapeflow_kernels import gamma, noise
 
 _Shape = tuple[int, ...]
 _OWN = ByExample("each example has a state of its own")
@@ -79,20 +87,41 @@ def _undifferentiated(op: str, why: str) -> Callable[..., Any]:
     return refuse
 
 
-_REJECTED = "numbers that are drawn by rejection are no differentiable function of it"
-_gamma_slope = _undifferentiated("gamma", _REJECTED)
-_beta_slope = _undifferentiated("beta", _REJECTED)
+_beta_slope = _undifferentiated(
+    "beta", "numbers that are drawn by rejection are no differentiable function of it"
+)
+_second_slope = _undifferentiated("gamma", "its shape has a first derivative only")
+
+
+@primitive(
+    name="random_gamma_slope",
+    spec=lambda alpha, x: x,
+    batching=Leading(),
+    adjoints=(_second_slope, _second_slope),
+    jvp=_second_slope,
+)
+def _gamma_slope(alpha: Array, x: Array) -> Array:
+    """How numbers of the gamma distribution move with its shape."""
+    return gamma.slope(alpha.astype("f8"), x.astype("f8")).astype(x.dtype)
+
+
+def _gamma_adjoint(g: Tensor, y: Tensor, state: Tensor, alpha: Tensor, **_: Any) -> Tensor:
+    return g * _gamma_slope(alpha, y)
+
+
+def _gamma_jvp(ts: Tangents, y: Tensor, state: Tensor, alpha: Tensor, **_: Any) -> Tensor | None:
+    return None if ts[1] is None else ts[1] * _gamma_slope(alpha, y)
 
 
 @primitive(
     name="standard_gamma",
     spec=_shaped,
     batching=_OWN,
-    adjoints=(None, _gamma_slope),
-    jvp=_gamma_slope,
+    adjoints=(None, _gamma_adjoint),
+    jvp=_gamma_jvp,
 )
 def standard_gamma(state: Array, alpha: Array, *, shape: _Shape, dtype: DType) -> Array:
-    """Numbers of the gamma distribution of rate 1."""
+    """Numbers of the gamma distribution of rate 1; alpha is of this shape and dtype."""
     drawn = _drawn("gamma", _bits(state).standard_gamma, alpha.astype("f8"), shape=shape)
     return np.asarray(drawn).astype(dtype)
 
