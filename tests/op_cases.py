@@ -14,6 +14,7 @@ import scipy.special as sp
 
 import tapeflow as tf
 import windows
+from beyond_cases import BEYOND
 from complex_cases import COMPLEX
 from fft_cases import FFT
 from linalg_cases import LINALG
@@ -534,13 +535,6 @@ INDEXING = [
         bad=[Bad(ShapeError, ["f[3,2]", "f[2,2]"]), Bad(OutOfRangeError, ["f[1,2]", "f[3,2]"])],
         name="scatter_add",
     ),
-    Case(
-        lambda x, s=(1, 0, 1): tf.segment_sum(x, s, 3),
-        lambda x: np.stack([x[1], x[0] + x[2], 0 * x[0]]),
-        ["f[3,2]"],
-        bad=[Bad(ShapeError, ["f[2,2]"]), Bad(OutOfRangeError, ["f[3]"], {"s": (0, 1, 3)})],
-        name="segment_sum",
-    ),
     integers(
         tf.one_hot,
         lambda i, depth: np.eye(4, dtype="f4")[i],
@@ -1052,4 +1046,5 @@ CASES: list[Case] = [
     *FFT,
     *COMPLEX_LINALG,
     *SPECIAL,
+    *BEYOND,
 ]

@@ -46,6 +46,16 @@ from tapeflow.ops.arithmetic import (
 )
 from tapeflow.ops.arithmetic import round_ as round
 from tapeflow.ops.casts import astype, cast, conj, imag, real
+from tapeflow.ops.comparison import (
+    allclose,
+    array_equal,
+    isclose,
+    nan_to_num,
+)
+from tapeflow.ops.counting import (
+    bincount,
+    histogram,
+)
 from tapeflow.ops.create import (
     arange,
     asarray,
@@ -64,6 +74,17 @@ from tapeflow.ops.create import (
     zeros,
     zeros_like,
 )
+from tapeflow.ops.cumulative import (
+    cummax,
+    cummin,
+    cumprod,
+    logcumsumexp,
+)
+from tapeflow.ops.curves import (
+    convolve,
+    interp,
+    trapezoid,
+)
 from tapeflow.ops.einsum import einsum
 from tapeflow.ops.elementwise import stop_gradient, where
 from tapeflow.ops.gather import (
@@ -71,7 +92,6 @@ from tapeflow.ops.gather import (
     gather,
     one_hot,
     scatter_add,
-    segment_sum,
     take,
     take_along_axis,
 )
@@ -131,6 +151,17 @@ from tapeflow.ops.normalization import (
 )
 from tapeflow.ops.product import cumulative_prod, prod
 from tapeflow.ops.reduce import all, any, count_nonzero, max, mean, min, std, sum, var
+from tapeflow.ops.scatter import (
+    gather_nd,
+    scatter_nd,
+    segment_max,
+    segment_mean,
+    segment_min,
+    segment_prod,
+    segment_sum,
+    tensor_scatter_nd_add,
+    tensor_scatter_nd_update,
+)
 from tapeflow.ops.shape import (
     broadcast_to,
     expand_dims,
@@ -173,6 +204,22 @@ from tapeflow.ops.special import (
     xlog1py,
     xlogy,
 )
+from tapeflow.ops.statistics import (
+    average,
+    corrcoef,
+    cov,
+    median,
+    nanmax,
+    nanmean,
+    nanmin,
+    nanprod,
+    nanstd,
+    nansum,
+    nanvar,
+    percentile,
+    ptp,
+    quantile,
+)
 from tapeflow.ops.transcendental import (
     acos,
     acosh,
@@ -204,32 +251,37 @@ from tapeflow.ops.transcendental import (
 newaxis = None   # in a key: an axis of size 1
 
 __all__ = [
-    "abs", "acos", "acosh", "add", "add_n", "all", "angle", "any", "arange", "argmax", "argmin",
-    "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh",
-    "batch_normalization", "betainc", "bitwise_and", "bitwise_invert", "bitwise_left_shift",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "broadcast_arrays",
-    "broadcast_to", "can_cast", "cast", "ceil", "clip", "clip_by_global_norm", "clip_by_norm",
-    "clip_by_value", "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "cumsum",
-    "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff", "digamma", "divide", "e",
-    "einsum", "elu", "embedding_lookup", "empty", "empty_like", "equal", "erf", "erfc", "erfcx",
-    "erfinv", "exp", "exp2", "expand_dims", "expm1", "eye", "finfo", "flip", "floor",
-    "floor_divide", "from_dlpack", "full", "full_like", "gammainc", "gammaincc", "gather", "gelu",
-    "global_norm", "greater", "greater_equal", "hypot", "i0", "i0e", "i1", "i1e", "iinfo", "imag",
-    "in_top_k", "inf", "isdtype", "isfinite", "isinf", "isnan", "kron", "l2_normalize",
-    "layer_normalization", "leaky_relu", "less", "less_equal", "lgamma", "linspace", "log", "log1p",
-    "log2", "log10", "log_sigmoid", "log_softmax", "logaddexp", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logit", "logsumexp", "matmul", "matrix_inverse",
-    "matrix_transpose", "max", "maximum", "mean", "meshgrid", "min", "minimum", "moments",
-    "moveaxis", "multiply", "nan", "negative", "newaxis", "nextafter", "nonzero", "not_equal",
-    "one_hot", "ones", "ones_like", "outer", "pad", "permute_dims", "pi", "polygamma", "positive",
-    "pow", "prod", "real", "reciprocal", "relu", "relu6", "remainder", "repeat", "reshape",
-    "result_type", "roll", "round", "rsqrt", "scatter_add", "searchsorted", "segment_sum", "selu",
-    "sigmoid", "sigmoid_cross_entropy", "sign", "signbit", "silu", "sin", "sinc", "sinh", "softmax",
+    "abs", "acos", "acosh", "add", "add_n", "all", "allclose", "angle", "any", "arange", "argmax",
+    "argmin", "argsort", "array_equal", "asarray", "asin", "asinh", "astype", "atan", "atan2",
+    "atanh", "average", "batch_normalization", "betainc", "bincount", "bitwise_and",
+    "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "block_diag", "broadcast_arrays", "broadcast_to", "can_cast", "cast", "ceil", "clip",
+    "clip_by_global_norm", "clip_by_norm", "clip_by_value", "concat", "conj", "convolve",
+    "copysign", "corrcoef", "cos", "cosh", "count_nonzero", "cov", "cummax", "cummin", "cumprod",
+    "cumsum", "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff", "digamma", "divide",
+    "e", "einsum", "elu", "embedding_lookup", "empty", "empty_like", "equal", "erf", "erfc",
+    "erfcx", "erfinv", "exp", "exp2", "expand_dims", "expm1", "eye", "finfo", "flip", "floor",
+    "floor_divide", "from_dlpack", "full", "full_like", "gammainc", "gammaincc", "gather",
+    "gather_nd", "gelu", "global_norm", "greater", "greater_equal", "histogram", "hypot", "i0",
+    "i0e", "i1", "i1e", "iinfo", "imag", "in_top_k", "inf", "interp", "isclose", "isdtype",
+    "isfinite", "isinf", "isnan", "kron", "l2_normalize", "layer_normalization", "leaky_relu",
+    "less", "less_equal", "lgamma", "linspace", "log", "log1p", "log2", "log10", "log_sigmoid",
+    "log_softmax", "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logit", "logsumexp", "matmul", "matrix_inverse", "matrix_transpose", "max",
+    "maximum", "mean", "median", "meshgrid", "min", "minimum", "moments", "moveaxis", "multiply",
+    "nan", "nan_to_num", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar",
+    "negative", "newaxis", "nextafter", "nonzero", "not_equal", "one_hot", "ones", "ones_like",
+    "outer", "pad", "percentile", "permute_dims", "pi", "polygamma", "positive", "pow", "prod",
+    "ptp", "quantile", "real", "reciprocal", "relu", "relu6", "remainder", "repeat", "reshape",
+    "result_type", "roll", "round", "rsqrt", "scatter_add", "scatter_nd", "searchsorted",
+    "segment_max", "segment_mean", "segment_min", "segment_prod", "segment_sum", "selu", "sigmoid",
+    "sigmoid_cross_entropy", "sign", "signbit", "silu", "sin", "sinc", "sinh", "softmax",
     "softmax_cross_entropy", "softplus", "sort", "sparse_softmax_cross_entropy", "split", "sqrt",
     "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "take",
-    "take_along_axis", "tan", "tanh", "tensordot", "tile", "top_k", "trace", "transpose", "tril",
-    "triu", "trunc", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unstack",
-    "var", "vecdot", "where", "xlog1py", "xlogy", "zeros", "zeros_like",
+    "take_along_axis", "tan", "tanh", "tensor_scatter_nd_add", "tensor_scatter_nd_update",
+    "tensordot", "tile", "top_k", "trace", "transpose", "trapezoid", "tril", "triu", "trunc",
+    "unique_all", "unique_counts", "unique_inverse", "unique_values", "unstack", "var", "vecdot",
+    "where", "xlog1py", "xlogy", "zeros", "zeros_like",
 ]
 
 _bind()

@@ -92,16 +92,6 @@ def scatter_add(x: TensorLike, indices: TensorLike, updates: TensorLike, axis: i
     return target + places.add_at(v, i, axis=axis, size=target.shape[axis], op="scatter_add")
 
 
-def segment_sum(x: TensorLike, segments: TensorLike, num_segments: int) -> Tensor:
-    """The sums of the rows of x in each segment: any[n,...], int[n] -> any[num_segments,...].
-
-    Raises: ShapeError unless there is a segment a row, OutOfRangeError if one is not there.
-    """
-    rows, ids = as_tensor(x, op="segment_sum"), as_tensor(segments, op="segment_sum")
-    count = arguments.size("segment_sum", "num_segments", num_segments)
-    return places.add_at(rows, ids, axis=0, size=count, op="segment_sum")
-
-
 def one_hot(indices: TensorLike, depth: int, dtype: object = None, axis: int = -1) -> Tensor:
     """1 at the indices and 0 elsewhere, along a new axis of size `depth`; float32 by default.
 

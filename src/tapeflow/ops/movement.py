@@ -120,6 +120,12 @@ def pad(x: TensorLike, paddings: Sequence[Sequence[int]] | int,
     return where(inside, padded, constant_value)
 
 
+def behind(x: Tensor, axis: int, step: int, value: float) -> Tensor:
+    """x moved `step` places along `axis`: `value` comes in, and what is past the end falls off."""
+    rest = part(x, axis, 0, x.shape[axis] - step)
+    return pad(rest, [(step if a == axis else 0, 0) for a in range(x.ndim)], constant_value=value)
+
+
 def _pairs(x: Tensor, paddings: Any) -> list[tuple[int, ...]]:
     if type(paddings) is int or isinstance(paddings, np.integer):
         return [(int(paddings), int(paddings))] * x.ndim

@@ -25,7 +25,7 @@ def _prod_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
 @primitive(name="prod", spec=lambda x, *, axes: Spec(_shape.drop(x, axes), x.dtype),
            adjoints=(_prod_adjoint,), jvp=_prod_jvp, batching=along("axes"),
            lowering=Fold("{t}(1)", "{a} * {x}"))
-def _prod(x: Array, *, axes: Axes) -> Array:
+def prod_over(x: Array, *, axes: Axes) -> Array:
     """Product of x over `axes`, which are dropped, in the dtype of x."""
     y: Array = np.multiply.reduce(x, axis=axes, dtype=_shape.wide(x.dtype))
     return y.astype(x.dtype)
@@ -40,7 +40,7 @@ def prod(x: TensorLike, axis: Axis = None, dtype: Any = None, keepdims: bool = F
     Tensor([ 2, 12], i64[2])
     """
     x = reduce.in_sum_dtype(as_tensor(x, op="prod"), dtype, "prod")
-    return reduce.reduced("prod", _prod, x, axis, keepdims)
+    return reduce.reduced("prod", prod_over, x, axis, keepdims)
 
 
 def _others(x: Tensor, axes: Axes) -> Tensor:
@@ -82,21 +82,17 @@ def cumulative_prod(x: TensorLike, axis: int | None = None, dtype: Any = None,
     """
     y = reduce.in_sum_dtype(as_tensor(x, op="cumulative_prod"), dtype, "cumulative_prod")
     axis = _shape.one_axis("cumulative_prod", axis, y)
-    step = 1
-    while step < y.shape[axis]:   # doubling: y[i] holds the product of the `step` elements up to i
-        y = y * _shifted(y, axis, step)
-        step *= 2
+    y = running(y, axis)
     if include_initial:
         ones = create.ones((*y.shape[:axis], 1, *y.shape[axis + 1:]), y.dtype)
         return movement.concat([ones, y], axis=axis)
     return y
 
 
-def _first(x: Tensor, axis: int, count: int) -> Tensor:
-    return index.getitem(x, (slice(None),) * axis + (slice(count),))
-
-
-def _shifted(x: Tensor, axis: int, step: int) -> Tensor:
-    """x moved `step` places along `axis`, ones coming in."""
-    ones = create.ones_like(_first(x, axis, step))
-    return movement.concat([ones, _first(x, axis, x.shape[axis] - step)], axis=axis)
+def running(x: Tensor, axis: int) -> Tensor:
+    """The products of the elements up to each one along `axis`."""
+    step = 1
+    while step < x.shape[axis]:   # doubling: x[i] holds the product of the `step` elements up to i
+        x = x * movement.behind(x, axis, step, 1)
+        step *= 2
+    return x

@@ -199,11 +199,16 @@ def require_elements(op: str, x: Spec, axes: Axes) -> None:
                          fix="check that the axis is not empty")
 
 
+def require_order(op: str, x: Spec) -> None:
+    """Raise DTypeError unless x is of real numbers, which have an order."""
+    if x.dtype.kind in "bc":
+        raise DTypeError(op, got=x, why=f"{op} is defined for real numbers, not for bool",
+                         fix="use tf.any or tf.all, or tf.abs(x) for complex numbers")
+
+
 def _needs_elements(op: str) -> Callable[..., Spec]:
     def spec(x: Spec, *, axes: Axes) -> Spec:
-        if x.dtype.kind in "bc":
-            raise DTypeError(op, got=x, why=f"{op} is defined for real numbers, not for bool",
-                             fix="use tf.any or tf.all, or tf.abs(x) for complex numbers")
+        require_order(op, x)
         require_elements(op, x, axes)
         return Spec(drop(x, axes), x.dtype)
     return spec

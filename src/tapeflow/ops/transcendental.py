@@ -70,7 +70,8 @@ def log10(x: Array) -> Array:
 
 
 def _share_of_sum(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return sigmoid(x - y)
+    alike = (x == y) & (abs(x) == math.inf)   # as equal infinities share, by 0 between them
+    return sigmoid(where(alike, 0.0, x - y))
 
 
 @elementwise("logaddexp({x}, {y})", _share_of_sum, lambda z, x, y: _share_of_sum(z, y, x),

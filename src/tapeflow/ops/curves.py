@@ -1,0 +1,114 @@
+"""Functions given at points: interpolation, integrals, and convolution of vectors."""
+from __future__ import annotations
+
+from tapeflow.dtypes import is_floating
+from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.ops import create, index, movement, reduce, sorting
+from tapeflow.ops import shape as _shape
+from tapeflow.ops.arithmetic import clip
+from tapeflow.ops.convolve import conv1d
+from tapeflow.ops.elementwise import coerce, where
+from tapeflow.ops.gather import take
+from tapeflow.ops.linalg import matmul
+from tapeflow.tensor import Tensor, TensorLike
+
+
+def interp(x: TensorLike, xp: TensorLike, fp: TensorLike, left: TensorLike | None = None,
+           right: TensorLike | None = None) -> Tensor:
+    """The function that is fp at xp and straight between, at x.
+
+    Args:
+        x: f[...].
+        xp, fp: f[n], xp ascending.
+        left, right: the values below xp[0] and above xp[-1], by default fp[0] and fp[-1].
+
+    Gradients flow to x, xp and fp.
+    Raises: ShapeError unless xp and fp are vectors of one size of at least 1, DTypeError unless
+        the dtypes promote to a floating one.
+
+    >>> interp(1.5, [1.0, 2.0, 3.0], [10.0, 20.0, 40.0])
+    Tensor(15., f32[])
+    """
+    t, places, values = (reduce.floating("interp", v) for v in coerce("interp", x, xp, fp))
+    n = places.size
+    if places.ndim != 1 or places.shape != values.shape or not n:
+        raise ShapeError("interp", got=f"xp {places.spec}, fp {values.spec}",
+                         why="each point needs a place and a value",
+                         fix="give two vectors of one size, not empty")
+    i = clip(sorting.searchsorted(places, t, side="right") - 1, 0, max(n - 2, 0))
+    after = clip(i + 1, 0, n - 1)
+    x0, x1 = take(places, i), take(places, after)
+    f0, f1 = take(values, i), take(values, after)
+    apart = x1 - x0
+    y = f0 + (f1 - f0) * ((t - x0) / where(apart == 0, 1.0, apart))
+    first, last = index.getitem(places, 0), index.getitem(places, -1)
+    y = where(t < first, index.getitem(values, 0) if left is None else left, y)
+    return where(t > last, index.getitem(values, -1) if right is None else right,
+                 where(t == last, index.getitem(values, -1), y))
+
+
+def trapezoid(y: TensorLike, x: TensorLike | None = None, dx: float = 1.0,
+              axis: int = -1) -> Tensor:
+    """The integral along `axis` of the function that is y at points and straight between.
+
+    Args:
+        y: f[..., n, ...].
+        x: the points, of the shape of y or a vector f[n]; by default `dx` apart.
+
+    Raises: DTypeError unless y is floating, ShapeError if x does not fit, OutOfRangeError if there
+        is no such axis.
+
+    >>> trapezoid([1.0, 2.0, 3.0])
+    Tensor(4., f32[])
+    """
+    t = reduce.floating("trapezoid", y)
+    axis = _shape.normalize_axis("trapezoid", axis, t.ndim)
+    n = t.shape[axis]
+    width: TensorLike = dx
+    if x is not None:
+        t, points = coerce("trapezoid", t, x)
+        if points.shape not in (t.shape, (n,)):
+            raise ShapeError("trapezoid", got=f"y {t.spec}, x {points.spec}",
+                             why="each value needs a point",
+                             fix="give x in the shape of y, or a vector along the axis")
+        along = axis if points.ndim == t.ndim else 0
+        width = _steps(points, along, 1) - _steps(points, along, 0)
+        if points.ndim != t.ndim:
+            width = _shape.reshape(width, [-1 if a == axis else 1 for a in range(t.ndim)])
+    return reduce.sum((_steps(t, axis, 1) + _steps(t, axis, 0)) * 0.5 * width, axis)
+
+
+def _steps(x: Tensor, axis: int, start: int) -> Tensor:
+    """x without its first or its last element along `axis`."""
+    return movement.part(x, axis, min(start, x.shape[axis]), max(x.shape[axis] - 1, 0))
+
+
+def convolve(a: TensorLike, v: TensorLike, mode: str = "full") -> Tensor:
+    """The discrete convolution of two vectors, as polynomials are multiplied.
+
+    mode: "full" for all n + m - 1 sums, "same" for the max(n, m) in the middle, "valid" for those
+        of all elements of the shorter one.
+    Raises: ShapeError unless both are vectors with elements, ArgumentError for another mode,
+        DTypeError unless the dtypes promote.
+
+    >>> convolve([1, 2, 3], [0, 1])
+    Tensor([0, 1, 2, 3], i64[4])
+    """
+    x, y = coerce("convolve", a, v)
+    if x.ndim != 1 or y.ndim != 1 or not x.size or not y.size:
+        raise ShapeError("convolve", got=f"{x.spec}, {y.spec}", why="vectors are convolved",
+                         fix="give two vectors, not empty; for images use tf.nn.conv2d")
+    longer, shorter = (x, y) if x.size >= y.size else (y, x)
+    m = shorter.size
+    around = {"full": (m - 1, m - 1), "same": (m // 2, (m - 1) // 2), "valid": (0, 0)}
+    if mode not in around:
+        raise ArgumentError("convolve", got=f"mode={mode!r}", why="there is no such mode",
+                            fix='use "full", "same" or "valid"')
+    flipped = movement.flip(shorter)
+    if is_floating(x.dtype):
+        sequence = _shape.reshape(longer, (1, longer.size, 1))
+        y = conv1d(sequence, _shape.reshape(flipped, (m, 1, 1)), padding=(around[mode],))
+        return _shape.reshape(y, (y.size,))
+    padded = movement.pad(longer, (around[mode],))
+    starts = _shape.reshape(create.arange(padded.size - m + 1), (-1, 1))
+    return matmul(take(padded, starts + create.arange(m)), flipped)
