@@ -8,13 +8,15 @@ import numpy as np
 from tapeflow.dtypes import FLOATING, SIGNED, UNSIGNED
 from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
+from tapeflow.ops.arithmetic import minimum
 from tapeflow.ops.composite import composite
-from tapeflow.ops.elementwise import FLOATS, Gate, elementwise, where
+from tapeflow.ops.elementwise import FLOATS, Gate, elementwise, stop_gradient, where
 from tapeflow.ops.logic import isinf
 from tapeflow.ops.shape import Axes
 from tapeflow.ops.transcendental import erf, exp, expm1, log, sigmoid, tanh
 from tapeflow.primitive import Tangents
 from tapeflow.tensor import Array, Axis, Tensor, TensorLike
+from tapeflow_kernels.cpu import elements
 
 # NumPy takes 0.2 us to make an array of 0, of the 1.2 that relu takes for 100 numbers
 _ZERO = {dtype.num: np.zeros((), dtype) for dtype in SIGNED + UNSIGNED + FLOATING}
@@ -76,12 +78,15 @@ def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
     return 0.5 * t * (1.0 + erf(t * math.sqrt(0.5)))
 
 
-@elementwise("{x} * sigmoid({x})",
-             lambda y, x: sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))), of=FLOATS)
+def _slope_of_silu(y: Tensor, x: Tensor) -> Tensor:
+    share, apart = sigmoid(x), where(isinf(x), 0.0, x)
+    return share * (1.0 + apart * (1.0 - share))
+
+
+@elementwise("({t}(0) if {x} == -inf else {x} * sigmoid({x}))", _slope_of_silu, of=FLOATS)
 def silu(x: Array) -> Array:
-    """x sigmoid(x), also called swish."""
-    y: Array = x / (1 + np.exp(-x))
-    return y
+    """x sigmoid(x), also called swish; 0 at -inf."""
+    return np.where(x == -np.inf, np.zeros_like(x), x * elements.apply("sigmoid", x))
 
 
 @elementwise("maximum({x}, {t}(0)) + log1p(exp(-abs({x})))", lambda y, x: sigmoid(x), of=FLOATS)
@@ -162,14 +167,28 @@ def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
     return reduce.narrowed(_log_softmax(reduce.widened(x), axis=axis), x)
 
 
+def _shares(x: Tensor, axes: Axes) -> Tensor:
+    """exp(x) over its sum: from x itself, since the logarithm of a large sum has lost digits. All
+    of an infinite x, where one is; nothing where all are -inf."""
+    m = reduce.spread(reduce.max(stop_gradient(x), axes), x, axes)
+    e = exp(_below(x, m))
+    total = reduce.sum(e, axes)
+    return e / reduce.spread(where(total == 0, 1.0, total), x, axes)
+
+
+def _below(x: Tensor, m: Tensor) -> Tensor:
+    """x - m, and 0 where both are infinite, -inf where both are -inf."""
+    return where((x == m) & isinf(m), minimum(m, 0.0), x - where(m == -math.inf, 0.0, m))
+
+
 def _logsumexp_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
-    return reduce.spread(g, x, axes) * exp(x - reduce.spread(_finite(y), x, axes))
+    return reduce.spread(g, x, axes) * _shares(x, axes)
 
 
 def _logsumexp_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axes: Axes) -> Tensor:
     (t,) = ts
     assert t is not None
-    return reduce.sum(t * exp(x - reduce.spread(_finite(y), x, axes)), axes)
+    return reduce.sum(t * _shares(x, axes), axes)
 
 
 @elementwise("({t}(0) if isinf({x}) else {x})", Gate(lambda y, x: ~isinf(x)), of=FLOATS)

@@ -1,6 +1,8 @@
 """Arithmetic, rounding and extrema, element by element."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tapeflow.dtypes import is_complex, real_of
@@ -100,7 +102,9 @@ def hypot(x: Array, y: Array) -> Array:
 
 
 def _share(x: Tensor, whole: Tensor) -> Tensor:
-    return x / where(whole == 0, 1.0, whole)
+    """x / whole: 0 for nothing of nothing, all for infinity."""
+    endless = abs_(x) == math.inf
+    return where(endless, sign(x), where(endless, 0.0, x) / where(whole == 0, 1.0, whole))
 
 
 # ---- division with a remainder

@@ -66,6 +66,11 @@ def _vector_norm(op: str, x: Tensor, axis: Axis, keepdims: bool, ord: float) -> 
     return _shape.reshape(y, reduce.kept(x, axes)) if keepdims else y
 
 
+def length(op: str, x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The Euclidean length of x over `axis`, in the name of `op`; see vector_norm()."""
+    return _vector_norm(op, x, axis, keepdims, 2)
+
+
 def _scale(size: Tensor, axes: Axes) -> Tensor:
     """The largest of these magnitudes, a constant, with the axes kept; some divisor where it is
     none."""

@@ -10,8 +10,8 @@ from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import clipped, divide, maximum, rsqrt
 from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import coerce
-from tapeflow.ops.movement import add_n, pad, part
-from tapeflow.ops.reduce import safe_sqrt
+from tapeflow.ops.linalg_norm import length
+from tapeflow.ops.movement import add_n, pad, part, stack
 from tapeflow.ops.shape import Axes, sum_over
 from tapeflow.primitive import Tangents, require_floating
 from tapeflow.tensor import Axis, Tensor, TensorLike, as_tensor
@@ -135,13 +135,13 @@ def clip_by_norm(x: TensorLike, clip_norm: TensorLike, axis: Axis = None) -> Ten
     """
     t = as_tensor(x, op="clip_by_norm")
     require_floating("clip_by_norm", t.spec)
-    return t * _shrink(safe_sqrt(reduce.sum(t * t, axis, keepdims=True)), clip_norm)
+    return t * _shrink(length("clip_by_norm", t, axis, keepdims=True), clip_norm)
 
 
 def global_norm(tensors: Sequence[TensorLike | None]) -> Tensor:
     """The length of all elements of the tensors together; None stands for no elements.
 
-    Its derivative at 0 is 0.
+    No square overflows. Its derivative at 0 is 0.
     Raises: ArgumentError unless there is a list with at least one tensor.
     """
     xs = [as_tensor(x, op="global_norm")
@@ -150,7 +150,8 @@ def global_norm(tensors: Sequence[TensorLike | None]) -> Tensor:
     if not xs:
         raise ArgumentError("global_norm", got="no tensors", why="there is nothing to measure",
                             fix="give at least one tensor")
-    return safe_sqrt(add_n([reduce.sum(x * x) for x in xs]))
+    lengths = [length("global_norm", x) for x in xs]
+    return lengths[0] if len(xs) == 1 else length("global_norm", stack(lengths))
 
 
 def clip_by_global_norm(tensors: Sequence[TensorLike | None], clip_norm: TensorLike,

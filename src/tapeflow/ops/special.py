@@ -187,11 +187,12 @@ def _quotient_or_0(x: Tensor, y: Tensor) -> Tensor:
 def _slope_of_sinc(y: Tensor, x: Tensor) -> Tensor:
     """(cos(pi x) - sinc(x)) / x, near 0 by its series, which does not cancel."""
     near = abs(x) < 0.25
-    apart, z = where(near, 1.0, x), square(where(near, math.pi * x, 0.0))
+    angle = where(near | (abs(x) == math.inf), 0.0, math.pi * x)
+    z = square(where(near, math.pi * x, 0.0))
     series = 0.0 * z
     for k in range(8, 0, -1):   # (-1)^k 2 k / (2 k + 1)! z^k / x
         series = series * z + (-1) ** k * 2 * k / math.factorial(2 * k + 1)
-    slope = (cos(math.pi * apart) - where(near, 1.0, y)) / apart
+    slope = (cos(angle) - where(near, 1.0, y)) / where(near, 1.0, x)
     return where(near, series * (math.pi ** 2 * x), slope)
 
 

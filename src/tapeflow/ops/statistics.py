@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tapeflow import arguments
-from tapeflow.dtypes import float64, int64, is_floating
+from tapeflow.dtypes import float64, int64, is_complex, is_floating
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, movement, reduce, sorting
 from tapeflow.ops import shape as _shape
@@ -199,8 +199,10 @@ def corrcoef(x: TensorLike, y: TensorLike | None = None, rowvar: bool = True) ->
 def _without(op: str, x: TensorLike, value: float) -> tuple[Tensor, Tensor]:
     """x with a number in place of NaN, and where there was none."""
     t = as_tensor(x, op=op)
-    there = ~isnan(t) if is_floating(t.dtype) else create.ones(t.shape, dtype="bool")
-    return where(there, t, value) if is_floating(t.dtype) else t, there
+    if not (is_floating(t.dtype) or is_complex(t.dtype)):
+        return t, create.ones(t.shape, dtype="bool")
+    there = ~isnan(t)
+    return where(there, t, value), there
 
 
 def nansum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -250,7 +252,8 @@ def nanvar(x: TensorLike, axis: Axis = None, correction: float = 0.0,
 
 def _nanvar(op: str, x: TensorLike, axis: Axis, correction: float, keepdims: bool) -> Tensor:
     less = arguments.number(op, "correction", correction)
-    away, there = _without(op, as_tensor(x) - _nanmean(op, x, axis, True), 0.0)
+    t = reduce.floating(op, x)
+    away, there = _without(op, t - _nanmean(op, t, axis, True), 0.0)
     count = _total(op, cast(there, away.dtype), axis, keepdims) - less
     y = _total(op, away * away, axis, keepdims) / where(count > 0, count, 1.0)
     return where(count > 0, y, math.nan)

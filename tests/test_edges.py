@@ -1,0 +1,75 @@
+"""Values and gradients at infinities, at 0 and of huge numbers: the limits, where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapeflow as tf
+
+INF = np.inf
+HALF = float(np.sqrt(0.5))
+Row = tuple[Callable[..., Any], list[list[float]], Any, list[list[float]]]
+
+# function, arguments, values, and the gradient of their sum to each argument
+EDGES: dict[str, Row] = {
+    "logsumexp of nothing": (tf.logsumexp, [[-INF, -INF]], -INF, [[0, 0]]),
+    "logsumexp of infinity": (tf.logsumexp, [[INF, 5]], INF, [[1, 0]]),
+    "logsumexp beside -inf": (tf.logsumexp, [[-INF, 1]], 1, [[0, 1]]),
+    "logsumexp of huge": (tf.logsumexp, [[1e38, 1e38]], 1e38, [[0.5, 0.5]]),
+    "softplus": (tf.softplus, [[-INF, INF, -300, 300]], [0, INF, 0, 300], [[0, 1, 0, 1]]),
+    "expm1": (tf.expm1, [[-INF, INF, 0, 1e-30]], [-1, INF, 0, 1e-30], [[0, INF, 1, 1]]),
+    "log1p": (tf.log1p, [[-1, INF, 0, 1e-30]], [-INF, INF, 0, 1e-30], [[INF, 0, 1, 1]]),
+    "sigmoid": (tf.sigmoid, [[-INF, INF, 0]], [0, 1, 0.5], [[0, 0, 0.25]]),
+    "tanh": (tf.tanh, [[-INF, INF, 0]], [-1, 1, 0], [[0, 0, 1]]),
+    "silu": (tf.nn.silu, [[-INF, INF, 0]], [0, INF, 0], [[0, 1, 0.5]]),
+    "elu": (tf.nn.elu, [[-INF, INF]], [-1, INF], [[0, 1]]),
+    "hypot": (
+        tf.hypot, [[0, INF, 1e38, -INF, 1e-38], [0, 1, 1e38, 2, 1e-38]],
+        [0, INF, 1e38 / HALF, INF, 1e-38 / HALF],
+        [[0, 1, HALF, -1, HALF], [0, 0, HALF, 0, HALF]],
+    ),
+    "logaddexp": (
+        tf.logaddexp, [[-INF, INF, -INF, 1e38], [-INF, INF, 0, 1e38]], [-INF, INF, 0, 1e38],
+        [[0.5, 0.5, 0, 0.5], [0.5, 0.5, 1, 0.5]],
+    ),
+    "softmax beside -inf": (lambda x: tf.nn.softmax(x)[1], [[-INF, 0]], 1, [[0, 0]]),
+    "norm of huge": (tf.linalg.vector_norm, [[3e30, 4e30]], 5e30, [[0.6, 0.8]]),
+    "norm of tiny": (tf.linalg.vector_norm, [[3e-30, 4e-30]], 5e-30, [[0.6, 0.8]]),
+    "norm of nothing": (tf.linalg.vector_norm, [[0, 0]], 0, [[0, 0]]),
+    "norm of several": (
+        lambda x, y: tf.global_norm([x, y]), [[3e30], [4e30]], 5e30, [[0.6], [0.8]]),
+    "xlogy": (tf.xlogy, [[0, 0, 2], [0, INF, 1]], [0, 0, 0], [[-INF, INF, 0], [0, 0, 2]]),
+    "i1": (tf.i1, [[0]], [0], [[0.5]]),
+    "sinc": (tf.sinc, [[0, INF]], [1, 0], [[0, 0]]),
+    "erfc": (tf.erfc, [[-INF, INF, 0]], [2, 0, 1], [[0, 0, -2 / np.sqrt(np.pi)]]),
+    "erfinv": (tf.erfinv, [[-1, 1, 0]], [-INF, INF, 0], [[INF, INF, np.sqrt(np.pi) / 2]]),
+    "std of alike": (tf.std, [[2, 2]], 0, [[0, 0]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
+@pytest.mark.parametrize("row", EDGES.values(), ids=EDGES.keys())
+def test_values_and_gradients_are_the_limits(row: Row, run: Any) -> None:
+    fn, arguments, value, gradients = row
+    xs = [tf.asarray(x, dtype="float32") for x in arguments]
+    found = run(fn)(*xs)
+    slopes = run(tf.grad(lambda *a: tf.sum(fn(*a)), tuple(range(len(xs)))))(*xs)
+    np.testing.assert_allclose(found.numpy(), np.asarray(value, np.float32), rtol=1e-6)
+    for slope, expected in zip(slopes, gradients, strict=True):
+        np.testing.assert_allclose(slope.numpy(), np.asarray(expected, np.float32), rtol=1e-6)
+
+
+def test_gradients_of_logsumexp_keep_their_digits_for_large_numbers() -> None:
+    x = np.array([1e6, 1e6 + 1, 1e6 + 2])
+    found = tf.grad(tf.logsumexp)(tf.asarray(x, dtype="float32")).numpy()
+    e = np.exp(x - x.max())
+    np.testing.assert_allclose(found, e / e.sum(), rtol=1e-6)
+
+
+def test_clipping_by_a_norm_that_would_overflow() -> None:
+    clipped = tf.clip_by_norm(tf.asarray([3e30, 4e30]), 1.0)
+    np.testing.assert_allclose(clipped.numpy(), [0.6, 0.8], rtol=1e-6)
