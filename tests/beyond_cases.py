@@ -240,7 +240,7 @@ STATISTICS = [
     Case(tf.cov, lambda x: np.cov(x, dtype=x.dtype), ["f[5]"]),
     Case(tf.cov, lambda x, y, rowvar, bias: np.cov(x, y, rowvar, bias, dtype=x.dtype),
          ["f[5,2]", "f[5,1]"], {"rowvar": False, "bias": True}),
-    Case(tf.corrcoef, lambda x: np.corrcoef(x, dtype=x.dtype), ["f[3,5]"], smooth=False, bad=I2),
+    Case(tf.corrcoef, lambda x: np.corrcoef(x, dtype=x.dtype), ["f[3,5]"], bad=I2),
 ]  # fmt: skip
 
 

@@ -189,6 +189,99 @@ def test_an_op_takes_a_wrong_argument_or_says_what_is_wrong(case: Case, wrong: A
             assert isinstance(error, TapeflowError), error
 
 
+# ---- arrays that hardly fit
+
+MORE = [
+    Case(tf.astype, lambda x, dtype: x.astype(dtype), ["f[2,3]"], {"dtype": "float32"}),
+    Case(tf.tile, np.tile, ["f[2,3]"], {"repetitions": (2, 1)}),
+    Case(tf.unstack, list, ["f[2,3]"]),
+    Case(tf.broadcast_arrays, np.broadcast_arrays, ["f[2,3]", "f[3]"]),
+    Case(tf.empty_like, list, ["f[2,3]"]),
+    Case(tf.full_like, np.full_like, ["f[2,3]"], {"fill_value": 2}),
+    Case(tf.nonzero, np.nonzero, ["f[2,3]"]),
+    *[
+        Case(fn, np.unique, ["i32[2,3]"])
+        for fn in (tf.unique_all, tf.unique_counts, tf.unique_inverse, tf.unique_values)
+    ],
+    Case(tf.clip_by_global_norm, list, ["f[2,3]"], {"clip_norm": 1.0}),
+    Case(tf.nn.batch_normalization, list, ["f[2,3]", *["f+[3]"] * 4], {"epsilon": 1e-3}),
+]
+BY_NAME: dict[str, Case] = {}
+for _case in [*CASES, *MORE]:
+    BY_NAME.setdefault(_case.name or getattr(_case.fn, "__name__", "op"), _case)
+every_op = pytest.mark.parametrize("case", BY_NAME.values(), ids=BY_NAME.keys())
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "an axis more": lambda x: x[None],
+    "an axis less": lambda x: x[0] if x.ndim and len(x) else x,
+    "no axes": lambda x: np.array(x.flat[0] if x.size else 0, x.dtype),
+    "no elements": lambda x: x[..., :0] if x.ndim else np.zeros(0, x.dtype),
+    "no rows": lambda x: x[:0] if x.ndim else np.zeros(0, x.dtype),
+    "bools": lambda x: x != 0,
+    "small integers": lambda x: np.abs(np.nan_to_num(x)).astype(np.int8),
+    "unsigned integers": lambda x: np.abs(np.nan_to_num(x)).astype(np.uint64),
+    "complex numbers": lambda x: x.astype(np.complex64),
+}
+NO_ARRAYS = {
+    "arange", "asarray", "can_cast", "empty", "eye", "fftfreq", "finfo", "from_dlpack", "full",
+    "iinfo", "isdtype", "linspace", "ones", "result_type", "rfftfreq", "zeros",
+}  # fmt: skip
+
+
+def outcome(fn: Any, *args: Any, **kwargs: Any) -> Any:
+    """What a call gives, or the error that it raises."""
+    try:
+        with np.errstate(all="ignore"):
+            return fn(*args, **kwargs)
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RuntimeError) as e:
+        return e
+
+
+def check_like_numpy(case: Case, inputs: list[Any], found: Any) -> None:
+    """That `found` is what a function of NumPy's or SciPy's gives, where that is the reference."""
+    module = getattr(case.ref, "__module__", None) or "numpy"
+    if not isinstance(found, tf.Tensor) or module.partition(".")[0] not in ("numpy", "scipy"):
+        return
+    expected = outcome(case.ref, *inputs, **case.kwargs)
+    if not isinstance(expected, Exception | tuple | list):
+        assert found.shape == np.shape(expected)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+@every_op
+def test_arrays_that_hardly_fit_give_what_numpy_gives_or_a_documented_error(case: Case) -> None:
+    random = np.random.default_rng(0)
+    right = [sample(x, np.dtype("f8"), random) for x in case.inputs]
+    arrays = [i for i, x in enumerate(right) if isinstance(x, np.ndarray)]
+    for change in CHANGES.values():
+        for chosen in [*([i] for i in arrays), arrays]:
+            inputs = [change(x) if i in chosen else x for i, x in enumerate(right)]
+            given = [tf.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs]
+            found = outcome(case.fn, *given, **case.kwargs)
+            if isinstance(found, Exception):
+                assert isinstance(found, TapeflowError), found
+            else:
+                check_like_numpy(case, inputs, found)
+
+
+@every_op
+def test_an_axis_that_is_not_there_is_refused(case: Case) -> None:
+    random = np.random.default_rng(0)
+    inputs = [sample(x, np.dtype("f4"), random) for x in case.inputs]
+    for name in {"axis", "axes", "axis1", "source"} & set(inspect.signature(case.fn).parameters):
+        for axis in (9, -9):
+            with pytest.raises((OutOfRangeError, ArgumentError)):
+                case.fn(*inputs, **{**case.kwargs, name: axis})
+
+
+def test_every_public_operation_is_given_arrays_that_hardly_fit() -> None:
+    rooms = {tf.nn: tf.nn.__all__, tf.linalg: tf.linalg.__all__, tf.fft: tf.fft.__all__}
+    names = {n for n in tf.ops.__all__ if callable(getattr(tf, n))}
+    names |= {n for room, listed in rooms.items() for n in listed if callable(getattr(room, n))
+              and n[0].islower()}
+    assert names - set(BY_NAME) == NO_ARRAYS | {"dropout", "matrix_inverse"}   # random; inv
+
+
 whole = st.integers(-(2**63), 2**63 - 1)
 
 

@@ -1,6 +1,7 @@
 """Functions given at points: interpolation, integrals, and convolution of vectors."""
 from __future__ import annotations
 
+from tapeflow import arguments
 from tapeflow.dtypes import is_floating
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, index, movement, reduce, sorting
@@ -101,7 +102,7 @@ def convolve(a: TensorLike, v: TensorLike, mode: str = "full") -> Tensor:
     longer, shorter = (x, y) if x.size >= y.size else (y, x)
     m = shorter.size
     around = {"full": (m - 1, m - 1), "same": (m // 2, (m - 1) // 2), "valid": (0, 0)}
-    if mode not in around:
+    if arguments.text("convolve", "mode", mode) not in around:
         raise ArgumentError("convolve", got=f"mode={mode!r}", why="there is no such mode",
                             fix='use "full", "same" or "valid"')
     flipped = movement.flip(shorter)

@@ -88,7 +88,7 @@ def _shares(op: str, q: TensorLike, whole: float) -> Tensor:
 def _quantile(op: str, x: TensorLike, shares: Tensor, axis: Axis, method: str, keepdims: bool
               ) -> Tensor:
     t = reduce.floating(op, x)
-    if method not in _BETWEEN:
+    if arguments.text(op, "method", method) not in _BETWEEN:
         raise ArgumentError(op, got=f"method={method!r}", why="there is no such method",
                             fix=f"use one of {', '.join(_BETWEEN)}")
     axes = _shape.normalize_axes(op, axis, t.ndim)
