@@ -302,6 +302,9 @@ def _group(c: Contraction, tile: Tile, rows: int, reduce: tuple[int, ...]) -> in
     itemsize = tile.lanes.itemsize
     if c.tiles:
         steps = _reduction_block(c, tile, reduce)
+        matrices = sum(bool(row and column) for *_, row, column in c.epilogue.operands)
+        if matrices * tile.rows * tile.width > steps * (c.step_a(tile) + c.step_b(tile)):
+            return 1  # these are what is walked: row by row, as they lie
         tiles = _GROUP_BYTES // (steps * c.step_a(tile) * itemsize)
         return max(1, tiles // TOGETHER * TOGETHER or tiles)
     steps = _reduction_block(c, tile, reduce) * math.prod(reduce[1:])
