@@ -240,6 +240,22 @@ def test_eager_code_holds_less_at_its_peak() -> None:
     assert peak(tf.checkpoint) < 0.4 * peak(plain)
 
 
+def test_constants_that_are_made_inside_are_not_kept() -> None:
+    numbers = np.ones((512, 512))
+
+    def f(x: Any) -> Any:
+        return tf.sum(x * tf.asarray(numbers))
+
+    with tf.GradientTape() as tape:
+        tape.watch(X)
+        tracemalloc.start()
+        y = tf.checkpoint(f)(X[0, 0])
+        kept = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert kept < 0.1 * numbers.nbytes
+    assert tape.gradient(y, X)[0, 0].item() == numbers.size
+
+
 def test_compiled_code_holds_less_at_its_peak() -> None:
     def peak(wrap: Any) -> int:
         gradient = tf.jit(tf.grad(lambda x, w: deep(wrap, x, w), (0, 1)))

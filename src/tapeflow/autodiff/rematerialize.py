@@ -149,11 +149,15 @@ class _FirstRun(_Run):
     def captured(self) -> list[Tensor]:
         """What variables held, and what else was used and may have a derivative: of what only this
         holds, such as a constant that was made inside, nobody else knows."""
-        used, read = self._used, set(map(id, self.readings.values()))
+        self._used[0] = Tensor(np.zeros(()))  # which nothing else holds; 0 is the id of nothing
+        holders = {key: sys.getrefcount(x) for key, x in self._used.items()}
+        alone = holders[0]
+        del self._used[0]
+        read = set(map(id, self.readings.values()))
         return [
             x
-            for key, x in used.items()
-            if key in read or (is_inexact(x.dtype) and _holders(used, key) > _ALONE)
+            for key, x in self._used.items()
+            if key in read or (is_inexact(x.dtype) and holders[key] > alone)
         ]
 
     def _reading(self, variable: Variable, written: int) -> Tensor:
@@ -167,13 +171,6 @@ class _FirstRun(_Run):
         super().write(variable, value)
         with dispatch.within(self.outer, ()):
             variable.assign(value)
-
-
-def _holders(held: Mapping[int, Tensor], key: int) -> int:
-    return sys.getrefcount(held[key])
-
-
-_ALONE = _holders({0: Tensor(np.zeros(()))}, 0) + 1  # and the variable of the loop
 
 
 class _SecondRun(_Run):
