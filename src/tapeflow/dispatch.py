@@ -319,22 +319,25 @@ def check_with(check: Check) -> Check:
 
 
 class within:
-    """Inside, ops go to `tracer`, and these recorders are told."""
+    """Inside, ops go to `tracer` and these recorders are told, and those around a vmap, unless
+    muted."""
 
-    __slots__ = ("_before", "_recorders", "_tracer")
+    __slots__ = ("_before", "_is_muted", "_recorders", "_tracer")
 
-    def __init__(self, tracer: Tracer | None, recorders: tuple[Recorder, ...]) -> None:
-        self._tracer, self._recorders = tracer, recorders
+    def __init__(
+        self, tracer: Tracer | None, recorders: tuple[Recorder, ...], is_muted: bool
+    ) -> None:
+        self._tracer, self._recorders, self._is_muted = tracer, recorders, is_muted
 
     def __enter__(self) -> None:
         context = here.context
-        self._before = context.tracer, context.recorders
-        context.tracer = self._tracer
+        self._before = context.tracer, context.recorders, context.is_muted
+        context.tracer, context.is_muted = self._tracer, self._is_muted
         context.record_with(self._recorders)
 
     def __exit__(self, *exc: object) -> None:
         context = here.context
-        context.tracer, recorders = self._before
+        context.tracer, recorders, context.is_muted = self._before
         context.record_with(recorders)
 
 
@@ -343,16 +346,9 @@ def paused(recorder: Recorder) -> recording_only:
     return recording_only(tuple(r for r in here.context.recorders if r is not recorder))
 
 
-@contextmanager
-def muted(is_muted: bool = True) -> Iterator[None]:
-    """Inside, no recorder is told of anything; with False, inside that, those around a vmap are."""
-    context = here.context
-    before, context.is_muted = context.is_muted, is_muted
-    try:
-        with recording_only(()):
-            yield
-    finally:
-        context.is_muted = before
+def muted() -> within:
+    """Inside, no recorder is told of anything."""
+    return within(here.context.tracer, (), is_muted=True)
 
 
 @contextmanager

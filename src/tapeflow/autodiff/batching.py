@@ -54,18 +54,20 @@ class Batch:
         self.size = size
         self.outer: dispatch.Tracer | None = None
         self._recorders: tuple[dispatch.Recorder, ...] = ()
+        self._is_muted = False  # what is around it
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Inside, lanes of this batch are tensors like others; recorders so far are outside."""
         context = dispatch.here.context
-        before = self.outer, self._recorders
+        before = self.outer, self._recorders, self._is_muted
         self.outer, self._recorders = context.tracer, context.recorders
+        self._is_muted = context.is_muted
         try:
-            with dispatch.tracing(self), dispatch.recording_only(()):
+            with dispatch.tracing(self), dispatch.within(self, (), is_muted=False):
                 yield
         finally:
-            self.outer, self._recorders = before
+            self.outer, self._recorders, self._is_muted = before
 
     @property
     def is_eager(self) -> bool:
@@ -77,12 +79,14 @@ class Batch:
         """Whether recorders around it are told of what happens inside."""
         if dispatch.here.context.is_muted:
             return False
-        return bool(self._recorders) or (self.outer is not None and self.outer.is_heard)
+        with self.outside():
+            return dispatch.is_heard()
 
     def outside(self) -> dispatch.within:
         """Inside, what runs is around this batch."""
-        told = () if dispatch.here.context.is_muted else self._recorders
-        return dispatch.within(self.outer, told)
+        is_muted = dispatch.here.context.is_muted
+        told = () if is_muted else self._recorders
+        return dispatch.within(self.outer, told, is_muted or self._is_muted)
 
     def owns(self, x: Tensor) -> bool:
         """Whether `x` is a lane of this batch."""

@@ -56,7 +56,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         run = _FirstRun([x for x in own if isinstance(x, Tensor)])
         given, named = unflatten(structure, own)
         with dispatch.muted():
-            with dispatch.within(context.tracer, (run,)), dispatch.tracing(run):
+            with dispatch.recording_only((run,)), dispatch.tracing(run):
                 results, form = flatten(f(*given, **named))
             xs = [x for x in leaves if isinstance(x, Tensor)] + run.captured()
             ys = [y for y in results if isinstance(y, Tensor)]
@@ -96,9 +96,13 @@ class _Run:
         specs: tuple[Spec, ...],
     ) -> tuple[Tensor, ...]:
         given = tuple([self._stands.get(id(x), x) for x in inputs])
-        with dispatch.within(self.outer, ()):
+        with self._outside():
             found = dispatch.apply(prim, given, attrs)
         return found if prim.multiple else (found,)
+
+    def _outside(self) -> dispatch.within:
+        """Inside, ops go where this run is; recorders hear of them here."""
+        return dispatch.within(self.outer, (), dispatch.here.context.is_muted)
 
     def told(self, record: Record) -> None:
         prim, (x, *_), _, y = record
@@ -106,7 +110,7 @@ class _Run:
             self._stands[id(y)] = self._stands[id(x)]
             self._alive.append(y)
         if self.outer is not None:
-            with dispatch.within(self.outer, ()):
+            with self._outside():
                 self.outer.told(record)
 
     def knows(self, v: Any) -> bool:
@@ -162,14 +166,14 @@ class _FirstRun(_Run):
 
     def _reading(self, variable: Variable, written: int) -> Tensor:
         if (variable, written) not in self.readings:  # of the tapes around it is a reading, too
-            with dispatch.muted(self._was_muted), dispatch.within(self.outer, self.recorders):
+            with dispatch.within(self.outer, self.recorders, self._was_muted):
                 value = self.readings[variable, written] = variable.value
             self._made.discard(id(value))  # which may have been that of one that is gone
         return self.readings[variable, written]
 
     def write(self, variable: Variable, value: Tensor) -> None:
         super().write(variable, value)
-        with dispatch.within(self.outer, ()):
+        with self._outside():
             variable.assign(value)
 
 

@@ -15,6 +15,7 @@ from tapeflow.autodiff import batching
 from tapeflow.errors import user_line
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.purity import watched
+from tapeflow.ops.shape import another
 from tapeflow.primitive import Primitive, Rule
 from tapeflow.tensor import Array, Spec, Tensor, ended
 from tapeflow.variable import Variable
@@ -161,7 +162,7 @@ class Tracer:
         """What the variable holds by now, as a tensor of its own."""
         if variable not in self._state:
             self._state[variable] = Tensor(self.read_first(variable))
-        return variable.accessed(Tensor(self._state[variable].value))
+        return variable.accessed(another(self._state[variable]))
 
     def read_first(self, variable: Variable) -> Var:
         """What the variable held when the trace began, as an input."""

@@ -111,7 +111,9 @@ class BodyTracer(Tracer):
         super().__init__(name)
         context = dispatch.here.context
         self.outer = context.tracer
-        self._recorder = _Recorder(self) if context.records else None
+        self._is_recorded = bool(context.records)
+        # tapes around a vmap want to know what comes from where, but differentiate a loop of theirs
+        self._recorder = _Recorder(self) if dispatch.is_heard() else None
         self._captured: dict[int, tuple[Tensor, Var]] = {}
         self._stands: dict[Var, list[Tensor]] = {}
         self.saved: dict[Var, Var] = {}  # inputs for values of another body
@@ -140,7 +142,7 @@ class BodyTracer(Tracer):
             read,
             tuple(self.writes),
             tuple(recorder.known(y) for y in results) if recorder else (),
-            recorder.records if recorder else (),
+            recorder.records if recorder and self._is_recorded else (),
             self._stands,
             self.names(),
             recorder.seen if recorder else self.known,
