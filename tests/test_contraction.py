@@ -216,6 +216,17 @@ def test_long_reductions_are_summed_in_blocks(
     np.testing.assert_array_equal(problem.stores[0], whole)
 
 
+@pytest.mark.parametrize("pack_b", [False, True])
+def test_rows_that_lie_side_by_side_are_summed_in_blocks(pack_b: bool) -> None:
+    problem = product(31, 300, 70, pack_b=pack_b)
+    problem.c = replace(problem.c, a=(1, 31))
+    assert contraction.scratch_bytes(problem.c, problem.extents)
+    problem.check_result()
+    whole = problem.stores[0].copy()
+    problem.solve([0.3, 0.5])
+    np.testing.assert_array_equal(problem.stores[0], whole)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("packs", [{}, {"pack_a": True, "pack_b": True}])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -391,6 +402,8 @@ def test_packing_is_planned_where_it_is_needed_or_repaid() -> None:
     assert plan(64, (1024, 1), (300, 1)) == (True, False)
     assert plan(50, (1, 784), (300, 1)) == (True, False)
     assert plan(50, (1, 784), (300, 1), k=50) == (False, False)
+    assert plan(64, (1, 64), (300, 1), k=25088) == (False, False)
+    assert plan(512, (1, 1024), (300, 1), k=25088) == (True, True)
 
 
 @pytest.mark.parametrize("tiles", ["", *TILES])

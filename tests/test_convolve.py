@@ -106,6 +106,28 @@ def test_an_update_of_filters_joins_their_gradient() -> None:
     assert set(names) == {"product", "broadcast_to"}
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_gradient_of_many_filters_of_one_cell_is_one_product(whole: bool) -> None:
+    """Of all places, or of a part of each row, which are not evenly apart; with its update."""
+    w = tf.Variable(numbers(1, 1, 40, 90))
+    x, start = numbers(3, 8, 8, 40), w.numpy().copy()
+
+    def step(x: tf.Tensor) -> None:
+        part = x if whole else x[:, :, :5]
+        with tf.GradientTape() as tape:
+            loss = tf.sum(tf.square(tf.nn.conv2d(part, w)))
+        w.assign_sub(0.01 * tape.gradient(loss, w))
+
+    step(x)
+    wanted = w.numpy().copy()
+    w.assign(start)
+    compiled = tf.jit(step)
+    compiled(x)
+    check_equal(w.numpy(), wanted)
+    kinds = [launch.code.symbol.split("_")[0] for launch in compiled.lower(x).kernels]
+    assert ("sums" in kinds) != whole
+
+
 @pytest.mark.parametrize("view", ["transposed", "reversed", "broadcast", "part"])
 def test_inputs_that_are_views_are_read_right(view: str) -> None:
     x, w = numbers(2, 5, 5, 5), numbers(3, 3, 5, 5)

@@ -52,6 +52,12 @@ _COLUMNS_REPAY_A = 128
 _FEW_ROWS = 8
 _COLUMNS_REPAY_PAGES = 64
 _STEPS_REPAY_A = 128
+# An A whose rows, not whose steps, lie side by side is packed unless it leaves the cache for few
+# columns; what is not packed is summed up in short blocks, that all panels of B find in the cache.
+# On a Xeon 64x25088x256 gains 65 %, 128x6272x512 2.7 times, 300x512x100 9 %.
+_COLUMNS_REPAY_ACROSS = 640
+_CACHED_BYTES = 2048 * 1024
+_STEPS_ACROSS = 128
 # The products of each precision. With vectors, three take longer than exact ones.
 _PRODUCTS = {"float32": 0, "bfloat16": 1, "bfloat16_3x": 3, "bfloat16_6x": 6}
 # Both operands are packed into pairs of float32 numbers rounded where that is repaid.
@@ -223,9 +229,12 @@ def plan(c: Contraction, extents: Extents) -> Contraction:
     least = _ROWS_REPAY_PAGES if apart % _PAGE_BYTES == 0 else _ROWS_REPAY_B
     pack_b = (c.b[-1] != 1 and c.n > 1) or extents.m >= least
     long = math.prod(extents.reduce) >= _STEPS_REPAY_A and c.n >= _COLUMNS_REPAY_A
-    paged = c.a[c.batch] * itemsize % _PAGE_BYTES == 0 and c.a[c.batch] != 0
+    step = c.a[c.batch] if c.a[-1] == 1 else c.a[-1]
+    paged = step * itemsize % _PAGE_BYTES == 0 and step != 0
     many = extents.m >= _ROWS_REPAY_PAGES and c.n >= _COLUMNS_REPAY_PAGES
-    pack_a = (paged and many) if c.a[-1] == 1 else long
+    stays = extents.m * math.prod(extents.reduce) * itemsize <= _CACHED_BYTES
+    repays = stays or paged or c.a[c.batch] != 1 or c.n >= _COLUMNS_REPAY_ACROSS
+    pack_a = (paged and many) if c.a[-1] == 1 else long and repays
     is_flat = 0 < extents.m <= _FEW_ROWS and c.n > 1 and not (pack_a or pack_b)
     return replace(c, pack_a=pack_a, pack_b=pack_b, few_rows=extents.m if is_flat else 0)
 
@@ -319,6 +328,8 @@ def _reduction_block(c: Contraction, tile: Tile, reduce: tuple[int, ...]) -> int
     if c.tiles:
         most = max(1, _PANEL_BYTES // (c.step_a(tile) * tile.lanes.itemsize))
         return max(1, math.ceil(reduce[0] / max(1, math.ceil(reduce[0] / most))))
+    if c.a[c.batch] == 1 != c.a[-1] and c.reductions == 1 and not c.pack_a:
+        return max(1, min(reduce[0], _STEPS_ACROSS))
     inner = math.prod(reduce[1:])
     step = max(1, (tile.rows + tile.width) * tile.lanes.itemsize * inner)
     if step * reduce[0] <= _REDUCTION_BYTES:

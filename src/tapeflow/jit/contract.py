@@ -96,7 +96,10 @@ def launches(
     items = contraction.items(c, extents)
     flops = 2 * math.prod((*extents.batch, extents.m, c.n or extents.n, *extents.reduce))
     arguments = tuple(contraction.arguments(c, extents, pointers))
-    return [*made, Launch(code, arguments, items, product.grain(items, flops))]
+    launch = Launch(code, arguments, items, product.grain(items, flops))
+    # where sums are formed in blocks, each share reads all of a factor: 64x25088x256 on two threads
+    # 3.3 -> 2.7 ms
+    return [*made, replace(launch, shares=1) if partial else launch]
 
 
 def flops_of(node: Node[Var]) -> int:

@@ -1,18 +1,14 @@
-"""Convolutions, their two adjoints, and what follows them element by element, as kernels.
-
-All have three spatial axes here; those that an op has not have extent 1 and stride 0.
-"""
+"""Convolutions, their two adjoints, and what follows them element by element, as kernels."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tapeflow.graph import Node, Var
-from tapeflow.jit import cache, contract, product
+from tapeflow.jit import cache, pointwise, product
 from tapeflow.jit.convolution import ONES, ZEROS, Convolution, Ints, Memory, Problem, Strides
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.phase import Phase
@@ -21,7 +17,6 @@ from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import Kernel
 from tapeflow_kernels.cpu import filter as gradient
 from tapeflow_kernels.cpu import filters, window, windows
-from tapeflow_kernels.cpu.contraction import Extents
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.geometry import Geometry, Triple
 from tapeflow_kernels.cpu.pairs import EXACT
@@ -74,8 +69,7 @@ def lower(
         ),
         any_size,
     )
-    is_product = problem.convolution.is_pointwise and not is_filter
-    if is_product and (found := _as_matrices(name, problem)):
+    if problem.convolution.is_pointwise and (found := pointwise.lower(name, problem)):
         return found
     return {"conv": _convolve, "conv_input": _by_phases, "conv_filter": _filter}[name](problem)
 
@@ -232,39 +226,3 @@ def _filter(problem: Problem) -> list[Launch] | None:
         Launch(first, tuple(of_sums), division.items, product.grain(division.items, g.flops)),
         Launch(second, tuple(of_finish), count, max(1, count // 64)),
     ]
-
-
-# ---- windows of one cell: matrix products
-
-
-def _as_matrices(name: str, problem: Problem) -> list[Launch] | None:
-    """The launches of one matrix product; None unless the places of all images are evenly apart."""
-    g = problem.convolution
-    extents = (g.images, *g.out)
-    images = (problem.a, *problem.operands, *problem.stores)
-    apart = {m: _evenly(m.strides[:4], extents) for m in images}
-    if None in apart.values():
-        return None
-    c, o = problem.b.strides[3:]
-    b, k, n = ((c, o), g.channels, g.columns) if name == "conv" else ((o, c), g.columns, g.channels)
-
-    def rows(m: Memory) -> Ints:
-        return (apart[m] or 0, m.column)
-
-    factors = rows(problem.a), b
-    sizes = Extents(math.prod(extents), (k,)), n
-    given = problem.factors(g)
-    made = contract.of_factors(
-        *(given.memory, factors, problem.epilogue(rows), sizes, given.precision)
-    )
-    places = problem.pointers(problem.a.start, problem.b.start)
-    return contract.launches(made, sizes[0], places)
-
-
-def _evenly(strides: Ints, extents: Ints) -> int | None:
-    """The stride of all axes as one, where they are evenly apart."""
-    axes = [(s, n) for s, n in zip(strides, extents, strict=True) if n != 1]
-    for (outer, _), (inner, n) in itertools.pairwise(axes):
-        if outer != inner * n:
-            return None
-    return axes[-1][0] if axes else 0

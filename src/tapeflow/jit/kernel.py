@@ -57,9 +57,11 @@ class Pointer:
 @dataclass(frozen=True, slots=True)
 class Launch:
     """One row of the program table: `code` on `extent` work items, shared out in shares of at
-    least `grain`."""
+    least `grain`, so many for each thread: one that starts late then finds less to do, not too
+    little."""
 
     code: Code
     arguments: tuple[Pointer | int, ...]
     extent: int
     grain: int
+    shares: int = 4

@@ -17,7 +17,6 @@ from tapeflow.tensor import Array
 from tapeflow_kernels import memory
 from tapeflow_kernels.cpu import driver
 
-_SHARES_PER_THREAD = 4  # so that a thread that starts late finds less to do, not too little
 _LOOP, _BRANCH = 15, 9  # words of a nest's block before its pointers
 
 
@@ -64,7 +63,7 @@ class Table:
         """Divide the rows over `threads`; whether there is anything to divide."""
         for row, launch in zip(self.rows, self._launches, strict=False):
             if launch is not None:
-                even = -(-launch.extent // (threads * _SHARES_PER_THREAD))
+                even = -(-launch.extent // (threads * launch.shares))
                 share = launch.extent if threads == 1 else max(launch.grain, even, 1)
                 row[3] = max(share, -(-launch.extent // driver.MAX_SHARES))
         inner = [table.share_out(threads) for table in self._inner]
