@@ -182,7 +182,14 @@ def test_expm1_of_special_complex_numbers(z: complex, expected: complex) -> None
     np.testing.assert_allclose(found.imag, expected.imag, rtol=1e-8)
 
 
-# ---- signatures
+# ---- shapes and signatures
+
+
+def test_shapes_broadcast_as_arrays_of_them_do() -> None:
+    assert tf.broadcast_shapes((3, 1, 4), 4, (5, 1)) == (3, 5, 4)
+    assert tf.broadcast_shapes() == ()
+    with pytest.raises(tf.errors.ShapeError, match="broadcast_shapes"):
+        tf.broadcast_shapes((2,), (3,))
 
 
 def test_operations_show_their_parameters() -> None:

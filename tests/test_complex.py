@@ -53,6 +53,16 @@ def test_a_python_complex_number_is_weak(dtype: str, expected: str, compiled: bo
     assert tf.result_type(tf.ones(2, dtype), 1j) == expected
 
 
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "complex128"])
+def test_a_complex_argument_is_passed_and_stays_weak(dtype: str) -> None:
+    x = tf.ones(2, dtype)
+    f = tf.jit(lambda x, z: x * (z + 1.0))
+    for z in (1j, 2.5 - 1j):
+        y = f(x, z)
+        assert (y.dtype, y.tolist()) == ((x * 1j).dtype, [z + 1, z + 1])
+    assert "1 traces" in repr(f)
+
+
 def test_a_complex_number_beside_integers_is_refused() -> None:
     with pytest.raises(DTypeError, match="complex does not fit int64"):
         tf.asarray([1, 2]) * 1j

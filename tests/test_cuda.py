@@ -76,7 +76,7 @@ def simulated_operations() -> list[str]:
     return run_simulated(EACH_OPERATION)
 
 
-ROWS = {str(operations.CASES[i]): i for i in operations.on_device().values()}
+ROWS = {f"{i}-{operations.CASES[i]}": i for i in operations.on_device().values()}
 
 
 @pytest.mark.parametrize("case", [operations.CASES[i] for i in ROWS.values()], ids=ROWS.keys())

@@ -11,11 +11,13 @@ import numpy as np
 
 from tapeflow import arguments, config
 from tapeflow.arrays import of_number
-from tapeflow.dtypes import float64, int64
+from tapeflow.dtypes import DType, complex128, float64, int64
 from tapeflow.errors import ArgumentError
 from tapeflow.tensor import Array, Spec, Tensor, as_tensor
 from tapeflow.tree import Structure, flatten, paths
 
+# As Python has them; bools are compiled in.
+_OF_NUMBER: dict[type, DType] = {float: float64, int: int64, complex: complex128}
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -114,7 +116,7 @@ class Parameters:
                 kinds.append(self._static_leaf(leaf))
             else:
                 passed.append(tensor)
-                kinds.append(Leaf(tensor.spec, is_number=type(leaf) in (float, int)))
+                kinds.append(Leaf(tensor.spec, is_number=type(leaf) in _OF_NUMBER))
         return Classified(structure, tuple(kinds), passed)
 
     def positional(
@@ -162,8 +164,8 @@ class Parameters:
             return leaf
         if isinstance(leaf, np.ndarray | np.generic):
             return as_tensor(leaf, op=self.op)
-        if type(leaf) in (float, int):
-            return Tensor(of_number(leaf, float64 if type(leaf) is float else int64, self.op))
+        if type(leaf) in _OF_NUMBER:
+            return Tensor(of_number(leaf, _OF_NUMBER[type(leaf)], self.op))
         return None
 
     def _static_leaf(self, leaf: Any) -> Static:
@@ -194,8 +196,8 @@ def collect(given: Iterable[Any], key: list[Any], arrays: list[Array], op: str) 
                 return False
             arrays.append(value)
             key += value.shape, value.dtype
-        elif kind is float or kind is int:
-            arrays.append(of_number(x, float64 if kind is float else int64, op))
+        elif kind in _OF_NUMBER:
+            arrays.append(of_number(x, _OF_NUMBER[kind], op))
             key.append(kind)
         elif kind is np.ndarray:
             value = as_tensor(x, op=op).value

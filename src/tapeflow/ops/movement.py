@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import arguments
+from tapeflow.dtypes import bool_
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import create
 from tapeflow.ops import shape as _shape
@@ -325,6 +326,18 @@ def broadcast_arrays(*arrays: TensorLike) -> list[Tensor]:
     xs = [as_tensor(x, op="broadcast_arrays") for x in arrays]
     shape: Any = _shape.broadcast_shapes("broadcast_arrays", *(x.spec for x in xs))
     return [_shape.broadcast_to(x, shape) for x in xs]
+
+
+def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes have in common.
+
+    Raises: ShapeError if there is none, ArgumentError unless they are made of sizes.
+
+    >>> broadcast_shapes((3, 1), (2,))
+    (3, 2)
+    """
+    op = "broadcast_shapes"
+    return _shape.broadcast_shapes(op, *[Spec(arguments.sizes(op, s), bool_) for s in shapes])
 
 
 def flattened(x: Tensor) -> Tensor:

@@ -320,7 +320,10 @@ def filled(size: int, xs: Sequence[Tensor], batched: Sequence[bool]) -> tuple[Te
 
 
 def broadcast_shapes(op: str, *specs: Spec) -> tuple[int, ...]:
-    """The common shape of inputs that meet element by element."""
+    """The common shape of inputs of `op` that meet element by element.
+
+    Raises: ShapeError if there is none.
+    """
     try:
         return np.broadcast_shapes(*(s.shape for s in specs))
     except ValueError:
