@@ -37,12 +37,13 @@ _PLACES = 400
 _WIDEST = 256
 _PATCH_BYTES = 256 * 1024
 MOST_STACK_BYTES = 768 * 1024
-# The same where tiles multiply: loads and stores of sums weigh more, and a turned block is read
-# from the second-level cache.
-_TILE_PLACES = 800
+# The same where tiles multiply: what two tiles of rows and a panel read of a block stays in the
+# first-level cache, while all taps along y pass over it; the turned block in the second.
+_TILE_PLACES = 224
 _TURNED_BYTES = 448 * 1024
 # Items that are made at least, where parts of so many bytes of sums allow it.
 _ITEMS = 16
+_TILE_ITEMS = 8  # reading and writing sums weighs more there
 _SUMS_BYTES = 8 * 1024 * 1024
 
 
@@ -268,7 +269,7 @@ def _tile_block(
     rows = joined * math.ceil(groups / math.ceil(groups / wanted))
     if rows < height or width < shape.out[2]:
         return rows, 1
-    images = math.ceil(_TILE_PLACES / (rows * width))
+    images = _TILE_PLACES // (rows * width)
     return rows, max(1, min(8, images, few // elements(rows)))
 
 
@@ -334,7 +335,7 @@ def divide(c: Filter, shape: Shape, channels: int, target: Host | None = None) -
     blocks *= math.ceil(shape.out[1] / c.rows) * math.ceil(shape.out[2] / c.width)
     tiles = groups * slices * panels * c.tiles
     sums = tiles * c.tile_elements(target) * c.lanes(target).itemsize
-    wanted = math.ceil(_ITEMS / (groups * slices))
+    wanted = math.ceil((_TILE_ITEMS if c.turned else _ITEMS) / (groups * slices))
     parts = max(1, min(wanted, blocks, _SUMS_BYTES // sums))
     of_part = math.ceil(blocks / parts)
     parts = math.ceil(blocks / of_part) if blocks else 1

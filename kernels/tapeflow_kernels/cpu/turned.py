@@ -86,19 +86,26 @@ def _emit_channels(module: Module, turned: Turned, patch: Patch, count: int) -> 
     room = f.value("ptr", f"alloca [{turned.pitch * SIDE} x float], align 64")
     step = turned.stride * patch.pitch
 
+    whole = places // 2  # pairs of which both are there
+
     def row(y: Value, _: list[Value]) -> list[Value]:
-        def both(p: Value, _: list[Value]) -> list[Value]:
+        def both(p: Value, masks: tuple[Value | int, Value | int]) -> list[Value]:
             halves = []
-            for i in range(2):
-                there = f.choose(f.less(p * 2 + i, places), count, 0)
+            for i, mask in enumerate(masks):
                 at = y * patch.steps[1] + (p * 2 + i) * step
-                mask = _LANES.first(f, there)
-                halves.append(_NUMBERS.load(f, f.at(source, at, _NUMBERS.element), mask))
-            held = pair(f, _LANES, *(as_bits(f, _LANES, half) for half in halves))
+                half = _NUMBERS.load(f, f.at(source, at, _NUMBERS.element), mask)
+                halves.append(as_bits(f, _LANES, half))
+            held = pair(f, _LANES, *halves)
             _LANES.store(f, held, f.at(room, (y * turned.pairs + p) * SIDE, _LANES.element))
             return []
 
-        f.loop(0, turned.pairs, both)
+        def rest(p: Value, _: list[Value]) -> list[Value]:
+            there = (f.choose(f.less(p * 2 + i, places), count, 0) for i in range(2))
+            first, second = (_LANES.first(f, channels) for channels in there)
+            return both(p, (first, second))
+
+        f.loop(0, whole, lambda p, _: both(p, (count, count)))
+        f.loop(whole, turned.pairs, rest)
         return []
 
     def square(at: Value, _: list[Value]) -> list[Value]:
