@@ -1,9 +1,9 @@
 """Determinants.
 
 The determinant is a polynomial, so its derivatives exist for singular matrices too. They are made
-of cofactors, which no inverse gives there but the singular values do: with x = U diag(s) V^T, the
-cofactors of x are det(U) det(V^T) U C V^T, where C are those of diag(s), products of all s but one
-(Stewart 1998, "On the adjugate matrix", Linear Algebra Appl. 283).
+of cofactors, which no inverse gives there but the singular values do: with x = U diag(s) V^H, the
+cofactors of x are det(U) det(V^H) conj(U C V^H), where C are those of diag(s), products of all s
+but one (Stewart 1998, "On the adjugate matrix", Linear Algebra Appl. 283).
 """
 from __future__ import annotations
 
