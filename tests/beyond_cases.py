@@ -301,4 +301,18 @@ CURVES = [
          smooth=False),
 ]  # fmt: skip
 
-BEYOND = [*SEGMENTS, *TUPLES, *RUNNING, *CLOSE, *STATISTICS, *COUNTS, *CURVES]
+TURNS = [
+    Case(tf.flipud, np.flipud, ["f[2,3]"], bad=[Bad(OutOfRangeError, ["f[]"])]),
+    Case(tf.fliplr, np.fliplr, ["f[2,3]"], bad=[Bad(OutOfRangeError, ["f[3]"])]),
+    Case(
+        tf.rot90, np.rot90, ["f[2,3]"],
+        bad=[
+            Bad(OutOfRangeError, ["f[3]"]),
+            Bad(ArgumentError, ["f[2,3]"], {"axes": (0, 0)}),
+            Bad(ArgumentError, ["f[2,3]"], {"axes": (0,)}),
+        ],
+    ),
+    *[Case(tf.rot90, np.rot90, ["f[2,3,4]"], {"k": k, "axes": (2, 0)}) for k in (0, 1, 2, 3, -1)],
+]  # fmt: skip
+
+BEYOND = [*TURNS, *SEGMENTS, *TUPLES, *RUNNING, *CLOSE, *STATISTICS, *COUNTS, *CURVES]

@@ -85,6 +85,50 @@ def flip(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
     return slice_(x, starts=starts, sizes=x.shape, steps=steps)
 
 
+def flipud(x: TensorLike) -> Tensor:
+    """x with its rows in reverse order: flip() along the first axis.
+
+    Raises: OutOfRangeError if x has no axes.
+    """
+    t = as_tensor(x, op="flipud")
+    return flip(t, _shape.normalize_axis("flipud", 0, t.ndim))
+
+
+def fliplr(x: TensorLike) -> Tensor:
+    """x with its columns in reverse order: flip() along the second axis.
+
+    Raises: OutOfRangeError if x has fewer than two axes.
+    """
+    t = as_tensor(x, op="fliplr")
+    return flip(t, _shape.normalize_axis("fliplr", 1, t.ndim))
+
+
+def rot90(x: TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
+    """x turned by k quarters, from the first of two axes towards the second.
+
+    Raises: OutOfRangeError if there is no such axis, ArgumentError unless two are named.
+
+    >>> rot90([[1, 2], [3, 4]])
+    Tensor([[2, 4],
+            [1, 3]], i64[2,2])
+    """
+    t = as_tensor(x, op="rot90")
+    named = [_shape.normalize_axis("rot90", a, t.ndim)
+             for a in arguments.integers("rot90", "axes", axes)]
+    if len(named) != 2 or named[0] == named[1]:
+        raise ArgumentError("rot90", got=f"axes {axes}", why="a turn is between two axes",
+                            fix="name two, e.g. (0, 1)")
+    first, second = named
+    turns = arguments.integer("rot90", "k", k) % 4
+    if turns == 2:
+        return flip(t, named)
+    order = [*range(t.ndim)]
+    order[first], order[second] = second, first
+    if turns == 1:
+        return _shape.permute_dims(flip(t, second), order)
+    return flip(_shape.permute_dims(t, order), second) if turns else _shape.another(t)
+
+
 def part(x: Tensor, axis: int, start: int, size: int) -> Tensor:
     """`size` elements of x along `axis`, from `start` on."""
     starts = tuple(start if a == axis else 0 for a in range(x.ndim))
