@@ -34,10 +34,8 @@ def total(x: Array, axes: tuple[int, ...], dtype: DType) -> Array:
 
 def _is_near(x: Array, axes: tuple[int, ...]) -> bool:
     """Whether NumPy's sum is as good: what is summed lies together in memory, or is little."""
-    flags, kept = x.flags, x.ndim - len(axes)
-    if flags.c_contiguous and axes[:1] in ((), (kept,)):
-        return True
-    if flags.f_contiguous and not kept:
+    kept = x.ndim - len(axes)
+    if (x.flags.c_contiguous if kept else x.flags.forc) and (not axes or axes[0] == kept):
         return True
     terms: int = math.prod([x.shape[a] for a in axes])
     return terms <= _FEW
