@@ -497,23 +497,25 @@ def test_tiles_sum_up_long_reductions_block_by_block(products: int, tiles: str) 
 
 
 def test_a_way_is_chosen_by_what_the_cpu_gains(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ways(target: Host, m: int = 64) -> list[tuple[int, str]]:
+    def ways(target: Host, m: int = 256) -> list[tuple[int, str]]:
         asked = [("bfloat16", "float32"), *(("float32", p) for p in PRECISIONS)]
-        return [contraction.way(*pair, (Extents(m, (64,)), 64), target) for pair in asked]
+        return [contraction.way(*pair, (Extents(m, (64,)), 256), target) for pair in asked]
 
-    exact = (0, "")
+    exact, half = (0, ""), (1, "amx")
     assert ways(AVX2) == [exact] * 5
     assert ways(AVX512_BF16) == [(1, ""), exact, exact, exact, (1, "")]
+    assert ways(AVX512_BF16, m=4) == [(1, ""), exact, exact, exact, exact]
     monkeypatch.setattr(contraction, "amx_is_permitted", lambda: False)
     assert ways(AMX) == ways(AVX512_BF16)
     monkeypatch.setattr(contraction, "amx_is_permitted", lambda: True)
-    assert ways(AMX) == [(1, "amx"), exact, (6, "amx"), (3, "amx"), (1, "amx")]
-    assert ways(AMX, m=4) == [(1, ""), exact, exact, exact, exact]
+    assert ways(AMX) == [half, exact, (6, "amx"), (3, "amx"), half]
+    assert ways(AMX, m=64) == [half, exact, exact, (3, "amx"), half]
+    assert ways(AMX, m=16) == [half, exact, exact, exact, half]
+    assert ways(AMX, m=4) == [half, exact, exact, exact, exact]
 
 
 def test_tile_registers_are_only_permitted_where_there_are_some() -> None:
     assert host().has("amx-tile") or not amx_is_permitted()
-    assert contraction.way("bfloat16", "float32", (Extents(0, (1,)), 1), host())[1] == ""
 
 
 @pytest.mark.parametrize("target", [host(), *TARGETS])

@@ -99,9 +99,11 @@ def test_mode_bfloat16_rounds_both_factors_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("mode", "bits"), [("float32", 24), ("bfloat16", 8), ("bfloat16_3x", 16), ("bfloat16_6x", 23)]
 )
-def test_each_mode_is_as_exact_as_it_says(mode: str, bits: int) -> None:
-    """Two factors of so many bits, and 65 additions in float32."""
-    a, b = numbers((40, 65), "float32", 0), numbers((65, 50), "float32", 1)
+@pytest.mark.parametrize(("m", "n"), [(40, 50), (200, 180)])
+def test_each_mode_is_as_exact_as_it_says(mode: str, bits: int, m: int, n: int) -> None:
+    """Two factors of so many bits, and 65 additions in float32; of enough rows and columns that
+    tiles, where there are some, multiply in all modes."""
+    a, b = numbers((m, 65), "float32", 0), numbers((65, n), "float32", 1)
     with tf.config.matmul_precision(mode):
         found = tf.jit(tf.matmul)(a, b).numpy()
     wanted, magnitude = exact(a, b)
