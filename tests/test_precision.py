@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
 from typing import Any
 
 import numpy as np
@@ -108,6 +110,28 @@ def test_each_mode_is_as_exact_as_it_says(mode: str, bits: int, m: int, n: int) 
         found = tf.jit(tf.matmul)(a, b).numpy()
     wanted, magnitude = exact(a, b)
     assert (np.abs(found - wanted) <= (2.1 * 2.0**-bits + 66 * SUM) * magnitude).all()
+
+
+def product_is_right() -> bool:
+    a, b = numbers((96, 128), "bfloat16", 0), numbers((128, 96), "bfloat16", 1)
+    wanted, magnitude = exact(a, b)
+    found = tf.jit(tf.matmul)(a, b).numpy().astype(np.float64)
+    bound = HALF_ULP["bfloat16"] * 1.01 * np.abs(wanted) + 129 * SUM * magnitude
+    return bool((np.abs(found - wanted) <= bound).all())
+
+
+def test_other_threads_and_new_processes_multiply_bfloat16_too() -> None:
+    """Where there are tile registers, permission for them holds for all threads of a process, and
+    a new one asks for it itself."""
+    found: list[bool] = []
+    threads = [threading.Thread(target=lambda: found.append(product_is_right())) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found.append(pool.apply_async(product_is_right).get(timeout=120))
+    assert found == [True] * 3
 
 
 def test_a_mode_holds_inside_its_block_and_eager_products_ignore_it() -> None:
