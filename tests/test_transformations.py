@@ -90,6 +90,46 @@ def value_and_gradients(f: Function) -> list[np.ndarray]:
     return [y.numpy(), *(g.numpy() for g in grads)]
 
 
+@tf.custom_gradient
+def log1pexp(x: Any) -> Any:
+    e = tf.exp(x)
+    return tf.log1p(e), lambda g: g * (1.0 - 1.0 / (1.0 + e))
+
+
+def total(x: Any) -> Any:
+    return tf.sum(log1pexp(x))
+
+
+SECOND: dict[str, Function] = {
+    "reverse over reverse": tf.grad(lambda x: tf.sum(tf.grad(total)(x))),
+    "forward over reverse": lambda x: tf.jvp(tf.grad(total), (x,), (tf.ones_like(x),))[1],
+    "forward over forward": lambda x: tf.jvp(
+        lambda x: tf.jvp(log1pexp, (x,), (tf.ones_like(x),))[1], (x,), (tf.ones_like(x),)
+    )[1],
+    "hessian": lambda x: tf.sum(tf.hessian(total)(x), 0),
+    "inside a map": tf.vmap(tf.grad(tf.grad(log1pexp))),
+    "around a map": tf.grad(lambda x: tf.sum(tf.grad(lambda x: tf.sum(tf.vmap(log1pexp)(x)))(x))),
+}
+
+
+@pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
+@pytest.mark.parametrize("name", SECOND)
+def test_second_derivatives_pass_what_a_custom_pull_holds(name: str, run: Any) -> None:
+    slope = 1.0 / (1.0 + np.exp(-X.numpy()))
+    np.testing.assert_allclose(run(SECOND[name])(X).numpy(), slope * (1.0 - slope), rtol=1e-10)
+
+
+def test_what_has_no_derivative_may_be_used_by_a_function_with_its_own() -> None:
+    @tf.custom_gradient
+    def largest(x: Any) -> Any:
+        q, r = tf.linalg.qr(x, mode="complete")  # which refuses to be differentiated
+        return tf.max(tf.abs(q @ r)), lambda g: g * tf.cast(tf.abs(x) == tf.max(tf.abs(x)), x.dtype)
+
+    x = tf.asarray([[1.0], [-3.0]])
+    assert tf.grad(largest)(x).tolist() == [[0.0], [1.0]]
+    assert tf.jvp(largest, (x,), (x,))[1].item() == -3.0
+
+
 @pytest.mark.parametrize("chain", CHAINS, ids="-".join)
 def test_values_and_gradients_are_those_of_plain_tapes(chain: tuple[str, ...]) -> None:
     f = plain = base

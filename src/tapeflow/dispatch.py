@@ -73,12 +73,15 @@ class Tracer(Protocol):
 class Context:
     """What is open in one thread."""
 
-    __slots__ = ("check", "is_muted", "quiet", "recorders", "records", "tracer", "traces")
+    __slots__ = (
+        "check", "is_aside", "is_muted", "quiet", "recorders", "records", "tracer", "traces"
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.check = _check
         self.tracer: Tracer | None = None
         self.traces = 0  # how many are open, one inside the other, suspended or not
+        self.is_aside = False  # whether this is part of a function with a derivative of its own
         self.is_muted = False  # whether the recorders around a vmap are told nothing either
         self.recorders: tuple[Recorder, ...] = ()
         self.records: tuple[Callable[[Record], None], ...]  # the check, and their record methods
@@ -349,6 +352,17 @@ def paused(recorder: Recorder) -> recording_only:
 def muted() -> within:
     """Inside, no recorder is told of anything."""
     return within(here.context.tracer, (), is_muted=True)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Inside, what runs is part of a function that has a derivative of its own."""
+    context = here.context
+    before, context.is_aside = context.is_aside, True
+    try:
+        yield
+    finally:
+        context.is_aside = before
 
 
 @contextmanager

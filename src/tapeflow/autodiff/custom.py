@@ -63,11 +63,12 @@ class CustomGradient:
         own = [shape.another(x) for x in xs]  # `pull` may hold them while x[i] = v changes `xs`
         if self._batch and isinstance(tracer, Batch) and any(map(tracer.owns, xs)):
             return self._for_all(tracer, xs, own)
-        with dispatch.muted():
+        with dispatch.aside():  # recorded too: `pull` may hold what was made here
             result, pull = self._f(*own)
             leaves, structure = flatten(result)
             tensors = [as_tensor(y) for y in leaves]
-            if isinstance(tracer, Batch):  # each example has a cotangent of its own
+        if isinstance(tracer, Batch):  # each example has a cotangent of its own
+            with dispatch.muted():
                 tensors = tracer.shared(tensors, (*xs, *tensors))
         # new objects, so that a result that is one of the inputs is still a step of its own
         ys = tuple(map(renewed, tensors))
@@ -89,7 +90,7 @@ class CustomGradient:
         ys = tuple(batch.lane(y) if b else y for y, b in tensors)
 
         def pull(*gs: Tensor) -> Any:
-            with dispatch.muted():
+            with dispatch.aside():
                 _, pull_one = self._f(*own)
             return pull_one(*gs)
 
@@ -179,6 +180,7 @@ class _Step(Primitive):
 def custom_gradient(f: Function) -> CustomGradient:
     """`f` with its own backward pass: `f(*xs)` gives `(y, pull)`, `pull(g)` a gradient for each x.
 
+    `pull` may hold what `f` computed: derivatives of any order pass through that.
     Forward mode follows from `pull`, which must be linear in g for that, or from a rule that is
     given by `.defjvp`; how tf.vmap runs it follows from `f`, or from a rule given by `.defbatch`.
 

@@ -16,6 +16,8 @@ class ForwardAccumulator:
     def __init__(self, primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> None:
         self._tangent = {id(x): t for x, t in zip(primals, tangents, strict=True)}
         self._alive: list[Any] = list(primals)  # ids stay valid while their tensors live
+        self._put_off: list[Record] = []
+        self._pending: set[int] = set()  # ids of what these gave
         dispatch.listen(self)
 
     def __enter__(self) -> ForwardAccumulator:
@@ -33,8 +35,18 @@ class ForwardAccumulator:
         self._tangent.pop(id(x), None)
 
     def record(self, record: Record) -> None:
+        """Push tangents through an op; one of a function that has a derivative of its own, only
+        when what it gives is used by that: it may have none itself."""
+        if dispatch.here.context.is_aside:
+            outputs = record[3]
+            self._put_off.append(record)
+            self._pending.update(map(id, outputs if isinstance(outputs, tuple) else (outputs,)))
+        else:
+            self._push(record)
+
+    def _push(self, record: Record) -> None:
         prim, inputs, attrs, outputs = record
-        tangents = [self._tangent.get(id(x)) for x in inputs]
+        tangents = list(map(self.jvp, inputs))
         if all(t is None for t in tangents):
             return
         with dispatch.paused(self):  # the tangent's own arithmetic must not be perturbed again
@@ -49,4 +61,19 @@ class ForwardAccumulator:
 
     def jvp(self, y: Tensor) -> Tensor | None:
         """The tangent of `y`; None where it does not depend on the primals."""
+        if id(y) in self._pending:
+            self._catch_up(y)
         return self._tangent.get(id(y))
+
+    def _catch_up(self, y: Tensor) -> None:
+        """Push through what was put off and `y` depends on."""
+        wanted, chosen = {id(y)}, []
+        for record in reversed(self._put_off):
+            outputs = record[3]
+            made = set(map(id, outputs if isinstance(outputs, tuple) else (outputs,)))
+            if not made.isdisjoint(wanted):
+                chosen.append(record)
+                wanted.update(map(id, record[1]))
+                self._pending -= made
+        for record in reversed(chosen):
+            self._push(record)
