@@ -64,6 +64,13 @@ def test_kernels_give_the_bits_of_numpy(kind: str, dtype: str, numbers: Any) -> 
 
 @each_dtype
 @each_kind
+def test_an_empty_draw_is_empty(kind: str, dtype: str) -> None:
+    found = noise.draw(kind, np.array([1, 2, 3], np.uint64), 0, dtype, DIGITS[dtype])
+    assert (found.shape, found.dtype) == ((0,), dtype)
+
+
+@each_dtype
+@each_kind
 def test_eager_code_changes_to_kernels_without_a_trace(
     kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,7 +100,7 @@ def _words(state: Array, count: int, size: int) -> Array:
     words = philox((blocks, *fixed), (seed % 2**32, seed >> 32))
     if size == 2:
         words = [words[0] | words[1] << _HALF, words[2] | words[3] << _HALF]
-    return np.stack(words).reshape(-1, items, BLOCKS).swapaxes(0, 1).reshape(-1)[:count]
+    return np.stack(words).reshape(len(words), items, BLOCKS).swapaxes(0, 1).reshape(-1)[:count]
 
 
 def _uniform(words: Array, dtype: str, digits: int) -> Array:
