@@ -485,32 +485,6 @@ def test_tiles_sum_up_any_number_of_rows(tiles: str) -> None:
         product(m, 37, 37, pack_a=True, pack_b=True, products=1, tiles=tiles).check_result()
 
 
-def halved(problem: Problem, row: int) -> Problem:
-    """The same of bfloat16 numbers, rows of A so many apart."""
-    c = replace(problem.c, memory="bfloat16", a=(row, 1))
-    a = memory((problem.extents.m, row), "bfloat16", 3)
-    return replace(problem, c=c, a=a, b=problem.b.astype(bfloat16))
-
-
-@pytest.mark.parametrize("tiles", TILES)
-@pytest.mark.parametrize(("m", "k", "row"), [(16, 32, 32), (48, 64, 67), (64, 1056, 1056)])
-def test_tiles_are_loaded_from_rows_as_they_are(m: int, k: int, row: int, tiles: str) -> None:
-    halved(product(m, k, 70, pack_b=True, products=1, tiles=tiles), row).check_result()
-
-
-def test_rows_are_packed_for_tiles_unless_these_fit_them_and_gain() -> None:
-    def packs(m: int, k: int, n: int, row: int, tiles: str = "amx") -> bool:
-        problem = halved(product(m, k, n, products=1, tiles=tiles), row)
-        return contraction.plan(problem.c, problem.extents).pack_a
-
-    assert not packs(48, 64, 1024, 64)
-    assert packs(48, 64, 1024, 1024)
-    assert packs(48, 64, 4096, 64)
-    assert packs(50, 64, 70, 64)
-    assert packs(48, 70, 70, 70)
-    assert packs(48, 64, 70, 64, tiles="")
-
-
 @pytest.mark.parametrize("tiles", TILES)
 @pytest.mark.parametrize("products", [1, 6])
 def test_tiles_sum_up_long_reductions_block_by_block(products: int, tiles: str) -> None:

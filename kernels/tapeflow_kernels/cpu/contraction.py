@@ -20,10 +20,10 @@ from typing import Generic, Literal, TypeVar
 
 from ..machine import Host, amx_is_permitted, host
 from .epilogue import Epilogue
-from .halves import itemsize, multiplies_pairs
+from .halves import multiplies_pairs
 from .packing import Packing
 from .tile import Tile, flat_tile, tile_for
-from .tiles import DEPTH, SIDE
+from .tiles import DEPTH
 
 # Where the extents start in the argument block.
 FIRST_EXTENT = 8
@@ -41,11 +41,6 @@ _BLOCK_BYTES = 256 * 1024
 _NEAR_BYTES = 32 * 1024
 _PANEL_BYTES = 192 * 1024
 TOGETHER = 8
-# Up to so many columns tiles are loaded from rows of bfloat16 as they are, which throw parts of B
-# out of the first-level cache; up to the second number if rows compete for few of its sets. ms:
-# 4096x256x64 0.31 -> 0.15, 1024x1056x1024 1.67 -> 1.49, but 1024x1024x2048 3.15 -> 3.55.
-_MOST_BY_ROWS = (2048, 512)
-_SET_BYTES = 1024
 # Packing B is repaid by this many rows, by fewer if B's rows are a page or more apart, since they
 # then compete for few cache sets; packing A by this many columns and this long a reduction, or if
 # its rows are pages apart by fewer columns: 64x1024x1024 gains 20 %, 1024³ 40 %, 2048³ 65 %.
@@ -95,8 +90,7 @@ class Contraction:
     epilogue: what happens to each sum, and where it is stored.
     reductions: the number of reduction loops, at least one; the last is the innermost.
     pack_a, pack_b: the operand is read from the panels that `packing_a`, `packing_b` describe.
-    memory: what A and B hold, where that is not `dtype`: "bfloat16" or "float16"; both are packed,
-        but tiles of bfloat16 may be loaded from A as it is.
+    memory: what A and B hold, where that is not `dtype`: "bfloat16" or "float16"; both are packed.
     products: 0 multiplies elements as they are. Otherwise each is a sum of bfloat16 terms, and so
         many products of terms are added up (`TERMS`); both operands are packed, as pairs.
     tiles: what multiplies pairs: "" vectors, "amx" tile registers, "model" a model of these.
@@ -236,28 +230,20 @@ def way(
 def plan(c: Contraction, extents: Extents) -> Contraction:
     """`c` with those operands packed for which it is needed or repaid (bench/contraction.py)."""
     if c.products or c.memory:
-        return replace(c, pack_a=not _has_rows_of_tiles(c, extents), pack_b=True)
-    element = itemsize(c.dtype)
-    apart = max(map(abs, c.b[c.batch : -1])) * element
+        return replace(c, pack_a=True, pack_b=True)
+    itemsize = 8 if c.dtype == "float64" else 4
+    apart = max(map(abs, c.b[c.batch : -1])) * itemsize
     least = _ROWS_REPAY_PAGES if apart % _PAGE_BYTES == 0 else _ROWS_REPAY_B
     pack_b = (c.b[-1] != 1 and c.n > 1) or extents.m >= least
     long = math.prod(extents.reduce) >= _STEPS_REPAY_A and c.n >= _COLUMNS_REPAY_A
     step = c.a[c.batch] if c.a[-1] == 1 else c.a[-1]
-    paged = step * element % _PAGE_BYTES == 0 and step != 0
+    paged = step * itemsize % _PAGE_BYTES == 0 and step != 0
     many = extents.m >= _ROWS_REPAY_PAGES and c.n >= _COLUMNS_REPAY_PAGES
-    stays = extents.m * math.prod(extents.reduce) * element <= _CACHED_BYTES
+    stays = extents.m * math.prod(extents.reduce) * itemsize <= _CACHED_BYTES
     repays = stays or paged or c.a[c.batch] != 1 or c.n >= _COLUMNS_REPAY_ACROSS
     pack_a = (paged and many) if c.a[-1] == 1 else long and repays
     is_flat = 0 < extents.m <= _FEW_ROWS and c.n > 1 and not (pack_a or pack_b)
     return replace(c, pack_a=pack_a, pack_b=pack_b, few_rows=extents.m if is_flat else 0)
-
-
-def _has_rows_of_tiles(c: Contraction, extents: Extents) -> bool:
-    """Whether tiles can be loaded from A as it is, and few enough panels of B pass by."""
-    if not c.tiles or c.memory != "bfloat16" or c.reductions > 1 or c.a[-1] != 1:
-        return False
-    most = _MOST_BY_ROWS[c.a[c.batch] * itemsize(c.memory) % _SET_BYTES == 0]
-    return 0 < c.n <= most and extents.m % SIDE == 0 and extents.reduce[0] % DEPTH == 0
 
 
 def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:
@@ -329,16 +315,16 @@ def _height(c: Contraction, tile: Tile, m: int) -> int:
 
 def _group(c: Contraction, tile: Tile, rows: int, reduce: tuple[int, ...]) -> int:
     """Tiles that walk all columns together."""
-    element = tile.lanes.itemsize
+    itemsize = tile.lanes.itemsize
     if c.tiles:
         steps = _reduction_block(c, tile, reduce)
         matrices = sum(bool(row and column) for *_, row, column in c.epilogue.operands)
         if matrices * tile.rows * tile.width > steps * (c.step_a(tile) + c.step_b(tile)):
             return 1  # these are what is walked: row by row, as they lie
-        tiles = _GROUP_BYTES // (steps * c.step_a(tile) * element)
+        tiles = _GROUP_BYTES // (steps * c.step_a(tile) * itemsize)
         return max(1, tiles // TOGETHER * TOGETHER or tiles)
     steps = _reduction_block(c, tile, reduce) * math.prod(reduce[1:])
-    row_bytes = max(1, steps) * element
+    row_bytes = max(1, steps) * itemsize
     beside_panel = _SMALL_GROUP_BYTES - tile.width * row_bytes
     room = beside_panel if beside_panel >= rows * row_bytes else _GROUP_BYTES
     return max(1, room // (rows * row_bytes))

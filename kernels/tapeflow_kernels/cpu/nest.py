@@ -9,12 +9,11 @@ from ..machine import Host, host
 from .contraction import FIRST_EXTENT, TERMS, TOGETHER, Contraction
 from .epilogue import Epilogue, offset
 from .finish import Finish, Place, emit_finish
-from .halves import itemsize
 from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
 from .tile import HEIGHT_STEP, Tile
-from .tiles import DEPTH, SHARE, SIDE, Block, Registers, emit_sums
+from .tiles import SHARE, SIDE, Block, Registers, emit_sums
 
 # Tiles between one that is finished and one whose operands are fetched meanwhile: the update of a
 # matrix by its gradient reads three, each row of a tile in a page of its own, where the processor
@@ -24,8 +23,7 @@ _LATER = 4
 
 def emit(c: Contraction, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `contraction.arguments`."""
-    packs = c.pack_b and (c.pack_a or (c.tiles and c.memory == "bfloat16"))
-    assert packs or not (c.products or c.memory), "panels convert: pack both"
+    assert (c.pack_a and c.pack_b) or not (c.products or c.memory), "panels convert: pack both"
     assert c.pack_b or c.b[-1] == 1 or c.n == 1, "B's columns do not lie side by side: pack it"
     module = Module()
     tile = c.tile(target or host())
@@ -51,9 +49,7 @@ def _emit_sums(module: Module, c: Contraction, tile: Tile, sizes: tuple[int, int
     micro, name = _micro(c, tile, height, columns), f"sums_{columns}_{height}"
     if c.tiles:
         sizes = height, micro.vectors * SIDE, tile.a_pitch, tile.width
-        row_bytes = 0 if c.pack_a else c.a[c.batch] * itemsize(c.memory)
-        block = Block(*sizes, TERMS[c.products], row_bytes)
-        emit_sums(module, Registers(c.tiles), block, name)
+        emit_sums(module, Registers(c.tiles), Block(*sizes, TERMS[c.products]), name)
     else:
         emit_micro(module, micro, name)
 
@@ -137,12 +133,9 @@ class _Nest:
 
     def _operands(self, place: _Place, k: Value) -> list[Index]:
         """Where A and B start."""
-        f, kind = self.f, self.tile.lanes.element
-        if self.c.pack_a or not self.c.tiles:
-            a = f.at(self.a, self._offset_a(place, k), kind)
-        else:
-            a = f.at(self.a, self._offset_a(place, k * DEPTH), "i16")
-        return [a, f.at(self.b, self._offset_b(place, k), kind)]
+        kind = self.tile.lanes.element
+        a = self.f.at(self.a, self._offset_a(place, k), kind)
+        return [a, self.f.at(self.b, self._offset_b(place, k), kind)]
 
     def _finish(self, item: Value, place: _Place, sums: Value) -> None:
         f, column = self.f, place.panel * self.tile.width

@@ -180,7 +180,6 @@ class Block:
     """The sums of `rows` by `columns`; a panel of A has `pitch` rows, one of B `width` columns.
 
     terms: those of A and of B that are multiplied, pair by pair.
-    row_bytes: from one row of A to the next, if these lie in memory as they are and not in panels.
     """
 
     rows: int
@@ -188,7 +187,6 @@ class Block:
     pitch: int
     width: int
     terms: tuple[tuple[int, ...], tuple[int, ...]] = ((0,), (0,))
-    row_bytes: int = 0
 
     @property
     def grid(self) -> list[tuple[int, int]]:
@@ -197,8 +195,8 @@ class Block:
 
     @property
     def step_a(self) -> int:
-        """Elements of 32 bits from one step of A to the next."""
-        return SIDE if self.row_bytes else (max(self.terms[0]) + 1) * self.pitch * SIDE
+        """Elements of 32 bits of a step of A's panels."""
+        return (max(self.terms[0]) + 1) * self.pitch * SIDE
 
     @property
     def step_b(self) -> int:
@@ -249,9 +247,8 @@ def _multiply(tiles: Tiles, block: Block, a: Value, b: Value) -> None:
     for left, right in zip(*block.terms, strict=True):
         for r, c in block.grid if held.get(6) == right else sorted(block.grid, key=_by_column):
             if held.get(4 + r) != left:
-                pitch = block.row_bytes or _ROW_BYTES
-                place = f.at(a, left * block.pitch * _ROW_BYTES + r * SIDE * pitch, "i8")
-                tiles.load(4 + r, place, pitch, once=True)
+                place = f.at(a, (left * block.pitch + r * SIDE) * SIDE, "float")
+                tiles.load(4 + r, place, _ROW_BYTES, once=True)
             if held.get(6 + c) != right:
                 place = f.at(b, (right * block.width + c * SIDE) * SIDE, "float")
                 tiles.load(6 + c, place, _ROW_BYTES)
