@@ -487,6 +487,17 @@ def test_host_randomness_and_clocks_in_a_trace_are_warned_of() -> None:
         assert "Use tf.random" in str(caught[0].message)
 
 
+def test_a_library_may_read_the_clock_for_itself_wherever_it_is_installed() -> None:
+    hook: dict[str, Any] = {"time": time}
+    exec(compile("def read(): time.time()", "/elsewhere/site-packages/hook.py", "exec"), hook)
+
+    def f(x: tf.Tensor) -> tf.Tensor:
+        hook["read"]()
+        return x * 2.0
+
+    assert tf.jit(f)(tf.ones(1)).item() == 2.0
+
+
 RNG = np.random.default_rng(0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import re
 import sys
 import sysconfig
 import time
@@ -20,7 +21,7 @@ from tapeflow.errors import in_package, user_frame
 
 _CLOCKS = {time.time, time.time_ns, time.perf_counter, time.perf_counter_ns, time.monotonic}
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
-
+_PACKAGES = re.compile(r"[/\\](site|dist)-packages[/\\]")  # of another environment, on the path too
 
 
 if TYPE_CHECKING:  # NumPy loads numpy.random when it is first used
@@ -81,7 +82,8 @@ def watched(name: str, fn: object) -> Iterator[None]:
 def _is_users(filename: str) -> bool:
     """Whether a file is the user's: libraries may read the clock for purposes of their own, as a
     hook of the garbage collector does."""
-    return not in_package(filename) and not filename.startswith(_INSTALLED)
+    installed = filename.startswith(_INSTALLED) or _PACKAGES.search(filename)
+    return not (in_package(filename) or installed)
 
 
 def _numpy_state() -> str:
