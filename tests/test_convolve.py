@@ -205,14 +205,18 @@ def test_interpreted_code_runs_no_kernels(monkeypatch: pytest.MonkeyPatch) -> No
     check_equal(tf.nn.conv2d(numbers(2, 31, 31, 16), numbers(3, 3, 16, 16)).shape, (2, 31, 31, 16))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("groups", [1, 6], ids=["dense", "depthwise"])
-def test_sequences_of_new_lengths_compile_their_convolutions_once_more_at_most(groups: int) -> None:
-    w = numbers(3, 6 // groups, 6)
-    loss = lambda x, w: tf.sum(tf.nn.conv1d(x, w, groups=groups) ** 2)  # noqa: E731
+def test_sequences_of_new_lengths_compile_their_convolutions_once_more_at_most(
+    groups: int, dtype: str
+) -> None:
+    w = tf.cast(numbers(3, 6 // groups, 6), dtype)
+    loss = lambda x, w: tf.sum(tf.cast(tf.nn.conv1d(x, w, groups=groups), "float32") ** 2)  # noqa: E731
     compiled = tf.jit(tf.value_and_grad(loss, argnums=(0, 1)))
     seen: list[set[str]] = []
     for length in (70, 83, 90, 111):
-        x = numbers(2, length, 6)
-        check_equal(compiled(x, w), tf.value_and_grad(loss, argnums=(0, 1))(x, w))
+        x = tf.cast(numbers(2, length, 6), dtype)
+        tolerance = 1e-4 if dtype == "float32" else 0.02
+        check_equal(compiled(x, w), tf.value_and_grad(loss, argnums=(0, 1))(x, w), tolerance)
         seen.append({launch.code.symbol for launch in compiled.lower(x, w).kernels})
     assert seen[2] | seen[3] <= seen[0] | seen[1]

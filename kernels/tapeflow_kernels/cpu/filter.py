@@ -41,6 +41,8 @@ MOST_STACK_BYTES = 768 * 1024
 # first-level cache, while all taps along y pass over it; the turned block in the second.
 _TILE_PLACES = 224
 _TURNED_BYTES = 448 * 1024
+# The height that code for many sizes is cut for: prime, so that no rows are joined.
+_TALL = 1009
 # Items that are made at least, where parts of so many bytes of sums allow it.
 _ITEMS = 16
 _TILE_ITEMS = 8  # reading and writing sums weighs more there
@@ -171,13 +173,17 @@ def plan(
     epilogue: Epilogue,
     *,
     is_diagonal: bool = False,
+    any_size: bool = False,
     way: Way = EXACT,
     target: Host | None = None,
 ) -> Filter | None:
     """The code for the filter gradient of a convolution; None if a patch takes more stack than
-    there is."""
+    there is. With `any_size` it is the same for images of many sizes."""
     target = target or host()
     if way.tiles:
+        if any_size:
+            length = 1 << (max(1, shape.out[2]) - 1).bit_length()
+            shape = replace(shape, out=(1, _TALL, length))
         given = Factors(memory, "bfloat16", geometry, channels)
         return _plan_tiles(given, way, shape, epilogue, target)
     lanes = Lanes.filling(computed(memory), target.vector_bytes)

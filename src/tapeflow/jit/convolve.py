@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from tapeflow.graph import Node, Var
 from tapeflow.jit import cache, pointwise, product
 from tapeflow.jit.convolution import ONES, ZEROS, Convolution, Ints, Memory, Problem, Strides
-from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
+from tapeflow.jit.kernel import Code, Launch, Layout, Pointer, Scratch
 from tapeflow.jit.phase import Phase
 from tapeflow.jit.product import Parts, triple
 from tapeflow.ops.shape import contiguous
@@ -188,6 +188,25 @@ def _phase(problem: Problem, phases: Sequence[Phase], index: int) -> list[Launch
 # ---- adjoint in the filters
 
 
+def _planned_sums(problem: Problem, epilogue: Epilogue) -> gradient.Filter | None:
+    """The code to use, as `_planned`."""
+    g = problem.convolution
+    planned = functools.partial(
+        gradient.plan,
+        *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels), epilogue),
+        is_diagonal=g.is_diagonal,
+        way=EXACT if g.is_diagonal else gradient.way(problem.factors(g), g.out, g.columns),
+    )
+    plan = planned()
+    if problem.any_size and plan and not cache.holds(_code_of_sums(plan)):
+        return planned(any_size=True)
+    return plan
+
+
+def _code_of_sums(plan: gradient.Filter) -> Code:
+    return product.code("sums", replace(plan, epilogue=Epilogue(())), filters.emit_sums)
+
+
 def _filter(problem: Problem) -> list[Launch] | None:
     g, diagonal = problem.convolution, problem.convolution.is_diagonal
 
@@ -198,12 +217,7 @@ def _filter(problem: Problem) -> list[Launch] | None:
 
         return strides
 
-    plan = gradient.plan(
-        *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels)),
-        problem.epilogue(axes(g.columns)),
-        is_diagonal=diagonal,
-        way=EXACT if diagonal else gradient.way(problem.factors(g), g.out, g.columns),
-    )
+    plan = _planned_sums(problem, problem.epilogue(axes(g.columns)))
     if plan is None:
         return None
     width = plan.columns(host())
@@ -219,7 +233,7 @@ def _filter(problem: Problem) -> list[Launch] | None:
         *(shape, division, g.channels, problem.epilogue(axes(group))),
         problem.pointers(sums, sums),
     )
-    first = product.code("sums", replace(plan, epilogue=Epilogue(())), filters.emit_sums)
+    first = _code_of_sums(plan)
     second = product.code("finish", plan.of_any_block(), filters.emit_finish_of_sums)
     count = gradient.finish_items(plan, division)
     return [
