@@ -181,11 +181,8 @@ def plan(
     there is. With `any_size` it is the same for images of many sizes."""
     target = target or host()
     if way.tiles:
-        if any_size:
-            length = 1 << (max(1, shape.out[2]) - 1).bit_length()
-            shape = replace(shape, out=(1, _TALL, length))
-        given = Factors(memory, "bfloat16", geometry, channels)
-        return _plan_tiles(given, way, shape, epilogue, target)
+        given, cut = Factors(memory, "bfloat16", geometry, channels), _typical(shape)
+        return _plan_tiles(given, way, cut if any_size else shape, epilogue, target)
     lanes = Lanes.filling(computed(memory), target.vector_bytes)
     vectors = min(4 if is_diagonal else 2, math.ceil(max(1, shape.columns) / lanes.count))
     panel = vectors * lanes.count
@@ -277,6 +274,12 @@ def _tile_block(
         return rows, 1
     images = _TILE_PLACES // (rows * width)
     return rows, max(1, min(8, images, few // elements(rows)))
+
+
+def _typical(shape: Shape) -> Shape:
+    """What stands for many sizes of outputs."""
+    length = 1 << (max(1, shape.out[2]) - 1).bit_length()
+    return replace(shape, out=(1, _TALL, length))
 
 
 def _heights(count: int, most: int) -> tuple[int, ...]:
