@@ -42,8 +42,9 @@ ELSEWHERE = {
         "tf.can_cast tf.finfo tf.iinfo tf.isdtype tf.result_type": "asks about dtypes: "
         "tests/test_tensor.py, test_array_api.py",
         "tf.broadcast_shapes": "asks about shapes: tests/test_array_api.py",
-        "tf.nonzero tf.unique_all tf.unique_counts tf.unique_inverse tf.unique_values": "gives as "
-        "many elements as the values say, in eager code only: tests/test_tensor.py",
+        "tf.nonzero tf.unique tf.unique_all tf.unique_counts tf.unique_inverse "
+        "tf.unique_values": "gives as many elements as the values say, in eager code only: "
+        "tests/test_tensor.py",
         "tf.fft.fftfreq tf.fft.rfftfreq": "makes tensors of numbers: tests/test_array_api.py",
         "tf.nn.dropout": "draws random numbers: tests/test_nn.py",
     }.items()

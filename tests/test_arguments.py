@@ -201,7 +201,7 @@ MORE = [
     Case(tf.nonzero, np.nonzero, ["f[2,3]"]),
     *[
         Case(fn, np.unique, ["i32[2,3]"])
-        for fn in (tf.unique_all, tf.unique_counts, tf.unique_inverse, tf.unique_values)
+        for fn in (tf.unique, tf.unique_all, tf.unique_counts, tf.unique_inverse, tf.unique_values)
     ],
     Case(tf.clip_by_global_norm, list, ["f[2,3]"], {"clip_norm": 1.0}),
     Case(tf.nn.batch_normalization, list, ["f[2,3]", *["f+[3]"] * 4], {"epsilon": 1e-3}),

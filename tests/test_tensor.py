@@ -131,6 +131,7 @@ def trace_of(f: Any) -> Any:
         lambda x: x.item(),
         np.asarray,
         tf.nonzero,
+        tf.unique,
         tf.unique_values,
         lambda x: x[x > 0],
     ],
@@ -587,6 +588,27 @@ def test_unique_all_finds_first_places_and_counts() -> None:
     found = tf.unique_all([[3, 1], [3, 3]])
     assert found.values.tolist() == [1, 3] and found.indices.tolist() == [1, 0]
     assert found.inverse_indices.tolist() == [[1, 0], [1, 1]] and found.counts.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1])
+@pytest.mark.parametrize("asked", [(), ("index",), ("inverse", "counts"), ("index", "inverse")])
+@pytest.mark.parametrize("x", [[[3, 1, 3], [3, 1, 3]], [[np.nan, 2.0], [0.0, np.nan]], [[]]])
+def test_unique_does_as_numpy(x: Any, asked: tuple[str, ...], axis: int | None) -> None:
+    flags: dict[str, Any] = {f"return_{name}": True for name in asked}
+    found, expected = tf.unique(x, axis=axis, **flags), np.unique(x, axis=axis, **flags)
+    for y, z in zip(*((found, expected) if asked else ([found], [expected])), strict=True):
+        assert y.shape == z.shape
+        np.testing.assert_array_equal(y.numpy(), z)
+
+
+def test_unique_takes_nans_of_bfloat16_for_one_value() -> None:
+    values, counts = tf.unique(tf.asarray([np.nan, 1, np.nan], tf.bfloat16), return_counts=True)
+    assert values.dtype == tf.bfloat16 and values.shape == (2,) and counts.tolist() == [1, 2]
+
+
+def test_unique_refuses_an_axis_that_is_not_there() -> None:
+    with pytest.raises(OutOfRangeError, match="unique"):
+        tf.unique([3, 1], axis=1)
 
 
 def test_sets_name_what_they_give() -> None:

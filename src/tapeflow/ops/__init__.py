@@ -184,6 +184,7 @@ from tapeflow.ops.sorting import (
     searchsorted,
     sort,
     top_k,
+    unique,
     unique_all,
     unique_counts,
     unique_inverse,
@@ -284,9 +285,9 @@ __all__ = [
     "sparse_softmax_cross_entropy", "split", "sqrt", "square", "squeeze", "stack", "std",
     "stop_gradient", "subtract", "sum", "take", "take_along_axis", "tan", "tanh",
     "tensor_scatter_nd_add", "tensor_scatter_nd_update", "tensordot", "tile", "top_k", "trace",
-    "transpose", "trapezoid", "tril", "triu", "trunc", "unique_all", "unique_counts",
-    "unique_inverse", "unique_values", "unstack", "var", "vecdot", "where", "xlog1py", "xlogy",
-    "zeros", "zeros_like",
+    "transpose", "trapezoid", "tril", "triu", "trunc", "unique", "unique_all",
+    "unique_counts", "unique_inverse", "unique_values", "unstack", "var", "vecdot", "where",
+    "xlog1py", "xlogy", "zeros", "zeros_like",
 ]
 
 _bind()

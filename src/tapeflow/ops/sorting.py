@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapeflow import arguments
-from tapeflow.dtypes import int64, promote
+from tapeflow.dtypes import bfloat16, int64, promote
 from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.ops import create, gather, movement, reduce
+from tapeflow.ops import gather, movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import cast
 from tapeflow.primitive import Primitive, Rule, along, discrete
@@ -171,6 +171,44 @@ def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
     return tuple(Tensor(i) for i in np.nonzero(x.concrete("nonzero")))
 
 
+def _unique(op: str, x: TensorLike, *asked: str, axis: int | None = None,
+            equal_nan: bool = False) -> tuple[Tensor, ...]:
+    """What is different in x, and of index, inverse and counts, in this order, what is asked."""
+    array = as_tensor(x, op=op).concrete(op)
+    if axis is not None:
+        axis = _shape.normalize_axis(op, axis, array.ndim)
+    known = array.astype(np.float32) if array.dtype == bfloat16 else array   # whose NaNs are equal
+    found = np.unique(known, axis=axis, equal_nan=equal_nan,
+                      **{f"return_{name}": True for name in asked})   # type: ignore[call-overload]
+    values, *positions = found if asked else (found,)
+    if "inverse" in asked:
+        at = asked.index("inverse")
+        positions[at] = positions[at].reshape(array.shape if axis is None else -1)
+    return (Tensor(values.astype(array.dtype, copy=False)),
+            *(Tensor(i.astype(np.int64, copy=False)) for i in positions))
+
+
+def unique(x: TensorLike, return_index: bool = False, return_inverse: bool = False,
+           return_counts: bool = False, axis: int | None = None) -> Any:
+    """The different elements of x in ascending order, as NumPy's; in eager code only.
+
+    Args:
+        return_index, return_inverse, return_counts: give a tuple of the values and, in this order,
+            where each comes first, which of them each element of x is, and how often each occurs.
+        axis: compare the parts of x along this axis, by default the elements.
+
+    All NaNs are one value, unless there is an axis; unique_values and its like tell them apart.
+    Raises: TraceError for a traced x, OutOfRangeError if there is no such axis.
+
+    >>> unique([3, 1, 3], return_counts=True)
+    (Tensor([1, 3], i64[2]), Tensor([1, 2], i64[2]))
+    """
+    wanted = {"index": return_index, "inverse": return_inverse, "counts": return_counts}
+    asked = [name for name, is_wanted in wanted.items() if is_wanted]
+    found = _unique("unique", x, *asked, axis=axis, equal_nan=True)
+    return found if asked else found[0]
+
+
 class UniqueCounts(NamedTuple):
     """The different elements, and how often each occurs."""
 
@@ -199,11 +237,7 @@ def unique_all(x: TensorLike) -> UniqueAll:
 
     Raises: TraceError for a traced x.
     """
-    array = as_tensor(x, op="unique_all").concrete("unique_all")
-    values, first, inverse, counts = np.unique(array, return_index=True, return_inverse=True,
-                                               return_counts=True, equal_nan=False)
-    positions = (i.astype(np.int64) for i in (first, inverse.reshape(array.shape), counts))
-    return UniqueAll(Tensor(values), *map(Tensor, positions))
+    return UniqueAll(*_unique("unique_all", x, "index", "inverse", "counts"))
 
 
 def unique_values(x: TensorLike) -> Tensor:
@@ -211,8 +245,7 @@ def unique_values(x: TensorLike) -> Tensor:
 
     Raises: TraceError for a traced x.
     """
-    return create.asarray(np.unique(as_tensor(x, op="unique_values").concrete("unique_values"),
-                                    equal_nan=False))
+    return _unique("unique_values", x)[0]
 
 
 def unique_counts(x: TensorLike) -> UniqueCounts:
@@ -220,9 +253,7 @@ def unique_counts(x: TensorLike) -> UniqueCounts:
 
     Raises: TraceError for a traced x.
     """
-    values, counts = np.unique(as_tensor(x, op="unique_counts").concrete("unique_counts"),
-                               return_counts=True, equal_nan=False)
-    return UniqueCounts(Tensor(values), Tensor(counts.astype(np.int64)))
+    return UniqueCounts(*_unique("unique_counts", x, "counts"))
 
 
 def unique_inverse(x: TensorLike) -> UniqueInverse:
@@ -230,6 +261,4 @@ def unique_inverse(x: TensorLike) -> UniqueInverse:
 
     Raises: TraceError for a traced x.
     """
-    array = as_tensor(x, op="unique_inverse").concrete("unique_inverse")
-    values, inverse = np.unique(array, return_inverse=True, equal_nan=False)
-    return UniqueInverse(Tensor(values), Tensor(inverse.reshape(array.shape).astype(np.int64)))
+    return UniqueInverse(*_unique("unique_inverse", x, "inverse"))
