@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,16 @@ def test_an_error_says_op_types_cause_fix_and_line() -> None:
     assert got == "  got: a f32[2,3], b f32[4,2]"
     assert fix.startswith("  fix: ")
     assert "test_errors.py" in at and "in wrong: return tf.matmul(x, tf.ones((4, 2)))" in at
+
+
+def test_an_error_reaches_other_processes_whole() -> None:
+    with pytest.raises(ShapeError) as raised:
+        tf.ones(3) + tf.ones(4)
+    raised.value.add_note("in worker 3")
+    arrived = pickle.loads(pickle.dumps(raised.value))
+    assert (type(arrived), str(arrived)) == (ShapeError, str(raised.value))
+    assert (arrived.op, arrived.got) == ("add", "f32[3], f32[4]")
+    assert arrived.__notes__ == ["in worker 3"]
 
 
 def test_a_compiled_function_says_the_same() -> None:

@@ -45,6 +45,11 @@ class TapeflowError(Exception):
         place = f"\n  at: {self.at}" if self.at else ""
         return f"{self.op}: {self.why}\n  got: {self.got}\n  fix: {self.fix}{place}"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Other processes raise what one has met; `got` may be what only this one has."""
+        words = {"got": str(self.got), "why": self.why, "fix": self.fix, "at": self.at}
+        return functools.partial(type(self), **words), (self.op,), {**vars(self), **words}
+
     def move(self, at: str) -> None:
         """Say that it happened at the line `at`, unless a more exact one has been said before."""
         if at and not self._is_moved:

@@ -65,7 +65,7 @@ class Accepted:
 
 ANY = Accepted("biufcV", "every dtype", "")
 NUMERIC = Accepted("iufcV", "numbers, not for bool", "cast the input: tf.cast(x, tf.int32)")
-NUMBERS = Accepted("iufV", "real numbers, not for bool", "cast the input: tf.cast(x, tf.int32)")
+NUMBERS = Accepted("iufV", "real numbers only", "cast the input: tf.cast(x, tf.int32)")
 INEXACT = Accepted("fcV", "floating and complex dtypes only",
                    "cast the input: tf.cast(x, tf.float32)")
 FLOATS = Accepted("fV", "floating dtypes only", "cast the input: tf.cast(x, tf.float32)")

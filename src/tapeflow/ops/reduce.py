@@ -202,7 +202,7 @@ def require_elements(op: str, x: Spec, axes: Axes) -> None:
 def require_order(op: str, x: Spec) -> None:
     """Raise DTypeError unless x is of real numbers, which have an order."""
     if x.dtype.kind in "bc":
-        raise DTypeError(op, got=x, why=f"{op} is defined for real numbers, not for bool",
+        raise DTypeError(op, got=x, why=f"{op} is defined for real numbers only",
                          fix="use tf.any or tf.all, or tf.abs(x) for complex numbers")
 
 
