@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tapeflow as tf
-from tapeflow.errors import OutOfRangeError, ShapeError, TraceError
+from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError, TraceError
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 quick = settings(max_examples=60, deadline=None, derandomize=True)
@@ -200,6 +200,25 @@ def test_a_mask_of_another_size_is_refused(mask: Any, recorded: bool) -> None:
 
     for use in (lambda x: x[mask], lambda x: x[mask, ...], assign):
         with pytest.raises(OutOfRangeError, match="mask"):
+            tf.vjp(use, tf.ones((2, 3))) if recorded else use(tf.ones((2, 3)))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [
+        (slice(None, None, 0), ArgumentError),
+        (slice(1.5, None), DTypeError),
+        ([[0], [1, 2]], DTypeError),
+    ],
+)
+def test_what_is_no_key_is_refused(key: Any, error: type[Exception], recorded: bool) -> None:
+    def assign(x: Any) -> Any:
+        x[key] = 0.0
+        return x
+
+    for op, use in {"getitem": lambda x: x[key], "setitem": assign}.items():
+        with pytest.raises(error, match=op):
             tf.vjp(use, tf.ones((2, 3))) if recorded else use(tf.ones((2, 3)))
 
 

@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapeflow.dtypes import bool_, int64, is_integer
-from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
+from tapeflow.errors import (
+    ArgumentError,
+    DTypeError,
+    OutOfRangeError,
+    ShapeError,
+    TapeflowError,
+)
 from tapeflow.ops import create
 from tapeflow.ops.movement import Ints
 from tapeflow.ops.places import require_integer
@@ -94,7 +100,7 @@ class _Reader:
             self.ranges.append((0, n, 1))
             self._find(item.places, n)
         elif isinstance(item, slice):
-            start, stop, step = item.indices(self._next())
+            start, stop, step = self._bounds(item)
             size = len(range(start, stop, step))
             self.ranges.append((start if size else 0, size, step))
             self.shape.append(size)
@@ -105,6 +111,16 @@ class _Reader:
     def _next(self) -> int:
         """The size of the next axis of x."""
         return self.x.shape[len(self.ranges)]
+
+    def _bounds(self, item: slice) -> tuple[int, int, int]:
+        try:
+            return item.indices(self._next())
+        except TapeflowError:   # a tensor says itself why it is no bound
+            raise
+        except TypeError as error:
+            raise DTypeError(self.op, got=item, why=str(error), fix="give whole numbers") from None
+        except ValueError as error:
+            raise ArgumentError(self.op, got=item, why=str(error), fix="give a step") from None
 
     def _find(self, index: Tensor, size: int) -> None:
         self.at.append(len(self.shape))
