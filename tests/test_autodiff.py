@@ -315,6 +315,22 @@ def test_a_custom_gradient_takes_the_place_of_the_chain_rule() -> None:
     assert float(tf.grad(lambda x: 5.0 * clipped(x))(2.0)) == 1.0
 
 
+def test_a_custom_gradient_has_the_dtype_of_its_input() -> None:
+    @tf.custom_gradient
+    def wide(x: Any) -> Any:
+        return x * 1.0, lambda g: g * np.ones(3)
+
+    x = tf.ones(3)
+    assert tf.grad(lambda x: tf.sum(wide(x)))(x).dtype == tf.float32
+    assert tf.jvp(wide, (x,), (x,))[1].dtype == tf.float32
+
+
+@pytest.mark.parametrize("returned", [1.0, (1.0, 2.0), (1.0, abs, abs)])
+def test_a_custom_gradient_without_a_pull_is_refused(returned: Any) -> None:
+    with pytest.raises(tf.errors.ArgumentError, match="custom_gradient: the function gives a pair"):
+        tf.custom_gradient(lambda x: returned)(1.0)
+
+
 def test_forward_over_reverse_and_reverse_over_forward_agree() -> None:
     def f(x: Any) -> Any:
         return tf.sum(tf.sin(x) * tf.exp(x))

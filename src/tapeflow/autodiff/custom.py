@@ -64,7 +64,7 @@ class CustomGradient:
         if self._batch and isinstance(tracer, Batch) and any(map(tracer.owns, xs)):
             return self._for_all(tracer, xs, own)
         with dispatch.aside():  # recorded too: `pull` may hold what was made here
-            result, pull = self._f(*own)
+            result, pull = self._paired(self._f(*own))
             leaves, structure = flatten(result)
             tensors = [as_tensor(y) for y in leaves]
         if isinstance(tracer, Batch):  # each example has a cotangent of its own
@@ -75,6 +75,16 @@ class CustomGradient:
         step = _Step(name_of(self._f), pull, self._jvp, ys)
         dispatch.tell((step, xs, dispatch.NO_ATTRS, ys))
         return unflatten(structure, ys)
+
+    def _paired(self, given: Any) -> tuple[Any, Function]:
+        if isinstance(given, tuple) and len(given) == 2 and callable(given[1]):
+            return given
+        raise ArgumentError(
+            "custom_gradient",
+            got=f"{type(given).__name__} from {name_of(self._f)}",
+            why="the function gives a pair: its result, and a function that pulls gradients back",
+            fix="return y, lambda g: ..., with a gradient for each input",
+        )
 
     def _for_all(self, batch: Batch, xs: tuple[Tensor, ...], own: Sequence[Tensor]) -> Any:
         """The result by the rule for many examples."""
@@ -91,7 +101,7 @@ class CustomGradient:
 
         def pull(*gs: Tensor) -> Any:
             with dispatch.aside():
-                _, pull_one = self._f(*own)
+                _, pull_one = self._paired(self._f(*own))
             return pull_one(*gs)
 
         step = _Step(name_of(self._f), pull, self._jvp, ys)
@@ -149,7 +159,7 @@ class _Step(Primitive):
                 why=f"a {what} has the shape of what it belongs to",
                 fix="sum it over the axes that were broadcast",
             )
-        return t
+        return ops.cast(t, x.dtype)
 
     def push(self, ts: Any, ys: Any, xs: Any, attrs: Any) -> Any:
         if self._jvp is None:
@@ -180,7 +190,8 @@ class _Step(Primitive):
 def custom_gradient(f: Function) -> CustomGradient:
     """`f` with its own backward pass: `f(*xs)` gives `(y, pull)`, `pull(g)` a gradient for each x.
 
-    `pull` may hold what `f` computed: derivatives of any order pass through that.
+    `pull` may hold what `f` computed: derivatives of any order pass through that. Gradients take
+    the dtypes of their inputs.
     Forward mode follows from `pull`, which must be linear in g for that, or from a rule that is
     given by `.defjvp`; how tf.vmap runs it follows from `f`, or from a rule given by `.defbatch`.
 
@@ -188,7 +199,8 @@ def custom_gradient(f: Function) -> CustomGradient:
     ... def clipped(x):
     ...     return x, lambda g: ops.clip(g, -1.0, 1.0)
 
-    Raises: ArgumentError if `pull` gives another number of gradients; ShapeError if a gradient does
-        not have its input's shape.
+    Raises: ArgumentError if `f` gives no such pair or `pull` another number of gradients;
+        ShapeError if a gradient does not have its input's shape, DTypeError if it is complex
+        and the input is real.
     """
     return CustomGradient(arguments.function("custom_gradient", "f", f))
