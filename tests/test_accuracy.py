@@ -112,6 +112,12 @@ def test_zeros_infinities_and_nan_give_what_they_give_in_scipy(name: str, mode: 
         assert not np.signbit(found[0]) and np.signbit(found[1]), "odd functions keep the sign of 0"
 
 
+@every_mode
+def test_lgamma_is_infinite_at_poles_however_far(mode: str) -> None:
+    poles = tf.asarray(np.array([-1.0, -(2.0**53), -1e308]))
+    assert MODES[mode](tf.lgamma)(poles).tolist() == [np.inf] * 3
+
+
 A = np.array([0.0, 0.0, 1.0, np.inf, 2.0, -1.0, 1.0, np.nan, np.inf, 1e-300, 3.0])
 X = np.array([0.0, 2.0, 0.0, 2.0, np.inf, 1.0, -1.0, 1.0, np.inf, 0.5, 1e-300])
 

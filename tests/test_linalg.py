@@ -82,7 +82,7 @@ def test_a_chain_of_products_takes_the_cheapest_order() -> None:
 
 def test_a_singular_matrix_has_an_infinite_condition() -> None:
     assert tf.linalg.cond([[1.0, 2.0], [2.0, 4.0]]).item() > 1e7
-    assert tf.linalg.cond(np.zeros((2, 2))).numpy() != tf.linalg.cond(np.eye(2)).numpy()
+    assert tf.linalg.cond(np.zeros((2, 2))).item() == np.inf
     assert tf.linalg.cond([[1.0, 0.0], [0.0, 0.0]]).item() == np.inf
 
 

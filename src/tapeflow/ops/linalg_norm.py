@@ -216,6 +216,7 @@ def cond(x: TensorLike, p: float | str | None = None) -> Tensor:
     x = matrix("cond", x)
     if p is None or p in (2, -2):
         s = svdvals(x)
-        ratio = _extreme("cond", 1, s, s.ndim - 1) / _extreme("cond", -1, s, s.ndim - 1)
+        largest, smallest = (_extreme("cond", way, s, s.ndim - 1) for way in (1, -1))
+        ratio = where(largest == 0.0, math.inf, largest / smallest)
         return _shape.squeeze(1.0 / ratio if p == -2 else ratio, -1)
     return _matrix_norm("cond", x, False, p) * _matrix_norm("cond", inv(x), False, p)

@@ -141,7 +141,7 @@ def lgamma(x: Any) -> Any:
     y = lgamma_positive(select(small, 1.0, a))
     r = magnitude(a - rint(a))
     sine = r * _SIN_PI(r * r)
-    y = select(v < 0.0, _LOG_PI - log(a * sine) - y, y)
+    y = select(v < 0.0, select(r > 0.0, _LOG_PI - log(a * sine) - y, np.inf), y)
     return like(select(a == np.inf, np.inf, select(small, near, y)) + 0.0, x)  # no -0 at 1
 
 
