@@ -222,8 +222,9 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "complex numbers": lambda x: x.astype(np.complex64),
 }
 NO_ARRAYS = {
-    "arange", "asarray", "can_cast", "empty", "eye", "fftfreq", "finfo", "from_dlpack", "full",
-    "iinfo", "isdtype", "linspace", "ones", "result_type", "rfftfreq", "zeros",
+    "arange", "asarray", "broadcast_shapes", "can_cast", "empty", "eye", "fftfreq", "finfo",
+    "from_dlpack", "full", "iinfo", "isdtype", "linspace", "ones", "result_type", "rfftfreq",
+    "zeros",
 }  # fmt: skip
 
 
