@@ -4,7 +4,6 @@ from __future__ import annotations
 from math import e, inf, nan, pi
 
 from tapeflow.ops._operators import bind as _bind
-from tapeflow.ops.accumulate import cumsum, cumulative_sum, diff, repeat
 from tapeflow.ops.activation import (
     elu,
     gelu,
@@ -78,10 +77,13 @@ from tapeflow.ops.cumulative import (
     cummax,
     cummin,
     cumprod,
+    cumsum,
+    cumulative_sum,
     logcumsumexp,
 )
 from tapeflow.ops.curves import (
     convolve,
+    diff,
     interp,
     trapezoid,
 )
@@ -91,6 +93,7 @@ from tapeflow.ops.gather import (
     embedding_lookup,
     gather,
     one_hot,
+    repeat,
     scatter_add,
     take,
     take_along_axis,

@@ -1,17 +1,65 @@
-"""Running products, extrema and logarithms of sums along an axis."""
+"""Running sums, products, extrema and logarithms of sums along an axis."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from tapeflow.dtypes import int64
+from tapeflow.dtypes import float64, int64, is_floating
 from tapeflow.ops import movement, product, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.gather import take_along_axis
+from tapeflow.ops.reduce import in_sum_dtype
 from tapeflow.ops.transcendental import logaddexp
-from tapeflow.primitive import along, discrete
+from tapeflow.primitive import along, discrete, linear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+
+
+def _cumsum_adjoint(g: Tensor, x: Spec, *, axis: int, reverse: bool) -> Tensor:
+    return _cumsum(g, axis=axis, reverse=not reverse)
+
+
+@linear(name="cumsum", spec=lambda x, *, axis, reverse: x, adjoint=_cumsum_adjoint,
+        batching=along("axis"))
+def _cumsum(x: Array, *, axis: int, reverse: bool) -> Array:
+    ordered = np.flip(x, axis) if reverse else x
+    wide = float64 if is_floating(x.dtype) else x.dtype   # NumPy adds one after the other
+    y = np.cumsum(ordered, axis, dtype=wide).astype(x.dtype, copy=False)
+    return np.flip(y, axis) if reverse else y
+
+
+def cumulative_sum(x: TensorLike, axis: int | None = None, dtype: Any = None,
+                   include_initial: bool = False) -> Tensor:
+    """The sums of the first 1, 2, ... elements along `axis`, which a vector need not name.
+
+    include_initial: whether the sum of no elements, 0, stands before them.
+    Raises: ArgumentError if a tensor of several axes does not name one, OutOfRangeError if it is
+        not there.
+    """
+    x = in_sum_dtype(as_tensor(x, op="cumulative_sum"), dtype, "cumulative_sum")
+    axis = _shape.one_axis("cumulative_sum", axis, x)
+    y: Tensor = _cumsum(x, axis=axis, reverse=False)
+    if include_initial:
+        return movement.pad(y, [(1, 0) if a == axis else (0, 0) for a in range(x.ndim)])
+    return y
+
+
+def cumsum(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
+    """The running sums of x along `axis`.
+
+    exclusive: without the element itself; reverse: from the end.
+    Raises: OutOfRangeError if there is no such axis.
+
+    >>> cumsum([1, 2, 3])
+    Tensor([1, 3, 6], i64[3])
+    """
+    x = as_tensor(x, op="cumsum")
+    axis = _shape.normalize_axis("cumsum", axis, x.ndim)
+    if exclusive and x.size:
+        x = movement.behind(x, axis, -1 if reverse else 1, 0)   # subtracting would cancel
+    y: Tensor = _cumsum(x, axis=axis, reverse=reverse)
+    return y
 
 
 def cumprod(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
@@ -75,8 +123,8 @@ def _running(op: str, x: TensorLike, axis: int, largest: bool, reverse: bool) ->
     t = as_tensor(x, op=op)
     reduce.require_order(op, t.spec)
     axis = _shape.normalize_axis(op, axis, t.ndim)
-    return take_along_axis(t, _positions(t, axis=axis, largest=largest, reverse=reverse),
-                                  axis)
+    at = _positions(t, axis=axis, largest=largest, reverse=reverse)
+    return take_along_axis(t, at, axis)
 
 
 def cummax(x: TensorLike, axis: int = 0, reverse: bool = False) -> Tensor:

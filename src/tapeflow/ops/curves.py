@@ -1,4 +1,4 @@
-"""Functions given at points: interpolation, integrals, and convolution of vectors."""
+"""Functions given at points: differences, interpolation, integrals, convolution of vectors."""
 from __future__ import annotations
 
 from tapeflow import arguments
@@ -11,7 +11,24 @@ from tapeflow.ops.convolve import conv1d
 from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.gather import take
 from tapeflow.ops.linalg import matmul
-from tapeflow.tensor import Tensor, TensorLike
+from tapeflow.tensor import Tensor, TensorLike, as_tensor
+
+
+def diff(x: TensorLike, axis: int = -1, n: int = 1, prepend: TensorLike | None = None,
+         append: TensorLike | None = None) -> Tensor:
+    """The differences of neighbours along `axis`, n times over.
+
+    Raises: ArgumentError unless n is a whole number of at least 0, OutOfRangeError if there is no
+        such axis, ShapeError if `prepend` or `append` does not fit x.
+    """
+    n = arguments.size("diff", "n", n)
+    x = as_tensor(x, op="diff")
+    axis = _shape.normalize_axis("diff", axis, x.ndim)
+    ends = [end for end in (prepend, x, append) if end is not None]
+    y = movement.concat(ends, axis)
+    for _ in range(min(n, y.shape[axis])):   # then nothing is left
+        y = _but_one(y, axis, 1) - _but_one(y, axis, 0)
+    return y
 
 
 def interp(x: TensorLike, xp: TensorLike, fp: TensorLike, left: TensorLike | None = None,
@@ -73,13 +90,13 @@ def trapezoid(y: TensorLike, x: TensorLike | None = None, dx: float = 1.0,
                              why="each value needs a point",
                              fix="give x in the shape of y, or a vector along the axis")
         along = axis if points.ndim == t.ndim else 0
-        width = _steps(points, along, 1) - _steps(points, along, 0)
+        width = diff(points, along)
         if points.ndim != t.ndim:
             width = _shape.reshape(width, [-1 if a == axis else 1 for a in range(t.ndim)])
-    return reduce.sum((_steps(t, axis, 1) + _steps(t, axis, 0)) * 0.5 * width, axis)
+    return reduce.sum((_but_one(t, axis, 1) + _but_one(t, axis, 0)) * 0.5 * width, axis)
 
 
-def _steps(x: Tensor, axis: int, start: int) -> Tensor:
+def _but_one(x: Tensor, axis: int, start: int) -> Tensor:
     """x without its first or its last element along `axis`."""
     return movement.part(x, axis, min(start, x.shape[axis]), max(x.shape[axis] - 1, 0))
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tapeflow import arguments
 from tapeflow.dtypes import as_dtype, float32, int64
-from tapeflow.errors import ShapeError
-from tapeflow.ops import create, places
+from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.ops import create, movement, places
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import cast, coerce
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
@@ -67,6 +69,27 @@ def take_along_axis(x: TensorLike, indices: TensorLike, axis: int = -1) -> Tenso
     flat = places.flat_index(row, i, sizes=(rows, x.shape[-1]), op="take_along_axis")
     y = places.take_at(_shape.reshape(x, (x.size,)), flat, axis=0, op="take_along_axis")
     return _shape.permute_dims(y, _shape.inverse_order(order))
+
+
+def repeat(x: TensorLike, repeats: int | TensorLike, axis: int | None = None) -> Tensor:
+    """Each element along `axis` several times in a row; without an axis x is flattened.
+
+    repeats: how often, for all or for each; where they differ they must be known while tracing.
+    Raises: ArgumentError unless these are counts, one for each element or one for all.
+    """
+    x = as_tensor(x, op="repeat")
+    if axis is None:
+        x, axis = movement.flattened(x), 0
+    axis = _shape.normalize_axis("repeat", axis, x.ndim)
+    times = as_tensor(repeats, op="repeat").concrete("repeat")
+    if times.dtype.kind not in "iu" or np.any(times < 0):
+        raise ArgumentError("repeat", got=f"repeats {repeats!r}", fix="give integers",
+                            why="a count is a whole number of at least 0")
+    if times.ndim and times.shape != (x.shape[axis],) and times.shape != (1,):
+        raise ArgumentError("repeat", got=f"{times.size} counts for {x.shape[axis]} elements",
+                            why="each element needs a count",
+                            fix="give one count, or one an element")
+    return take(x, create.asarray(np.repeat(np.arange(x.shape[axis]), times)), axis)
 
 
 def scatter_add(x: TensorLike, indices: TensorLike, updates: TensorLike, axis: int = 0) -> Tensor:

@@ -166,9 +166,11 @@ def pad(x: TensorLike, paddings: Sequence[Sequence[int]] | int,
 
 
 def behind(x: Tensor, axis: int, step: int, value: float) -> Tensor:
-    """x moved `step` places along `axis`: `value` comes in, and what is past the end falls off."""
-    rest = part(x, axis, 0, x.shape[axis] - step)
-    return pad(rest, [(step if a == axis else 0, 0) for a in range(x.ndim)], constant_value=value)
+    """x moved `step` places along `axis`, back if that is below 0: `value` comes in, and what is
+    past the end falls off."""
+    rest = part(x, axis, max(-step, 0), x.shape[axis] - abs(step))
+    room = max(step, 0), max(-step, 0)
+    return pad(rest, [room if a == axis else (0, 0) for a in range(x.ndim)], constant_value=value)
 
 
 def _pairs(x: Tensor, paddings: Any) -> list[tuple[int, ...]]:
