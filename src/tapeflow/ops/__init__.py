@@ -161,13 +161,15 @@ from tapeflow.ops.reduce import all, any, count_nonzero, max, mean, min, std, su
 from tapeflow.ops.scatter import (
     gather_nd,
     scatter_nd,
+    tensor_scatter_nd_add,
+    tensor_scatter_nd_update,
+)
+from tapeflow.ops.segments import (
     segment_max,
     segment_mean,
     segment_min,
     segment_prod,
     segment_sum,
-    tensor_scatter_nd_add,
-    tensor_scatter_nd_update,
 )
 from tapeflow.ops.shape import (
     broadcast_to,
@@ -178,6 +180,7 @@ from tapeflow.ops.shape import (
     squeeze,
     transpose,
 )
+from tapeflow.ops.skip_nan import nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 from tapeflow.ops.sorting import (
     argmax,
     argmin,
@@ -217,13 +220,6 @@ from tapeflow.ops.statistics import (
     corrcoef,
     cov,
     median,
-    nanmax,
-    nanmean,
-    nanmin,
-    nanprod,
-    nanstd,
-    nansum,
-    nanvar,
     percentile,
     ptp,
     quantile,

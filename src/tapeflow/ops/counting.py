@@ -1,6 +1,8 @@
 """How often numbers occur: each on its own, and in bins."""
 from __future__ import annotations
 
+from typing import NoReturn
+
 from tapeflow import arguments
 from tapeflow.dtypes import float64, int64, is_floating
 from tapeflow.errors import ArgumentError, ShapeError
@@ -106,6 +108,6 @@ def _edges(x: Tensor, bins: int | TensorLike, limits: tuple[float, float] | None
     return movement.concat([movement.part(low + steps, 0, 0, count), _shape.reshape(high, (1,))])
 
 
-def _no_bin(bins: object) -> Tensor:
+def _no_bin(bins: object) -> NoReturn:
     raise ArgumentError("histogram", got=f"bins {bins}", why="there is no bin",
                         fix="give a count of at least 1, or at least two edges")

@@ -90,7 +90,7 @@ def trapezoid(y: TensorLike, x: TensorLike | None = None, dx: float = 1.0,
                              why="each value needs a point",
                              fix="give x in the shape of y, or a vector along the axis")
         along = axis if points.ndim == t.ndim else 0
-        width = diff(points, along)
+        width = _but_one(points, along, 1) - _but_one(points, along, 0)
         if points.ndim != t.ndim:
             width = _shape.reshape(width, [-1 if a == axis else 1 for a in range(t.ndim)])
     return reduce.sum((_but_one(t, axis, 1) + _but_one(t, axis, 0)) * 0.5 * width, axis)
