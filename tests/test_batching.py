@@ -44,7 +44,7 @@ def looped(fn: Any, rows: list[list[np.ndarray]], batched: tuple[int, ...]) -> n
     return np.stack(results)
 
 
-def check(found: np.ndarray, expected: np.ndarray) -> None:
+def check_close(found: np.ndarray, expected: np.ndarray) -> None:
     assert found.dtype == expected.dtype
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
@@ -69,7 +69,7 @@ def test_all_examples_at_once_give_what_a_loop_gives(case: Case) -> None:
         mapped = tf.vmap(fn, in_axes=tuple(axes), out_axes=-1 if len(batched) == 1 else 0)
         expected = looped(fn, rows, batched)
         found = mapped(*map(Tensor, stacked)).numpy()
-        check(np.moveaxis(found, -1, 0) if len(batched) == 1 else found, expected)
+        check_close(np.moveaxis(found, -1, 0) if len(batched) == 1 else found, expected)
 
 
 @CASES
@@ -78,7 +78,7 @@ def test_the_trace_of_all_examples_means_the_same(case: Case) -> None:
     stacked = [np.stack(column) for column in zip(*rows, strict=True)]
     graph = trace(tf.vmap(fn), *(Spec(x.shape, x.dtype) for x in stacked), name="case")
     every = tuple(range(len(stacked)))
-    check(interpret(graph, *stacked)[0], looped(fn, rows, every))
+    check_close(interpret(graph, *stacked)[0], looped(fn, rows, every))
 
 
 @SMOOTH_CASES
@@ -93,7 +93,7 @@ def test_gradients_of_all_examples_are_those_of_a_loop(case: Case) -> None:
 
     found = tf.vmap(gradients)(*(Tensor(np.stack(c)) for c in zip(*rows, strict=True)))
     for k, g in enumerate(found):
-        check(g.numpy(), np.stack([gradients(*map(Tensor, row))[k].numpy() for row in rows]))
+        check_close(g.numpy(), np.stack([gradients(*map(Tensor, row))[k].numpy() for row in rows]))
 
 
 # ---- axes and trees

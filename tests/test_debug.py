@@ -220,11 +220,14 @@ def test_float64_warns_where_a_compiled_function_takes_it() -> None:
 
 
 def test_what_is_asked_for_by_name_does_not_warn() -> None:
-    with tf.config.warn_on_float64():
-        x = tf.zeros(2, dtype="float64")
-        (x + x) * 2.0
-        tf.cast(tf.ones(2), tf.float64)
-        tf.result_type(tf.float32, tf.float64)
-        with tf.config.warn_on_float64(False):
-            tf.asarray(np.zeros(2))
-    tf.asarray(np.zeros(2))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        with tf.config.warn_on_float64():
+            x = tf.zeros(2, dtype="float64")
+            (x + x) * 2.0
+            tf.cast(tf.ones(2), tf.float64)
+            tf.result_type(tf.float32, tf.float64)
+            with tf.config.warn_on_float64(False):
+                tf.asarray(np.zeros(2))
+        tf.asarray(np.zeros(2))
+    assert found == []

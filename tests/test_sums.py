@@ -31,7 +31,7 @@ layouts = pytest.mark.parametrize(("laid", "axis"), LAYOUTS.values(), ids=LAYOUT
 modes = pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
 
 
-def check(found: Any, true: Array, ulps: float = ULPS) -> None:
+def check_ulps(found: Any, true: Array, ulps: float = ULPS) -> None:
     away = np.abs(found.numpy() - true) / np.spacing(true.astype(found.numpy().dtype))
     assert away.max() <= ulps, f"{away.max()} ulp off"
 
@@ -41,7 +41,7 @@ def check(found: Any, true: Array, ulps: float = ULPS) -> None:
 def test_a_sum_of_tenths_is_within_ulps_of_the_exact_one(laid: Any, axis: Any, mode: Any) -> None:
     x = laid(np.full(COUNT, 0.1, np.float32))
     found = mode(lambda x: tf.sum(x, axis))(tf.asarray(x))
-    check(found, x.sum(axis, dtype=np.float64))
+    check_ulps(found, x.sum(axis, dtype=np.float64))
 
 
 @modes
@@ -57,15 +57,15 @@ def test_a_sum_of_ones_is_exact(laid: Any, axis: Any, mode: Any) -> None:
 def test_a_sum_behind_other_ops_is_as_good(dtype: str, mode: Any) -> None:
     x = np.random.default_rng(0).random((2, COUNT // 8), dtype).T
     found = mode(lambda x: tf.sum(x * x, 0))(tf.asarray(x))
-    check(found, (x * x).sum(0, dtype=np.longdouble))
+    check_ulps(found, (x * x).sum(0, dtype=np.longdouble))
 
 
 @modes
 def test_the_mean_and_the_variance_are_as_good(mode: Any) -> None:
     x = np.random.default_rng(0).random((COUNT // 2, 2), np.float32) + 3
     mean, var = mode(lambda x: (tf.mean(x, 0), tf.var(x, 0)))(tf.asarray(x))
-    check(mean, x.mean(0, dtype=np.float64))
-    check(var, x.astype(np.float64).var(0), 64)   # the mean is rounded before it is taken away
+    check_ulps(mean, x.mean(0, dtype=np.float64))
+    check_ulps(var, x.astype(np.float64).var(0), 64)   # the mean is rounded before it is taken away
 
 
 @modes
@@ -81,7 +81,7 @@ def test_what_is_not_finite_stays_so(value: float, total: float, mode: Any) -> N
 
 def test_running_sums_do_not_drift() -> None:
     found = tf.cumsum(tf.full((COUNT,), 0.1))[-1]
-    check(found, np.array(float(np.float32(0.1)) * COUNT), 1)
+    check_ulps(found, np.array(float(np.float32(0.1)) * COUNT), 1)
 
 
 @modes
