@@ -20,12 +20,17 @@ EDGES: dict[str, Row] = {
     "logsumexp of infinity": (tf.logsumexp, [[INF, 5]], INF, [[1, 0]]),
     "logsumexp beside -inf": (tf.logsumexp, [[-INF, 1]], 1, [[0, 1]]),
     "logsumexp of huge": (tf.logsumexp, [[1e38, 1e38]], 1e38, [[0.5, 0.5]]),
-    "softplus": (tf.softplus, [[-INF, INF, -300, 300]], [0, INF, 0, 300], [[0, 1, 0, 1]]),
+    "softplus": (tf.softplus, [[-INF, INF, -800, 800]], [0, INF, 0, 800], [[0, 1, 0, 1]]),
     "expm1": (tf.expm1, [[-INF, INF, 0, 1e-30]], [-1, INF, 0, 1e-30], [[0, INF, 1, 1]]),
     "log1p": (tf.log1p, [[-1, INF, 0, 1e-30]], [-INF, INF, 0, 1e-30], [[INF, 0, 1, 1]]),
     "sigmoid": (tf.sigmoid, [[-INF, INF, 0]], [0, 1, 0.5], [[0, 0, 0.25]]),
     "tanh": (tf.tanh, [[-INF, INF, 0]], [-1, 1, 0], [[0, 0, 1]]),
     "silu": (tf.nn.silu, [[-INF, INF, 0]], [0, INF, 0], [[0, 1, 0.5]]),
+    "gelu": (tf.nn.gelu, [[-INF, INF, -1e20, 1e20]], [0, INF, 0, 1e20], [[0, 1, 0, 1]]),
+    "gelu by tanh": (
+        lambda x: tf.nn.gelu(x, approximate=True),
+        [[-INF, INF, -1e20, 1e20]], [0, INF, 0, 1e20], [[0, 1, 0, 1]],
+    ),
     "elu": (tf.nn.elu, [[-INF, INF]], [-1, INF], [[0, 1]]),
     "hypot": (
         tf.hypot, [[0, INF, 1e38, -INF, 1e-38], [0, 1, 1e38, 2, 1e-38]],
@@ -42,6 +47,10 @@ EDGES: dict[str, Row] = {
     "norm of nothing": (tf.linalg.vector_norm, [[0, 0]], 0, [[0, 0]]),
     "norm of several": (
         lambda x, y: tf.global_norm([x, y]), [[3e30], [4e30]], 5e30, [[0.6], [0.8]]),
+    "direction of huge": (
+        lambda x: tf.nn.l2_normalize(x)[0], [[3e30, 4e30]], 0.6, [[1.28e-31, -9.6e-32]]),
+    "direction of tiny": (
+        lambda x: tf.nn.l2_normalize(x, epsilon=0)[0], [[3e-30, 4e-30]], 0.6, [[1.28e29, -9.6e28]]),
     "xlogy": (tf.xlogy, [[0, 0, 2], [0, INF, 1]], [0, 0, 0], [[-INF, INF, 0], [0, 0, 2]]),
     "i1": (tf.i1, [[0]], [0], [[0.5]]),
     "sinc": (tf.sinc, [[0, INF]], [1, 0], [[0, 0]]),
@@ -52,15 +61,16 @@ EDGES: dict[str, Row] = {
 
 
 @pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("row", EDGES.values(), ids=EDGES.keys())
-def test_values_and_gradients_are_the_limits(row: Row, run: Any) -> None:
+def test_values_and_gradients_are_the_limits(row: Row, dtype: str, run: Any) -> None:
     fn, arguments, value, gradients = row
-    xs = [tf.asarray(x, dtype="float32") for x in arguments]
+    xs = [tf.asarray(x, dtype=dtype) for x in arguments]
     found = run(fn)(*xs)
     slopes = run(tf.grad(lambda *a: tf.sum(fn(*a)), tuple(range(len(xs)))))(*xs)
-    np.testing.assert_allclose(found.numpy(), np.asarray(value, np.float32), rtol=1e-6)
+    np.testing.assert_allclose(found.numpy(), np.asarray(value, dtype), rtol=1e-6)
     for slope, expected in zip(slopes, gradients, strict=True):
-        np.testing.assert_allclose(slope.numpy(), np.asarray(expected, np.float32), rtol=1e-6)
+        np.testing.assert_allclose(slope.numpy(), np.asarray(expected, dtype), rtol=1e-6)
 
 
 def test_gradients_of_logsumexp_keep_their_digits_for_large_numbers() -> None:

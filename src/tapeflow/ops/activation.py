@@ -8,12 +8,12 @@ import numpy as np
 from tapeflow.dtypes import FLOATING, SIGNED, UNSIGNED
 from tapeflow.ops import reduce
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.arithmetic import minimum
+from tapeflow.ops.arithmetic import clip, minimum, square
 from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import FLOATS, Gate, elementwise, stop_gradient, where
 from tapeflow.ops.logic import isinf
 from tapeflow.ops.shape import Axes
-from tapeflow.ops.transcendental import erf, exp, expm1, log, sigmoid, tanh
+from tapeflow.ops.transcendental import erf, exp, expm1, log, sigmoid
 from tapeflow.primitive import Tangents
 from tapeflow.tensor import Array, Axis, Tensor, TensorLike
 from tapeflow_kernels.cpu import elements
@@ -65,17 +65,53 @@ def selu(x: TensorLike) -> Tensor:
     return 1.0507009873554805 * _elu(reduce.floating("selu", x), 1.6732632423543772)
 
 
+_ROOT_HALF, _ROOT_TWO_OVER_PI = math.sqrt(0.5), math.sqrt(2 / math.pi)
+_FAR = 64   # from here on gelu is x or 0 to the last digit: what is infinite need not be multiplied
+
+
+def _slope_of_gelu(y: Tensor, x: Tensor) -> Tensor:
+    near = clip(x, -_FAR, _FAR)
+    share = 0.5 + 0.5 * erf(near * _ROOT_HALF)
+    return share + 0.5 * _ROOT_TWO_OVER_PI * near * exp(-0.5 * square(near))
+
+
+@elementwise(f"maximum({{x}}, {{t}}(-{_FAR}))"
+             f" * ({{t}}(0.5) + {{t}}(0.5) * erf({{t}}({_ROOT_HALF}) * {{x}}))",
+             _slope_of_gelu, of=FLOATS)
+def _gelu(x: Array) -> Array:
+    far, half, root = map(x.dtype.type, (_FAR, 0.5, _ROOT_HALF))
+    share = half + half * elements.apply("erf", np.asarray(root * x))
+    y: Array = np.maximum(x, -far) * share
+    return y
+
+
+def _slope_of_approximate_gelu(y: Tensor, x: Tensor) -> Tensor:
+    near = clip(x, -_FAR, _FAR)
+    share = sigmoid(2 * _ROOT_TWO_OVER_PI * (near + 0.044715 * near ** 3))
+    steepness = 2 * _ROOT_TWO_OVER_PI * (1.0 + 3 * 0.044715 * square(near))
+    return share * (1.0 + near * (1.0 - share) * steepness)
+
+
+@elementwise(f"maximum({{x}}, {{t}}(-{_FAR})) * sigmoid({{t}}({2 * _ROOT_TWO_OVER_PI})"
+             f" * ({{x}} + {{t}}(0.044715) * {{x}} * {{x}} * {{x}}))",
+             _slope_of_approximate_gelu, of=FLOATS)
+def _approximate_gelu(x: Array) -> Array:
+    """(1 + tanh(u)) / 2 is sigmoid(2 u)."""
+    far, cube, scale = map(x.dtype.type, (_FAR, 0.044715, 2 * _ROOT_TWO_OVER_PI))
+    share = elements.apply("sigmoid", np.asarray(scale * (x + cube * x * x * x)))
+    y: Array = np.maximum(x, -far) * share
+    return y
+
+
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
-    """x times the probability that a normal variable is below x.
+    """x times the probability that a normal variable is below x; 0 at -inf.
 
     approximate: use tanh in place of the error function.
     Raises: DTypeError unless x is floating.
     Source: Hendrycks & Gimpel (2016), arXiv:1606.08415.
     """
     t = reduce.floating("gelu", x)
-    if approximate:
-        return 0.5 * t * (1.0 + tanh(math.sqrt(2 / math.pi) * (t + 0.044715 * t ** 3)))
-    return 0.5 * t * (1.0 + erf(t * math.sqrt(0.5)))
+    return _approximate_gelu(t) if approximate else _gelu(t)
 
 
 def _slope_of_silu(y: Tensor, x: Tensor) -> Tensor:

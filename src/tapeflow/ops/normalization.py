@@ -86,9 +86,13 @@ def layer_normalization(x: TensorLike, scale: TensorLike | None = None,
 
 
 def l2_normalize(x: TensorLike, axis: Axis = None, epsilon: float = 1e-12) -> Tensor:
-    """x / sqrt(max(sum(x²), epsilon)) over `axis`."""
-    t = as_tensor(x, op="l2_normalize")
-    return t * rsqrt(maximum(reduce.sum(t * t, axis, keepdims=True), epsilon))
+    """x / sqrt(max(sum(x²), epsilon)) over `axis`; no square overflows.
+
+    Raises: DTypeError unless x is floating.
+    """
+    t = reduce.floating("l2_normalize", x)
+    least = max(arguments.number("l2_normalize", "epsilon", epsilon), 0.0) ** 0.5
+    return t / maximum(length("l2_normalize", t, axis, keepdims=True), least)
 
 
 def local_response_normalization(x: TensorLike, depth_radius: int = 5, bias: float = 1.0,
