@@ -569,6 +569,7 @@ INDEXING = [
     ),
     Case(tf.sort, np.sort, ["f[3,4]"], {"axis": 0}, bad=[Bad(OutOfRangeError, ["f[]"])]),
     Case(tf.sort, lambda x, descending: -np.sort(-x), ["f[5]"], {"descending": True}),
+    integers(tf.sort, np.sort, np.array([3, 1, 3, 2, 1])),
     integers(tf.argsort, lambda x: np.argsort(x, kind="stable"), np.array([3, 1, 3, 2, 1])),
     integers(
         tf.argsort,

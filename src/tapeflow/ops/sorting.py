@@ -12,7 +12,7 @@ from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import gather, movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import cast
-from tapeflow.primitive import Primitive, Rule, along, discrete
+from tapeflow.primitive import Primitive, Rule, Tangents, along, discrete, primitive
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 
@@ -84,10 +84,28 @@ def argsort(x: TensorLike, axis: int = -1, descending: bool = False, stable: boo
     return _argsort(x, axis=axis, descending=descending)
 
 
+def _sort_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axis: int, descending: bool) -> Tensor:
+    places = argsort(argsort(x, axis, descending), axis)   # where each element has gone
+    return gather.take_along_axis(g, places, axis)
+
+
+def _sort_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axis: int, descending: bool) -> Tensor:
+    return gather.take_along_axis(ts[0], argsort(x, axis, descending), axis)
+
+
+@primitive(name="sort", spec=lambda x, *, axis, descending: x, adjoints=(_sort_adjoint,),
+           jvp=_sort_jvp, batching=along("axis"))
+def _sort(x: Array, *, axis: int, descending: bool) -> Array:
+    # NumPy has vector instructions for these: 0.5 ms for f32[200000], where argsort takes 47
+    has_vectors = x.dtype.kind in "iuf" and x.dtype.itemsize > 1
+    y = np.sort(x, axis, kind="quicksort" if has_vectors else "stable")
+    return np.flip(y, axis) if descending else y
+
+
 def sort(x: TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """x with its elements in order along `axis`; NaNs count as largest: last, descending first.
 
-    Equal elements keep their order, `stable` or not.
+    Zeros are equal whatever their sign, and so may change places, `stable` or not.
     Raises: OutOfRangeError if there is no such axis.
 
     >>> sort([3, 1, 2], descending=True)
@@ -95,7 +113,7 @@ def sort(x: TensorLike, axis: int = -1, descending: bool = False, stable: bool =
     """
     x = as_tensor(x, op="sort")
     axis = _shape.normalize_axis("sort", axis, x.ndim)
-    return gather.take_along_axis(x, argsort(x, axis, descending), axis)
+    return _sort(x, axis=axis, descending=descending)
 
 
 def top_k(x: TensorLike, k: int) -> tuple[Tensor, Tensor]:
