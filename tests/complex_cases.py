@@ -29,6 +29,7 @@ ELEMENTWISE = [
     *binary(tf.pow, np.power, ("f+", "c"))[:2],
     Case(tf.pow, np.power, [np.array([0.7 + 0.4j, -0.6 + 1.1j]), "c[2]"]),
     Case(lambda z: z**2, np.square, ["c[3]"]),
+    Case(tf.convolve, np.convolve, ["c[5]", "c[2]"]),
     Case(lambda z: z**-1.5, lambda z: z**-1.5, [np.array([0.7 + 0.4j, -0.6 + 1.1j])]),
     Case(lambda x: x * 2j + 1, lambda x: (x * 2j + 1).astype(f"c{2 * x.itemsize}"), ["f[3]"]),
     Case(lambda z: (z - 1j) / 2, lambda z: (z - 1j) / 2, ["c[3]"]),

