@@ -87,6 +87,15 @@ def test_hessians_of_examples_and_of_compiled_functions(run: Any) -> None:
     np.testing.assert_allclose(of_compiled.numpy(), expected, rtol=1e-12)
 
 
+@both
+def test_a_hessian_by_several_arguments_has_all_blocks(run: Any) -> None:
+    blocks = run(tf.hessian(lambda x, a, y: a * tf.sum(x * y**2), argnums=(0, 2)))
+    (xx, xy), (yx, yy) = blocks(tf.asarray([1.0, 2.0]), 3.0, tf.asarray([5.0, 7.0]))
+    assert xx.tolist() == [[0, 0], [0, 0]]
+    assert xy.tolist() == yx.tolist() == [[30, 0], [0, 42]]
+    assert yy.tolist() == [[6, 0], [0, 12]]
+
+
 def test_a_hessian_passes_a_custom_gradient() -> None:
     @tf.custom_gradient
     def cube(x: Any) -> Any:

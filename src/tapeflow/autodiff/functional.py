@@ -177,21 +177,23 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     return wrapped
 
 
-def hessian(f: Function, argnums: int = 0) -> Function:
+def hessian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """A function that gives the second derivatives of `f`, of shape x.shape + x.shape.
 
     Forward mode over the gradient, along all elements of x at once: see tf.vmap. Where x is a tree,
-    it gives a tree of trees: for each leaf the derivatives of its gradient by each leaf.
+    it gives a tree of trees: for each leaf the derivatives of its gradient by each leaf. Several
+    arguments are a tuple of them.
 
     Raises: as grad().
     """
     gradient = grad(f, argnums)
-    number = arguments.integer("hessian", "argnums", argnums)
+    chosen = arguments.integers("hessian", "argnums", argnums)
 
     @functools.wraps(f)
     def wrapped(*args: Any, **keywords: Any) -> Any:
-        tensors = _fresh("hessian", f, args, (number,))
-        xs, structure = flatten(tensors[number])
+        tensors = _fresh("hessian", f, args, chosen)
+        sources = tuple(tensors[i] for i in chosen)
+        xs, structure = flatten(sources[0] if isinstance(argnums, int) else sources)
         rows = [_slopes(lambda: gradient(*tensors, **keywords), x) for x in xs]
         parts = [unflatten(structure, column) for column in zip(*rows, strict=True)]
         return unflatten(structure, parts)
