@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+import numpy as np
+
 from tapeflow import arguments
 from tapeflow.dtypes import float64, int64, is_floating
 from tapeflow.errors import ArgumentError, ShapeError
@@ -61,7 +63,8 @@ def histogram(x: TensorLike, bins: int | TensorLike = 10,
         density: whether to give the density, whose integral is 1.
 
     Returns: int64[bins] (the dtype of the weights; a float for densities), and f[bins + 1].
-    Raises: ArgumentError unless there is a bin, ShapeError if the weights have another shape.
+    Raises: ArgumentError unless there is a bin and edges ascend, ShapeError if the weights have
+        another shape.
 
     >>> histogram([1.0, 2.0, 1.5], bins=2, range=(1.0, 2.0))[0]
     Tensor([1, 2], i64[2])
@@ -91,13 +94,17 @@ def histogram(x: TensorLike, bins: int | TensorLike = 10,
 def _edges(x: Tensor, bins: int | TensorLike, limits: tuple[float, float] | None) -> Tensor:
     given = None if isinstance(bins, int) else as_tensor(bins, op="histogram")
     if given is not None and given.ndim == 1:
-        return cast(given, x.dtype) if given.shape[0] > 1 else _no_bin(given)
+        if given.shape[0] < 2:
+            _no_bin(given)
+        _require_ascent("bins", given.value)
+        return cast(given, x.dtype)
     count = arguments.size("histogram", "bins", bins)
     if not count:
         _no_bin(count)
     if limits is not None:
         low, high = (create.asarray(arguments.number("histogram", "range", r), dtype=x.dtype)
                      for r in arguments.several("histogram", "range", limits, "two numbers"))
+        _require_ascent("range", np.asarray(limits))
     elif x.size:
         low, high = reduce.min(x), reduce.max(x)
     else:
@@ -106,6 +113,13 @@ def _edges(x: Tensor, bins: int | TensorLike, limits: tuple[float, float] | None
     low, high = where(same, low - 0.5, low), where(same, high + 0.5, high)
     steps = create.arange(count + 1, dtype=x.dtype) * ((high - low) / count)
     return movement.concat([movement.part(low + steps, 0, 0, count), _shape.reshape(high, (1,))])
+
+
+def _require_ascent(name: str, edges: object) -> None:
+    """Raise ArgumentError for edges that fall, where their values are known."""
+    if isinstance(edges, np.ndarray) and not (edges[:-1] <= edges[1:]).all():
+        raise ArgumentError("histogram", got=f"{name} {edges}", why="edges ascend",
+                            fix="sort them: tf.sort(edges)")
 
 
 def _no_bin(bins: object) -> NoReturn:

@@ -61,7 +61,8 @@ def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tens
         return dispatch.wrap(array) if copy is False else asarray(array)
     except (BufferError, RuntimeError) as error:
         raise ArgumentError("from_dlpack", got=type(x).__name__, why=str(error),
-                            fix="bring the array to the CPU first") from error
+                            fix="give an array in memory of the CPU, of a dtype that NumPy has"
+                            ) from error
 
 
 def full(shape: Shape, fill_value: TensorLike, dtype: Any = None, device: Any = None) -> Tensor:
