@@ -497,3 +497,28 @@ def test_output_gradients_of_another_number_than_targets_are_refused() -> None:
         targets = [x * 2.0, x * 3.0]
     with pytest.raises(ArgumentError, match="1 output gradients for 2 targets"):
         tape.gradient(targets, x, output_gradients=[1.0])
+
+
+@pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
+def test_what_is_target_and_source_has_the_derivative_1(run: Any) -> None:
+    v, x = tf.Variable(3.0), tf.asarray([2.0, 5.0])
+
+    def slopes(x: tf.Tensor) -> Any:
+        with tf.GradientTape(persistent=True) as tape:
+            y = v * 2.0
+        return tape.gradient(v, v), tape.gradient([v, y], v), tape.gradient(x, x)
+
+    one, summed, ones = run(slopes)(x)
+    assert one.item() == 1 and summed.item() == 3 and ones.tolist() == [1, 1]
+
+
+def test_the_jacobian_of_a_variable_by_itself_is_the_identity() -> None:
+    v = tf.Variable([3.0, 4.0])
+    assert tf.GradientTape().jacobian(v, v).tolist() == [[1, 0], [0, 1]]
+
+
+def test_a_variable_as_target_does_not_depend_on_what_it_was_assigned_from() -> None:
+    v, w = tf.Variable(3.0), tf.Variable(2.0)
+    with tf.GradientTape() as tape:
+        v.assign(w * w)
+    assert tape.gradient(v, [v, w]) == [1, None]

@@ -179,7 +179,7 @@ class GradientTape:
             ShapeError if an output gradient does not have its target's shape.
         """
         records = self._open_records()
-        targets = [as_tensor(y) for y in flatten(target)[0]]
+        targets = [self._read("gradient", y) for y in flatten(target)[0]]
         leaves, structure = flatten(sources)
         for y in targets:
             differentiable("gradient", y, records)
@@ -197,7 +197,7 @@ class GradientTape:
         The backward pass runs once, for all elements of `target` together: see tf.vmap.
         Raises: as gradient().
         """
-        y = as_tensor(target, op="jacobian")
+        y = self._read("jacobian", target)
         differentiable("jacobian", y)
 
         def column(rows: Tensor, x: Any) -> Tensor:
@@ -216,7 +216,7 @@ class GradientTape:
 
         Raises: ShapeError unless both have as many rows, and as gradient().
         """
-        y = as_tensor(target, op="batch_jacobian")
+        y = self._read("batch_jacobian", target)
         differentiable("batch_jacobian", y)
         if not y.ndim or y.shape[:1] != tuple(source.shape)[:1]:
             raise ShapeError(
@@ -272,7 +272,7 @@ class GradientTape:
         cotangents: list[Tensor],
         leaves: Sequence[Any],
     ) -> list[Tensor | None]:
-        tensors = [self._tensors_of(leaf, records) for leaf in leaves]
+        tensors = [self._tensors_of(leaf, records, targets) for leaf in leaves]
         grads = iter(pullback(records, targets, cotangents, [t for ts in tensors for t in ts]))
         totals: list[Tensor | None] = []
         for ts in tensors:
@@ -280,7 +280,16 @@ class GradientTape:
             totals.append(sum(there[1:], start=there[0]) if there else None)
         return totals
 
-    def _tensors_of(self, leaf: Any, records: Sequence[Record]) -> list[Tensor]:
+    def _read(self, op: str, target: TensorLike) -> Tensor:
+        """A target as a tensor; a variable is read, and may be a source too."""
+        y = as_tensor(target, op=op)
+        if isinstance(target, Variable):
+            self._note(target, y)
+        return y
+
+    def _tensors_of(
+        self, leaf: Any, records: Sequence[Record], targets: Sequence[Tensor] = ()
+    ) -> list[Tensor]:
         """The tensors that stand for one source: for a variable, all that it held when read."""
         if isinstance(leaf, Variable):
             first = {id(x): old for _, x, old in reversed(self._changes)}
@@ -295,7 +304,8 @@ class GradientTape:
         differentiable("gradient", leaf)
         if id(leaf) in self._watched:
             return [self._watched[id(leaf)]]
-        return [leaf] if self._is_watched(leaf, records) else []
+        is_target = any(leaf is y for y in targets)
+        return [leaf] if is_target or self._is_watched(leaf, records) else []
 
     def _is_watched(self, x: Tensor, records: Sequence[Record]) -> bool:
         reads = [t for v in self._variables for t in self._tensors_of(v, records)]
