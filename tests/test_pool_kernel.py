@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tapeflow as tf
 import windows
-from tapeflow_kernels.cpu import pool, pools
+from tapeflow_kernels.cpu import pool, pool_code
 from tapeflow_kernels.cpu.pool import Pool, Shape
 from tapeflow_kernels.machine import AVX2, AVX512, BASELINE, Host, assemble, assembly, host, load
 
@@ -138,7 +138,7 @@ def test_compiled_second_derivatives_are_those_of_the_interpreter(made: Any, nam
 
 def run(made: Pool, shape: Shape, arrays: list[np.ndarray], target: Host, share: int) -> None:
     """All items, `share` at a time, the last ones first."""
-    ir = pools.emit(made, "kernel", target)
+    ir = pool_code.emit(made, "kernel", target)
     function = KERNEL(load(assemble(ir, target, optimise=False), ["kernel"])["kernel"])
     block = np.array(pool.arguments(shape, [a.ctypes.data for a in arrays]), np.int64)
     items = pool.items(made, shape)
@@ -210,7 +210,7 @@ def test_another_batch_size_of_a_pool_compiles_no_new_code() -> None:
 
 def test_the_largest_are_found_in_vectors() -> None:
     made = Pool("max", "float32", 1, 64, (1, 2, 2), (1, 2, 2), False)
-    text = assembly(pools.emit(made, "kernel", AVX512), AVX512, optimise=False)
+    text = assembly(pool_code.emit(made, "kernel", AVX512), AVX512, optimise=False)
     assert "zmm" in text and "call" not in text
 
 

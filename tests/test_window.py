@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tapeflow_kernels import reference
 from tapeflow_kernels.cpu import filter as gradient
-from tapeflow_kernels.cpu import filters, packing, window, windows
+from tapeflow_kernels.cpu import filter_code, packing, window, window_code
 from tapeflow_kernels.cpu.contraction import Pointers, has_tiles
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.geometry import Geometry, Shape, Triple
@@ -145,7 +145,7 @@ class Problem:
         pointers = Pointers(self.x.ctypes.data, panels.ctypes.data, (), (y.ctypes.data,))
         arguments = window.arguments(c, shape, epilogue(group), pointers, self.target)
         count = window.items(c, shape, self.target)
-        run(windows.emit(c, "kernel", self.target), count, arguments, self.target, self.cuts)
+        run(window_code.emit(c, "kernel", self.target), count, arguments, self.target, self.cuts)
         return y
 
     def filtered(self, y: Array) -> Array:
@@ -175,11 +175,11 @@ class Problem:
             *(shape, division, self.channels, (group, *elements(y)[:4])),
             (self.x.ctypes.data, y.ctypes.data, sums.ctypes.data),
         )
-        ir = filters.emit_sums(c, "kernel", self.target)
+        ir = filter_code.emit_sums(c, "kernel", self.target)
         run(ir, division.items, block, self.target, self.cuts)
         pointers = Pointers(sums.ctypes.data, 0, (), (b.ctypes.data,))
         block = gradient.finish_arguments(shape, division, self.channels, epilogue(group), pointers)
-        ir = filters.emit_finish_of_sums(c, "kernel", self.target)
+        ir = filter_code.emit_finish_of_sums(c, "kernel", self.target)
         run(ir, gradient.finish_items(c, division), block, self.target, self.cuts)
         return b
 
@@ -313,7 +313,7 @@ def test_innermost_loops_keep_their_sums_in_registers(target: Host, width: int) 
         *("float32", case.geometry, 64, case.shape(64), Epilogue(((0, strides),))), target=target
     )
     assert c is not None
-    text = assembly(windows.emit(c, "kernel", target), target, optimise=False)
+    text = assembly(window_code.emit(c, "kernel", target), target, optimise=False)
     name = f"tile_{c.vectors}_{c.heights[0]}"
     body = text[text.index(f"{name}:") :].split("vfmadd")
     assert len(body) - 1 >= c.vectors * c.heights[0]
@@ -331,7 +331,7 @@ def test_innermost_loops_of_tiles_are_loads_and_products() -> None:
         target=AMX,
     )
     assert c is not None
-    text = assembly(windows.emit(c, "kernel", AMX), AMX, optimise=False)
+    text = assembly(window_code.emit(c, "kernel", AMX), AMX, optimise=False)
     loop = text[text.index("grid_2_2:") :].split("tileloadd", 1)[1].split("j", 1)[0]
     assert (loop.count("tileloadd"), loop.count("tdpbf16ps")) == (3, 4)  # after the first load
     assert not re.search(r"[xyz]mm|%rsp", loop)

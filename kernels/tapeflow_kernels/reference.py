@@ -11,10 +11,10 @@ from ml_dtypes import bfloat16
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from .cpu.amx import DEPTH, SIDE
 from .cpu.contraction import TERMS, Contraction, Extents
 from .cpu.geometry import Geometry
 from .cpu.packing import Packing
-from .cpu.tiles import DEPTH, SIDE
 
 Array = NDArray[Any]
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 from ..machine import Host, amx_is_permitted, host
+from .amx import DEPTH
 from .epilogue import Epilogue
 from .halves import multiplies_pairs
 from .packing import Packing
 from .tile import Tile, flat_tile, tile_for
-from .tiles import DEPTH
 
 # Where the extents start in the argument block.
 FIRST_EXTENT = 8

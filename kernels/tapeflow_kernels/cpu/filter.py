@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from ..machine import Host, host
 from . import pairs
+from .amx import SIDE, Size
 from .contraction import Pointers
 from .epilogue import Epilogue
 from .geometry import Geometry, Patch, Shape, Triple
@@ -27,7 +28,6 @@ from .halves import computed
 from .lanes import Lanes
 from .pairs import EXACT, Factors, Way, parts
 from .patch import Copied
-from .tiles import SIDE, Size
 from .turned import Turned
 
 P = TypeVar("P")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..machine import Host
+from .amx import Registers
 from .filter import Filter
 from .filter_vectors import Sums
 from .grid import Grid, emit_grid
 from .halves import Memory, as_bits, pair, rounded_bits
 from .ir import Index, Module, Value, ceiling
 from .patch import Filler, taps
-from .tiles import Registers
 from .turned import Turned, emit_turn
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .amx import SIDE, Registers, Tiles
 from .ir import Module, Value
-from .tiles import SIDE, Registers, Tiles
 
 _PAIR = "float"  # as LLVM counts them: 32 bits
 _PAIR_BYTES = 4

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..machine import Host, host
+from .amx import SHARE, SIDE, Block, Registers, emit_sums
 from .contraction import FIRST_EXTENT, TERMS, TOGETHER, Contraction
 from .epilogue import Epilogue, offset
 from .finish import Finish, Place, emit_finish
@@ -13,7 +14,6 @@ from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
 from .tile import HEIGHT_STEP, Tile
-from .tiles import SHARE, SIDE, Block, Registers, emit_sums
 
 # Tiles between one that is finished and one whose operands are fetched meanwhile: the update of a
 # matrix by its gradient reads three, each row of a tile in a page of its own, where the processor

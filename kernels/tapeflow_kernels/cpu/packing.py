@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from ..machine import Host, host
+from .amx import DEPTH, SIDE
 from .halves import Memory, multiplies_pairs, pair, terms
 from .ir import Index, Module, Value
 from .lanes import Lanes
 from .tilecopy import TileCopy
-from .tiles import DEPTH, SIDE
 
 P = TypeVar("P")
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..machine import Host
+from .amx import SIDE
 from .contraction import has_tiles
 from .geometry import Geometry
 from .halves import multiplies_pairs
 from .lanes import Lanes
-from .tiles import SIDE
 
 # The part of the products of full tiles that repays them: they do 16 times what vectors of float32
 # do, less what their loads and stores cost.

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from ..machine import Host
+from .amx import SIDE
 from .lanes import Lanes
-from .tiles import SIDE
 
 # Tile heights that have code: every third. Fewer would waste rows, more would take longer to
 # compile: a kernel for n = 300 takes 70 ms with all 14 heights and 30 ms with these 5.

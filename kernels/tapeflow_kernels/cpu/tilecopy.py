@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .amx import CELLS, DEPTH, SIDE
 from .halves import Memory, bounded
 from .ir import Function, Index, Value
 from .lanes import Lanes
-from .tiles import CELLS, DEPTH, SIDE
 
 _LANES = Lanes("float32", SIDE)
 _HALVES = Lanes("int16", DEPTH)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .amx import SIDE
 from .geometry import Patch
 from .halves import Memory, as_bits, pair
 from .ir import Index, Module, Value
 from .lanes import Lanes
-from .tiles import SIDE
 
 _LANES = Lanes("float32", SIDE)
 _NUMBERS = Memory(_LANES, "bfloat16")

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from ..machine import Host, host
 from . import pairs
+from .amx import SIDE, Size
 from .contraction import Pointers
 from .epilogue import Epilogue
 from .geometry import Geometry, Patch, Shape, Triple
@@ -27,7 +28,6 @@ from .lanes import Lanes
 from .packing import Packing
 from .pairs import EXACT, Factors, Way, pairs_of, parts
 from .patch import Copied
-from .tiles import SIDE, Size
 
 P = TypeVar("P")
 # Axes of outputs and operands before the row x and the column: group, image, z, y.

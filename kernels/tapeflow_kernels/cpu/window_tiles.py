@@ -6,10 +6,10 @@ import itertools
 import math
 
 from ..machine import Host
+from .amx import SIDE, Registers
 from .grid import Grid, emit_grid
 from .ir import Index, Module, Value, ceiling
 from .patch import Filler, taps
-from .tiles import SIDE, Registers
 from .window import Window
 from .window_vectors import Item, Items, Panel, emit_finishes, loops_of, micro_of
 

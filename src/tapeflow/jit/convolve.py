@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 from tapeflow.graph import Node, Var
 from tapeflow.jit import cache, pointwise, product
-from tapeflow.jit.convolution import ONES, ZEROS, Convolution, Ints, Memory, Problem, Strides
+from tapeflow.jit.conv_problem import ONES, ZEROS, Convolution, Ints, Memory, Problem, Strides
 from tapeflow.jit.kernel import Code, Launch, Layout, Pointer, Scratch
 from tapeflow.jit.phase import Phase
 from tapeflow.jit.product import Parts, triple
 from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import Kernel
 from tapeflow_kernels.cpu import filter as gradient
-from tapeflow_kernels.cpu import filters, window, windows
+from tapeflow_kernels.cpu import filter_code, window, window_code
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.geometry import Geometry, Triple
 from tapeflow_kernels.cpu.pairs import EXACT
@@ -129,8 +129,7 @@ def _windows(
         problem.pointers(problem.a.start, panels, first),
     )
     items = window.items(plan, shape)
-    code = product.code("windows", plan, windows.emit)
-    return [pack, Launch(code, tuple(arguments), items, product.grain(items, g.flops))]
+    return [pack, Launch(_code(plan), tuple(arguments), items, product.grain(items, g.flops))]
 
 
 def _planned(problem: Problem, g: Convolution, epilogue: Epilogue) -> window.Window | None:
@@ -142,9 +141,13 @@ def _planned(problem: Problem, g: Convolution, epilogue: Epilogue) -> window.Win
         way=EXACT if g.is_diagonal else window.way(problem.factors(g), g.out, g.columns),
     )
     plan = planned()
-    if problem.any_size and plan and not cache.holds(product.code("windows", plan, windows.emit)):
+    if problem.any_size and plan and not cache.holds(_code(plan)):
         return planned(any_size=True)
     return plan
+
+
+def _code(plan: window.Window) -> Code:
+    return product.code("windows", plan, window_code.emit)
 
 
 # ---- adjoint in the images: a convolution for each phase of the strides
@@ -204,7 +207,7 @@ def _planned_sums(problem: Problem, epilogue: Epilogue) -> gradient.Filter | Non
 
 
 def _code_of_sums(plan: gradient.Filter) -> Code:
-    return product.code("sums", replace(plan, epilogue=Epilogue(())), filters.emit_sums)
+    return product.code("sums", replace(plan, epilogue=Epilogue(())), filter_code.emit_sums)
 
 
 def _filter(problem: Problem) -> list[Launch] | None:
@@ -234,7 +237,7 @@ def _filter(problem: Problem) -> list[Launch] | None:
         problem.pointers(sums, sums),
     )
     first = _code_of_sums(plan)
-    second = product.code("finish", plan.of_any_block(), filters.emit_finish_of_sums)
+    second = product.code("finish", plan.of_any_block(), filter_code.emit_finish_of_sums)
     count = gradient.finish_items(plan, division)
     return [
         Launch(first, tuple(of_sums), division.items, product.grain(division.items, g.flops)),

@@ -6,7 +6,7 @@ import itertools
 import math
 
 from tapeflow.jit import contract
-from tapeflow.jit.convolution import Ints, Memory, Problem
+from tapeflow.jit.conv_problem import Ints, Memory, Problem
 from tapeflow.jit.kernel import Launch
 from tapeflow_kernels.cpu import contraction
 from tapeflow_kernels.cpu.contraction import Extents

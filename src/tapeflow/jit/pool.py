@@ -9,7 +9,7 @@ from tapeflow.graph import Node, Var
 from tapeflow.jit import product
 from tapeflow.jit.kernel import Launch, Layout, Pointer
 from tapeflow.primitive import Kernel
-from tapeflow_kernels.cpu import pool, pools
+from tapeflow_kernels.cpu import pool, pool_code
 from tapeflow_kernels.cpu.pool import Pool, Shape
 
 _KINDS = {"max_pool": "max", "max_pool_at": "max_at", "max_pool_input": "max_input",
@@ -48,5 +48,5 @@ def lower(node: Node[Var], layouts: Mapping[Var, Layout]) -> list[Launch]:
     pointers = (product.at(layouts[node.inputs[0]]), position, Pointer(node.outputs[0]))
     items = pool.items(made, shape)
     grain = max(1, _ELEMENTS_WORTH_A_THREAD * items // math.prod(cells))
-    code = product.code("pool", made, pools.emit)
+    code = product.code("pool", made, pool_code.emit)
     return [Launch(code, tuple(pool.arguments(shape, pointers)), items, grain)]

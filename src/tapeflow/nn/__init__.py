@@ -42,7 +42,7 @@ from tapeflow.ops import (
     tanh,
 )
 from tapeflow.ops.attention import scaled_dot_product_attention
-from tapeflow.ops.convolve import (
+from tapeflow.ops.conv_calls import (
     atrous_conv2d,
     conv1d,
     conv2d,

@@ -11,7 +11,7 @@ from tapeflow.initializers import Initializer
 from tapeflow.nn.activations import Activation
 from tapeflow.nn.weighted import Weighted, as_used, at_least_one, entered
 from tapeflow.ops.conv import check_groups
-from tapeflow.ops.convolve import (
+from tapeflow.ops.conv_calls import (
     conv1d,
     conv2d,
     conv2d_transpose,
