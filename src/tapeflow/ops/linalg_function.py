@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 from tapeflow import arguments
 from tapeflow.errors import ArgumentError, ShapeError
@@ -102,7 +102,7 @@ def _multiplied(matrices: Sequence[Tensor], split: dict[tuple[int, int], int], s
                   _multiplied(matrices, split, middle, stop))
 
 
-@cache
+@lru_cache(4096)
 def _splits(sizes: tuple[int, ...]) -> dict[tuple[int, int], int]:
     """Where to cut each part of the chain in two, for the fewest multiplications.
 
