@@ -9,7 +9,8 @@ from typing import Any
 from tapeflow import arguments, claims, dispatch, scope
 from tapeflow.dtypes import DType, as_dtype
 from tapeflow.errors import DTypeError, ShapeError, StateError, TraceError
-from tapeflow.ops.elementwise import Weak, cast, coerce
+from tapeflow.ops.casts import cast
+from tapeflow.ops.elementwise import Weak, coerce
 from tapeflow.ops.index import updated
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 from tapeflow.tree import map_tree

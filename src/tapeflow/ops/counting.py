@@ -10,7 +10,8 @@ from tapeflow.dtypes import float64, int64, is_floating
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, index, movement, places, reduce, sorting
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.elementwise import cast, where
+from tapeflow.ops.casts import cast
+from tapeflow.ops.elementwise import where
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
 
 

@@ -1,4 +1,4 @@
-"""The two kinds of primitive that work element by element; cast and where."""
+"""The two kinds of primitive that work element by element; where, and stop_gradient."""
 from __future__ import annotations
 
 import inspect
@@ -25,8 +25,7 @@ from tapeflow.dtypes import (
 )
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.casts import cast as cast
-from tapeflow.ops.casts import real
+from tapeflow.ops.casts import cast, real
 from tapeflow.primitive import (
     ByExample,
     Leading,

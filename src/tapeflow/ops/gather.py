@@ -10,7 +10,8 @@ from tapeflow.dtypes import as_dtype, float32, int64
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, movement, places
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.elementwise import cast, coerce
+from tapeflow.ops.casts import cast
+from tapeflow.ops.elementwise import coerce
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
 
 

@@ -8,8 +8,9 @@ from tapeflow.errors import OutOfRangeError, ShapeError
 from tapeflow.ops import create, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.activation import greatest, log_softmax, softmax, softplus
+from tapeflow.ops.casts import cast
 from tapeflow.ops.composite import composite
-from tapeflow.ops.elementwise import cast, coerce, where
+from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.places import require_integer
 from tapeflow.ops.transcendental import exp, log
 from tapeflow.primitive import Tangents, require_floating

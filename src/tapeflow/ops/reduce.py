@@ -12,8 +12,9 @@ from tapeflow.dtypes import as_dtype, bool_, int64, is_complex, uint64
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import sqrt
+from tapeflow.ops.casts import cast
 from tapeflow.ops.composite import composite
-from tapeflow.ops.elementwise import cast, where
+from tapeflow.ops.elementwise import where
 from tapeflow.ops.shape import Axes, drop, sum_over
 from tapeflow.primitive import (
     Fold,

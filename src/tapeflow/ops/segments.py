@@ -12,7 +12,8 @@ from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import create, movement, places, sorting
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import maximum
-from tapeflow.ops.elementwise import cast, where
+from tapeflow.ops.casts import cast
+from tapeflow.ops.elementwise import where
 from tapeflow.ops.gather import take
 from tapeflow.ops.reduce import require_order
 from tapeflow.primitive import Primitive, Rule, Tangents, primitive

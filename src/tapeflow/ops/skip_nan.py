@@ -7,7 +7,8 @@ from tapeflow import arguments
 from tapeflow.dtypes import is_complex, is_floating
 from tapeflow.ops import create, reduce
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.elementwise import cast, where
+from tapeflow.ops.casts import cast
+from tapeflow.ops.elementwise import where
 from tapeflow.ops.logic import isnan
 from tapeflow.ops.product import prod_over
 from tapeflow.ops.shape import sum_over

@@ -11,7 +11,7 @@ from tapeflow.dtypes import bfloat16, int64, promote
 from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import gather, movement, reduce
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.elementwise import cast
+from tapeflow.ops.casts import cast
 from tapeflow.primitive import Primitive, Rule, Tangents, along, discrete, primitive
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 

@@ -12,7 +12,8 @@ from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, movement, reduce, sorting
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import clip, floor, minimum, sqrt
-from tapeflow.ops.elementwise import cast, coerce, where
+from tapeflow.ops.casts import cast
+from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.gather import take
 from tapeflow.ops.linalg_diagonal import diagonal
 from tapeflow.ops.logic import isnan
