@@ -20,11 +20,11 @@ def isclose(a: TensorLike, b: TensorLike, rtol: float = 1e-5, atol: float = 1e-8
     >>> isclose([1.0, 1.1], [1.000001, 1.0])
     Tensor([ True, False], bool[2])
     """
-    return _isclose("isclose", a, b, rtol, atol, equal_nan)
+    return _isclose("isclose", a, b, rtol=rtol, atol=atol, equal_nan=equal_nan)
 
 
-def _isclose(op: str, a: TensorLike, b: TensorLike, rtol: float, atol: float, equal_nan: bool
-             ) -> Tensor:
+def _isclose(op: str, a: TensorLike, b: TensorLike, *, rtol: float, atol: float,
+             equal_nan: bool) -> Tensor:
     x, y = coerce(op, a, b)
     broadcast_shapes(op, x.spec, y.spec)   # so that an error speaks of this op
     if not (is_floating(x.dtype) or is_complex(x.dtype)):
@@ -40,7 +40,7 @@ def allclose(a: TensorLike, b: TensorLike, rtol: float = 1e-5, atol: float = 1e-
 
     Raises: ShapeError unless the shapes broadcast, DTypeError unless the dtypes promote.
     """
-    return reduce.all(_isclose("allclose", a, b, rtol, atol, equal_nan))
+    return reduce.all(_isclose("allclose", a, b, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
 
 def array_equal(a: TensorLike, b: TensorLike, equal_nan: bool = False) -> Tensor:

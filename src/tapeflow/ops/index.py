@@ -49,7 +49,11 @@ def update(x: Array, v: Array, *, starts: Ints, steps: Ints) -> Array:
 # ---- x[key] and x[key] = v
 
 def getitem(x: TensorLike, key: Any) -> Tensor:
-    """The elements of x at `key`: integers, slices, None, `...`, integer arrays; eagerly bools."""
+    """The elements of x at `key`: integers, slices, None, `...`, arrays of integers, and masks.
+
+    Raises: DTypeError for what is no key, OutOfRangeError for an index that is not there, more of
+        them than axes, or a mask of other sizes, TraceError for a traced mask.
+    """
     x = as_tensor(x, op="getitem")
     context = dispatch.here.context
     if context.tracer is None and not context.records:

@@ -54,7 +54,8 @@ def quantile(x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "lin
     >>> quantile([1.0, 2.0, 4.0], 0.75)
     Tensor(3., f32[])
     """
-    return _quantile("quantile", x, _shares("quantile", q, 1.0), axis, method, keepdims)
+    shares = _shares("quantile", q, 1.0)
+    return _quantile("quantile", x, shares, axis=axis, method=method, keepdims=keepdims)
 
 
 def percentile(x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "linear",
@@ -63,7 +64,8 @@ def percentile(x: TensorLike, q: TensorLike, axis: Axis = None, method: str = "l
 
     Raises: as quantile().
     """
-    return _quantile("percentile", x, _shares("percentile", q, 100.0), axis, method, keepdims)
+    shares = _shares("percentile", q, 100.0)
+    return _quantile("percentile", x, shares, axis=axis, method=method, keepdims=keepdims)
 
 
 def median(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -71,7 +73,8 @@ def median(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     Raises: DTypeError unless x is floating, ShapeError if there are no elements.
     """
-    return _quantile("median", x, _shares("median", 0.5, 1.0), axis, "linear", keepdims)
+    half = _shares("median", 0.5, 1.0)
+    return _quantile("median", x, half, axis=axis, method="linear", keepdims=keepdims)
 
 
 def _shares(op: str, q: TensorLike, whole: float) -> Tensor:
@@ -84,8 +87,8 @@ def _shares(op: str, q: TensorLike, whole: float) -> Tensor:
     return parts / whole
 
 
-def _quantile(op: str, x: TensorLike, shares: Tensor, axis: Axis, method: str, keepdims: bool
-              ) -> Tensor:
+def _quantile(op: str, x: TensorLike, shares: Tensor, *, axis: Axis, method: str,
+              keepdims: bool) -> Tensor:
     t = reduce.floating(op, x)
     if arguments.text(op, "method", method) not in _BETWEEN:
         raise ArgumentError(op, got=f"method={method!r}", why="there is no such method",
@@ -161,11 +164,11 @@ def cov(x: TensorLike, y: TensorLike | None = None, rowvar: bool = True, bias: b
     Returns: f[k,k], f[] of one variable.
     Raises: DTypeError unless x is floating, ShapeError if there are more than two axes.
     """
-    return _cov("cov", x, y, rowvar, bias, ddof)
+    return _cov("cov", x, y, rowvar=rowvar, bias=bias, ddof=ddof)
 
 
-def _cov(op: str, x: TensorLike, y: TensorLike | None, rowvar: bool, bias: bool,
-         ddof: int | None) -> Tensor:
+def _cov(op: str, x: TensorLike, y: TensorLike | None, *, rowvar: bool, bias: bool = False,
+         ddof: int | None = None) -> Tensor:
     given = [reduce.floating(op, v) for v in (x, y) if v is not None]
     for v in given:
         if v.ndim > 2:
@@ -184,7 +187,7 @@ def corrcoef(x: TensorLike, y: TensorLike | None = None, rowvar: bool = True) ->
 
     Args, raises: as cov().
     """
-    c = _cov("corrcoef", x, y, rowvar, False, None)
+    c = _cov("corrcoef", x, y, rowvar=rowvar)
     if not c.ndim:
         return c / c
     deviations = sqrt(diagonal(c))

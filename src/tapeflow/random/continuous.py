@@ -18,7 +18,6 @@ from tapeflow.tensor import Tensor, TensorLike
 _Shape = Any  # int or a sequence of them, whole numbers of NumPy's too
 _DIGITS = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
 
-
 _Sample = Callable[[str, Generator | None, tuple[int, ...], DType], Tensor]
 
 
@@ -55,6 +54,7 @@ def _scaled_and_shifted(
     sample: _Sample,
     shape: _Shape,
     given: Mapping[str, TensorLike],
+    *,
     dtype: Any,
     generator: Generator | None,
 ) -> Tensor:
@@ -90,7 +90,7 @@ def normal(
         negative deviation; ShapeError if the parameters do not broadcast to the shape.
     """
     given = {"mean": mean, "stddev": stddev}
-    return _scaled_and_shifted("normal", _normal, shape, given, dtype, generator)
+    return _scaled_and_shifted("normal", _normal, shape, given, dtype=dtype, generator=generator)
 
 
 def truncated_normal(
@@ -104,8 +104,10 @@ def truncated_normal(
 
     Arguments and errors are those of normal().
     """
-    given, sample = {"mean": mean, "stddev": stddev}, _truncated_normal
-    return _scaled_and_shifted("truncated_normal", sample, shape, given, dtype, generator)
+    given = {"mean": mean, "stddev": stddev}
+    return _scaled_and_shifted(
+        "truncated_normal", _truncated_normal, shape, given, dtype=dtype, generator=generator
+    )
 
 
 def gumbel(
@@ -120,7 +122,7 @@ def gumbel(
     Arguments and errors are those of normal().
     """
     given = {"loc": loc, "scale": scale}
-    return _scaled_and_shifted("gumbel", _gumbel, shape, given, dtype, generator)
+    return _scaled_and_shifted("gumbel", _gumbel, shape, given, dtype=dtype, generator=generator)
 
 
 def exponential(
@@ -134,7 +136,9 @@ def exponential(
     Raises: as normal().
     """
     given = {"loc": 0.0, "scale": scale}
-    return _scaled_and_shifted("exponential", _exponential, shape, given, dtype, generator)
+    return _scaled_and_shifted(
+        "exponential", _exponential, shape, given, dtype=dtype, generator=generator
+    )
 
 
 def laplace(
@@ -149,7 +153,7 @@ def laplace(
     Arguments and errors are those of normal().
     """
     given = {"loc": loc, "scale": scale}
-    return _scaled_and_shifted("laplace", _laplace, shape, given, dtype, generator)
+    return _scaled_and_shifted("laplace", _laplace, shape, given, dtype=dtype, generator=generator)
 
 
 def uniform(
