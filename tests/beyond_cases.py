@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special as sp
 
 import tapeflow as tf
-from op_case import I2, Bad, Case, integers
+from op_case import I2, INTS, Bad, Case, integers
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 
 IDS = np.array([1, 0, 1, 3])
@@ -301,6 +301,15 @@ CURVES = [
          bad=[Bad(ShapeError, ["f[2,2]", "f[2]"]), Bad(ShapeError, ["f[2]", "f[0]"]),
               Bad(ArgumentError, ["f[2]", "f[2]"], {"mode": "most"})]),
     integers(tf.convolve, np.convolve, "i32[5]", "i32[2]", kwargs={"mode": "same"}),
+    *[Case(tf.logaddexp2, np.logaddexp2, ["f[2,3]", other], bad=[INTS])
+      for other in ("f[2,3]", "f[3]")],
+    Case(tf.partition, lambda x, kth: np.sort(x), ["f[3,4]"], {"kth": (0, 1, 2, 3)},
+         bad=[Bad(OutOfRangeError, ["f[]"]), Bad(OutOfRangeError, ["f[4]"], {"kth": 4})]),
+    Case(lambda x: tf.partition(x, (1, -2), 0)[np.array([1, -2])],
+         lambda x: np.sort(x, 0)[[1, -2]], ["f[5,2]"]),
+    integers(tf.argpartition, lambda x, kth: np.argsort(x),
+             np.array([3, 1, 4, 2, 7]), kwargs={"kth": (0, 1, 2, 3, 4)},
+             bad=[Bad(OutOfRangeError, ["i32[2]"], {"kth": -3})]),
     Case(tf.logaddexp, np.logaddexp, [np.array([1.0, 1000.0]), np.array([1.0, 1001.0])]),
     Case(lambda x: tf.logsumexp(x * 1000.0), lambda x: sp.logsumexp(x * 1000.0), ["f[3]"],
          smooth=False),

@@ -41,6 +41,10 @@ EDGES: dict[str, Row] = {
         tf.logaddexp, [[-INF, INF, -INF, 1e38], [-INF, INF, 0, 1e38]], [-INF, INF, 0, 1e38],
         [[0.5, 0.5, 0, 0.5], [0.5, 0.5, 1, 0.5]],
     ),
+    "logaddexp2": (
+        tf.logaddexp2, [[-INF, INF, -INF, 1e38], [-INF, INF, 0, 1e38]], [-INF, INF, 0, 1e38],
+        [[0.5, 0.5, 0, 0.5], [0.5, 0.5, 1, 0.5]],
+    ),
     "softmax beside -inf": (lambda x: tf.nn.softmax(x)[1], [[-INF, 0]], 1, [[0, 0]]),
     "norm of huge": (tf.linalg.vector_norm, [[3e30, 4e30]], 5e30, [[0.6, 0.8]]),
     "norm of tiny": (tf.linalg.vector_norm, [[3e-30, 4e-30]], 5e-30, [[0.6, 0.8]]),

@@ -606,6 +606,12 @@ def test_unique_takes_nans_of_bfloat16_for_one_value() -> None:
     assert values.dtype == tf.bfloat16 and values.shape == (2,) and counts.tolist() == [1, 2]
 
 
+def test_nan_is_the_largest_to_a_partition_too() -> None:
+    for dtype in ("float32", "bfloat16"):
+        x = tf.partition(tf.asarray([3, np.nan, 1, 2], dtype), range(4))
+        np.testing.assert_array_equal(x.numpy().astype("f4"), [1, 2, 3, np.nan])
+
+
 def test_unique_refuses_an_axis_that_is_not_there() -> None:
     with pytest.raises(OutOfRangeError, match="unique"):
         tf.unique([3, 1], axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tapeflow import arguments
 from tapeflow.dtypes import bfloat16, int64, promote
-from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.errors import ArgumentError, OutOfRangeError, ShapeError
 from tapeflow.ops import gather, movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import cast
@@ -116,6 +116,46 @@ def sort(x: TensorLike, axis: int = -1, descending: bool = False, stable: bool =
     return _sort(x, axis=axis, descending=descending)
 
 
+def _ordered(x: Array) -> Array:
+    """x in a dtype in which NumPy knows what is NaN."""
+    return x.astype(np.float32) if x.dtype == bfloat16 else x
+
+
+@discrete(name="argpartition", spec=lambda x, *, kth, axis: Spec(x.shape, int64),
+          batching=along("axis"))
+def _argpartition(x: Array, *, kth: tuple[int, ...], axis: int) -> Array:
+    return np.argpartition(_ordered(x), kth, axis)
+
+
+def _parted(op: str, x: Tensor, kth: int | Sequence[int], axis: int) -> Tensor:
+    """argpartition() along an axis that is there, in the name of `op`."""
+    places, n = arguments.integers(op, "kth", kth), x.shape[axis]
+    if not all(-n <= k < n for k in places):
+        raise OutOfRangeError(op, got=f"{x.spec}, kth {kth}, axis {axis}",
+                              why=f"the axis has {n} places", fix="choose places that are there")
+    return _argpartition(x, kth=tuple(k % n for k in places), axis=axis)
+
+
+def argpartition(x: TensorLike, kth: int | Sequence[int], axis: int = -1) -> Tensor:
+    """The indices that bring the elements of x along `axis` into the order of partition().
+
+    Raises: OutOfRangeError if there is no such axis, or no such place.
+    """
+    x = as_tensor(x, op="argpartition")
+    return _parted("argpartition", x, kth, _shape.normalize_axis("argpartition", axis, x.ndim))
+
+
+def partition(x: TensorLike, kth: int | Sequence[int], axis: int = -1) -> Tensor:
+    """x with the elements at `kth` along `axis` where sort() has them: none before one of these is
+    larger, none behind it smaller. The others are in no particular order.
+
+    Raises: OutOfRangeError if there is no such axis, or no such place.
+    """
+    x = as_tensor(x, op="partition")
+    axis = _shape.normalize_axis("partition", axis, x.ndim)
+    return gather.take_along_axis(x, _parted("partition", x, kth, axis), axis)
+
+
 def top_k(x: TensorLike, k: int) -> tuple[Tensor, Tensor]:
     """The k largest elements along the last axis in descending order, and their indices.
 
@@ -195,8 +235,7 @@ def _unique(op: str, x: TensorLike, *asked: str, axis: int | None = None,
     array = as_tensor(x, op=op).concrete(op)
     if axis is not None:
         axis = _shape.normalize_axis(op, axis, array.ndim)
-    known = array.astype(np.float32) if array.dtype == bfloat16 else array   # whose NaNs are equal
-    found = np.unique(known, axis=axis, equal_nan=equal_nan,
+    found = np.unique(_ordered(array), axis=axis, equal_nan=equal_nan,
                       **{f"return_{name}": True for name in asked})   # type: ignore[call-overload]
     values, *positions = found if asked else (found,)
     if "inverse" in asked:

@@ -25,6 +25,8 @@ from tapeflow.ops.elementwise import (
 from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
 from tapeflow_kernels.cpu import elements
 
+_LN2 = math.log(2)
+
 
 @elementwise("exp({x})", lambda y, x: y, of=INEXACT)
 def exp(x: Array) -> Array:
@@ -57,7 +59,7 @@ def log1p(x: Array) -> Array:
     return np.log1p(x)
 
 
-@elementwise("log2({x})", lambda y, x: (1 / math.log(2)) / x, of=INEXACT)
+@elementwise("log2({x})", lambda y, x: (1 / _LN2) / x, of=INEXACT)
 def log2(x: Array) -> Array:
     """The logarithm of x to base 2."""
     return np.log2(x)
@@ -79,6 +81,17 @@ def _share_of_sum(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def logaddexp(x: Array, y: Array) -> Array:
     """log(exp(x) + exp(y)), without overflow."""
     return np.logaddexp(x, y)
+
+
+def _share_of_powers(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return _share_of_sum(z, _LN2 * x, _LN2 * y)
+
+
+@elementwise(f"logaddexp({{t}}({_LN2}) * {{x}}, {{t}}({_LN2}) * {{y}}) * {{t}}({1 / _LN2})",
+             _share_of_powers, lambda z, x, y: _share_of_powers(z, y, x), of=FLOATS)
+def logaddexp2(x: Array, y: Array) -> Array:
+    """log2(2^x + 2^y), without overflow."""
+    return np.logaddexp2(x, y)
 
 
 # ---- powers
