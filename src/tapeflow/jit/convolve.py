@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from tapeflow.graph import Node, Var
 from tapeflow.jit import cache, pointwise, product
@@ -19,7 +20,7 @@ from tapeflow_kernels.cpu import filter as gradient
 from tapeflow_kernels.cpu import filter_code, window, window_code
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.geometry import Geometry, Triple
-from tapeflow_kernels.cpu.pairs import EXACT
+from tapeflow_kernels.cpu.pairs import EXACT, Way
 from tapeflow_kernels.machine import host
 
 
@@ -117,7 +118,7 @@ def _windows(
         return m.moved(sum(s * p for s, p in zip(m.strides[1:4], phase, strict=True)))
 
     diagonal = g.is_diagonal
-    plan = _planned(problem, g, problem.epilogue(axes(g.columns)))
+    plan = _planned(_WINDOWS, problem, g, problem.epilogue(axes(g.columns)))
     if plan is None:
         return None
     width = plan.width(host())
@@ -132,22 +133,42 @@ def _windows(
     return [pack, Launch(_code(plan), tuple(arguments), items, product.grain(items, g.flops))]
 
 
-def _planned(problem: Problem, g: Convolution, epilogue: Epilogue) -> window.Window | None:
-    """The code to use: for images of all sizes where that was asked for, unless there is some."""
-    planned = functools.partial(
-        window.plan,
-        *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels), epilogue),
-        is_diagonal=g.is_diagonal,
-        way=EXACT if g.is_diagonal else window.way(problem.factors(g), g.out, g.columns),
-    )
-    plan = planned()
-    if problem.any_size and plan and not cache.holds(_code(plan)):
-        return planned(any_size=True)
-    return plan
-
-
 def _code(plan: window.Window) -> Code:
     return product.code("windows", plan, window_code.emit)
+
+
+def _code_of_sums(plan: gradient.Filter) -> Code:
+    return product.code("sums", replace(plan, epilogue=Epilogue(())), filter_code.emit_sums)
+
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class _Kind(Generic[P]):
+    """How kernels of one kind are planned, how exactly they multiply, and their code."""
+
+    plan: Callable[..., P | None]
+    way: Callable[..., Way]
+    code: Callable[[P], Code]
+
+
+_WINDOWS = _Kind(window.plan, window.way, _code)
+_SUMS = _Kind(gradient.plan, gradient.way, _code_of_sums)
+
+
+def _planned(kind: _Kind[P], problem: Problem, g: Convolution, epilogue: Epilogue) -> P | None:
+    """The code to use: for images of all sizes where that was asked for, unless there is some."""
+    planned = functools.partial(
+        kind.plan,
+        *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels), epilogue),
+        is_diagonal=g.is_diagonal,
+        way=EXACT if g.is_diagonal else kind.way(problem.factors(g), g.out, g.columns),
+    )
+    plan = planned()
+    if problem.any_size and plan and not cache.holds(kind.code(plan)):
+        return planned(any_size=True)
+    return plan
 
 
 # ---- adjoint in the images: a convolution for each phase of the strides
@@ -191,25 +212,6 @@ def _phase(problem: Problem, phases: Sequence[Phase], index: int) -> list[Launch
 # ---- adjoint in the filters
 
 
-def _planned_sums(problem: Problem, epilogue: Epilogue) -> gradient.Filter | None:
-    """The code to use, as `_planned`."""
-    g = problem.convolution
-    planned = functools.partial(
-        gradient.plan,
-        *(problem.dtype, g.geometry, g.channels, g.shape(problem.a, g.channels), epilogue),
-        is_diagonal=g.is_diagonal,
-        way=EXACT if g.is_diagonal else gradient.way(problem.factors(g), g.out, g.columns),
-    )
-    plan = planned()
-    if problem.any_size and plan and not cache.holds(_code_of_sums(plan)):
-        return planned(any_size=True)
-    return plan
-
-
-def _code_of_sums(plan: gradient.Filter) -> Code:
-    return product.code("sums", replace(plan, epilogue=Epilogue(())), filter_code.emit_sums)
-
-
 def _filter(problem: Problem) -> list[Launch] | None:
     g, diagonal = problem.convolution, problem.convolution.is_diagonal
 
@@ -220,7 +222,7 @@ def _filter(problem: Problem) -> list[Launch] | None:
 
         return strides
 
-    plan = _planned_sums(problem, problem.epilogue(axes(g.columns)))
+    plan = _planned(_SUMS, problem, g, problem.epilogue(axes(g.columns)))
     if plan is None:
         return None
     width = plan.columns(host())
