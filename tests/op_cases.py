@@ -24,6 +24,7 @@ from special_cases import SPECIAL
 from tapeflow.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops.conv import conv_filter
 from tapeflow.ops.pool import avg_pool_input, max_pool_at, max_pool_input
+from tapeflow.ops.sorting import inverse_order
 
 ELEMENTWISE = [
     *binary(tf.add, np.add, bad=[BOOLS]),
@@ -570,6 +571,15 @@ INDEXING = [
     Case(tf.sort, np.sort, ["f[3,4]"], {"axis": 0}, bad=[Bad(OutOfRangeError, ["f[]"])]),
     Case(tf.sort, lambda x, descending: -np.sort(-x), ["f[5]"], {"descending": True}),
     integers(tf.sort, np.sort, np.array([3, 1, 3, 2, 1])),
+    *[
+        integers(
+            lambda x, axis: inverse_order(tf.argsort(x, axis), axis=axis),
+            lambda x, axis: np.argsort(np.argsort(x, axis), axis),
+            "f[3,4]",
+            kwargs={"axis": a},
+        )
+        for a in (0, 1)
+    ],
     integers(tf.argsort, lambda x: np.argsort(x, kind="stable"), np.array([3, 1, 3, 2, 1])),
     integers(
         tf.argsort,

@@ -84,9 +84,18 @@ def argsort(x: TensorLike, axis: int = -1, descending: bool = False, stable: boo
     return _argsort(x, axis=axis, descending=descending)
 
 
+@discrete(spec=lambda order, *, axis: order, batching=along("axis"))
+def inverse_order(order: Array, *, axis: int) -> Array:
+    """Where along `axis` each element has gone that stood in this order."""
+    y = np.empty_like(order)
+    ahead = np.arange(order.shape[axis]).reshape(-1, *(1,) * (order.ndim - 1 - axis))
+    np.put_along_axis(y, order, ahead, axis)
+    return y
+
+
 def _sort_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axis: int, descending: bool) -> Tensor:
-    places = argsort(argsort(x, axis, descending), axis)   # where each element has gone
-    return gather.take_along_axis(g, places, axis)
+    order = argsort(x, axis, descending)
+    return gather.take_along_axis(g, inverse_order(order, axis=axis), axis)
 
 
 def _sort_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axis: int, descending: bool) -> Tensor:
