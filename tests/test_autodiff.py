@@ -327,8 +327,28 @@ def test_a_custom_gradient_has_the_dtype_of_its_input() -> None:
 
 @pytest.mark.parametrize("returned", [1.0, (1.0, 2.0), (1.0, abs, abs)])
 def test_a_custom_gradient_without_a_pull_is_refused(returned: Any) -> None:
-    with pytest.raises(tf.errors.ArgumentError, match="custom_gradient: the function gives a pair"):
+    with pytest.raises(tf.errors.ArgumentError, match=r"custom_gradient: .*(a pair|a function)"):
         tf.custom_gradient(lambda x: returned)(1.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        (lambda size, batched, x: x, "a rule gives a pair"),
+        (lambda size, batched, x: (x[:1], True), "there are 2 examples"),
+        (lambda size, batched, x: (tf.sum(x), True), "there are 2 examples"),
+    ],
+)
+def test_a_rule_that_does_not_fit_the_examples_is_refused(rule: Any, why: str) -> None:
+    f = tf.custom_gradient(lambda x: (x * 1.0, lambda g: g))
+    f.defbatch(rule)
+    with pytest.raises(ValueError, match=f"defbatch: {why}"):
+        tf.vmap(f)(tf.ones((2, 3)))
+
+
+def test_a_function_without_aux_is_refused_where_it_is_asked_for() -> None:
+    with pytest.raises(tf.errors.ArgumentError, match="with has_aux a function gives a pair"):
+        tf.grad(tf.sum, has_aux=True)(tf.ones(2))
 
 
 def test_forward_over_reverse_and_reverse_over_forward_agree() -> None:

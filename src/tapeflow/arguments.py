@@ -137,6 +137,13 @@ def several(op: str, name: str, given: Any, what: str) -> Sequence[Any]:
     return list(given)
 
 
+def pair(op: str, given: Any, source: str, why: str, fix: str) -> tuple[Any, Any]:
+    """The two things that the function `source` gave. Raises: ArgumentError for all else."""
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return given[0], given[1]
+    raise ArgumentError(op, got=f"{source} gave {type(given).__name__}", why=why, fix=fix)
+
+
 def mapping(op: str, name: str, given: Any) -> Mapping[Any, Any]:
     """`given`. Raises: ArgumentError unless it is a dict or another mapping."""
     if isinstance(given, Mapping):

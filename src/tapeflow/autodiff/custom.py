@@ -77,14 +77,14 @@ class CustomGradient:
         return unflatten(structure, ys)
 
     def _paired(self, given: Any) -> tuple[Any, Function]:
-        if isinstance(given, tuple) and len(given) == 2 and callable(given[1]):
-            return given
-        raise ArgumentError(
+        result, pull = arguments.pair(
             "custom_gradient",
-            got=f"{type(given).__name__} from {name_of(self._f)}",
+            given,
+            name_of(self._f),
             why="the function gives a pair: its result, and a function that pulls gradients back",
             fix="return y, lambda g: ..., with a gradient for each input",
         )
+        return result, arguments.function("custom_gradient", "pull", pull)
 
     def _for_all(self, batch: Batch, xs: tuple[Tensor, ...], own: Sequence[Tensor]) -> Any:
         """The result by the rule for many examples."""
@@ -92,12 +92,18 @@ class CustomGradient:
         batched = tuple(map(batch.owns, xs))
         with batch.outside():
             wholes = [x.value.whole if b else x for x, b in zip(own, batched, strict=True)]
-            result, is_batched = self._batch(batch.size, batched, *wholes)
+            result, is_batched = arguments.pair(
+                "defbatch",
+                self._batch(batch.size, batched, *wholes),
+                f"the rule of {name_of(self._f)}",
+                why="a rule gives a pair: the result, and whether it has the examples along axis 0",
+                fix="return y, True",
+            )
         flags = is_batched if isinstance(is_batched, bool) else flatten(is_batched)[0]
         leaves, structure = flatten(result)
         which = [flags] * len(leaves) if isinstance(flags, bool) else flags
         tensors = zip(map(as_tensor, leaves), which, strict=True)
-        ys = tuple(batch.lane(y) if b else y for y, b in tensors)
+        ys = tuple(self._lane(batch, y) if b else y for y, b in tensors)
 
         def pull(*gs: Tensor) -> Any:
             with dispatch.aside():
@@ -108,6 +114,16 @@ class CustomGradient:
         for record in dispatch.here.context.records:
             record((step, xs, dispatch.NO_ATTRS, ys))
         return unflatten(structure, ys)
+
+    def _lane(self, batch: Batch, y: Tensor) -> Tensor:
+        if y.shape[:1] != (batch.size,):
+            raise ShapeError(
+                "defbatch",
+                got=f"{y.spec} from the rule of {name_of(self._f)}",
+                why=f"there are {batch.size} examples, which lie along axis 0",
+                fix="give the result for each example, or say that it is not batched",
+            )
+        return batch.lane(y)
 
     def __repr__(self) -> str:
         return f"<custom_gradient {name_of(self._f)}>"

@@ -31,7 +31,8 @@ def value_and_grad(
         argnums: the argument to differentiate by (a tensor or a tree of them), or several.
 
     Raises: ShapeError if `f` gives more than one number, DTypeError if it gives an integer or a
-        complex number, ArgumentError if `f` is no function or has no such argument.
+        complex number, ArgumentError if `f` is no function, has no such argument, or gives no
+        pair with `has_aux`.
     """
 
     arguments.function("grad", "f", f)
@@ -43,7 +44,7 @@ def value_and_grad(
         with GradientTape() as tape:
             tape.watch([tensors[i] for i in chosen])
             result = f(*tensors, **keywords)
-        value, aux = result if has_aux else (result, None)
+        value, aux = _with_aux(f, result) if has_aux else (result, None)
         y = as_tensor(value)
         if y.shape:
             raise ShapeError(
@@ -66,6 +67,16 @@ def value_and_grad(
         )
 
     return wrapped
+
+
+def _with_aux(f: Function, result: Any) -> tuple[Any, Any]:
+    return arguments.pair(
+        "grad",
+        result,
+        name_of(f),
+        why="with has_aux a function gives a pair: its value, and what else it has to tell",
+        fix="return value, aux, or leave has_aux out",
+    )
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:

@@ -136,14 +136,13 @@ class _Turn:
 
     def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         n = sum(s is not None for s in self.carry.specs)
-        pair = self.f(self.carry.tree(tensors[:n]), self.xs.tree(tensors[n:]))
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise ArgumentError(
-                "scan",
-                got=f"f gave {type(pair).__name__}",
-                why="f gives a pair: the next carry, and this turn's row of the result",
-                fix="return carry, y; y may be None",
-            )
+        pair = arguments.pair(
+            "scan",
+            self.f(self.carry.tree(tensors[:n]), self.xs.tree(tensors[n:])),
+            "f",
+            why="f gives a pair: the next carry, and this turn's row of the result",
+            fix="return carry, y; y may be None",
+        )
         carry = fitted("scan", "carry", pair[0], self.carry, _KEEP)
         if not self.rows:
             self.rows.append(taken_apart("scan", pair[1])[1])
