@@ -203,6 +203,7 @@ STATISTICS = [
     integers(tf.nansum, lambda x: np.nansum(x), "i8[3]"),
     integers(tf.nanmax, np.nanmax, "i8[3]"),
     Case(tf.median, np.median, ["f[4,3]"], {"axis": 0}),
+    integers(tf.median, np.median, np.array([np.inf, 1.0, np.inf, np.inf])),
     *[
         Case(
             tf.quantile, np.quantile, ["f[3,5]", np.array([0.0, 0.3, 1.0])],

@@ -16,7 +16,7 @@ from tapeflow.ops.casts import cast
 from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.gather import take
 from tapeflow.ops.linalg_diagonal import diagonal
-from tapeflow.ops.logic import isnan
+from tapeflow.ops.logic import isinf, isnan
 from tapeflow.tensor import Axis, Tensor, TensorLike, as_tensor
 
 # ---- quantiles
@@ -104,7 +104,8 @@ def _quantile(op: str, x: TensorLike, shares: Tensor, *, axis: Axis, method: str
     a, b = take(ordered, first, axis=-1), take(ordered, second, axis=-1)
     part = _shape.broadcast_to(part, a.shape)
     y = where(part < 0.5, a + (b - a) * part, b - (b - a) * (1.0 - part))
-    y = where(part == 0, a, y)   # else infinite neighbours would give NaN
+    is_there = (part == 0) | (isinf(a) & (a == b))   # else infinite neighbours would give NaN
+    y = where(is_there, a, y)
     has_nan = reduce.any(isnan(ordered), axis=-1)
     y = where(_shape.reshape(has_nan, (*has_nan.shape, *(1,) * shares.ndim)), math.nan, y)
     count = y.ndim - shares.ndim
