@@ -87,8 +87,19 @@ class Pool:
         while True:
             self._asleep.acquire()
             work(self.address, _PATIENCE)
-            with self._counting:
-                self._awake -= 1
+            while not self._retired():
+                work(self.address, _PATIENCE)
+
+    def _retired(self) -> bool:
+        """Whether a worker that found nothing to do for a while is counted out, to sleep. Not while
+        a program has the pool: one that began just now took it for awake and wakes nobody, and one
+        whose row takes a thread alone has further rows."""
+        with self._counting:
+            self._awake -= 1  # before the look at users: who comes after it wakes this worker
+            if not self._users:
+                return True
+            self._awake += 1
+            return False
 
 
 @functools.cache
