@@ -59,4 +59,5 @@ def _by_expansion(a: Array, x: Array) -> Array:
         error = a + z * root + (z**2 - 1) / 3 + cubic / (36 * root) - quartic / (810 * a) - x
         z = z - error / (root + 2 * z / 3 + (3 * z**2 - 7) / (36 * root))
     cubic, quartic = z**3 - 7 * z, 3 * z**4 + 7 * z**2 - 16
-    return 1 + z / (2 * root) - cubic / (72 * a * root) + quartic / (810 * a**2)
+    found: Array = 1 + z / (2 * root) - cubic / (72 * a * root) + quartic / (810 * a**2)
+    return found

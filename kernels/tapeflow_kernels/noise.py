@@ -106,13 +106,15 @@ def _words(state: Array, count: int, size: int) -> Array:
 def _uniform(words: Array, dtype: str, digits: int) -> Array:
     bits = np.dtype(dtype).itemsize * 8
     integers = (words >> np.uint64(bits - digits)).astype(np.int64)
-    return integers.astype(dtype) * np.dtype(dtype).type(2.0**-digits)
+    numbers: Array = integers.astype(dtype) * np.dtype(dtype).type(2.0**-digits)
+    return numbers
 
 
 def _fraction(integers: Array, dtype: str, bits: int) -> Array:
     """(i + 1/2) / 2^bits, for integers that a signed integer of the format's width holds."""
     kind = np.dtype(dtype).type
-    return (integers.astype(np.int64).astype(dtype) + kind(0.5)) * kind(2.0**-bits)
+    numbers: Array = (integers.astype(np.int64).astype(dtype) + kind(0.5)) * kind(2.0**-bits)
+    return numbers
 
 
 def _polynomial(coefficients: Sequence[float], x: Array) -> Array:
@@ -134,7 +136,8 @@ def _log(x: Array, below_1: Array | None = None) -> Array:
     if below_1 is not None:
         f = np.where(e == 0, -below_1, f)
     s = f / (f + kind(2))
-    return e * kind(math.log(2)) + s * _polynomial(LOG[name], s * s)
+    found: Array = e * kind(math.log(2)) + s * _polynomial(LOG[name], s * s)
+    return found
 
 
 def _quantile(p: Array) -> Array:

@@ -291,10 +291,16 @@ def packing_a(c: Contraction, target: Host | None = None) -> Packing:
     """How A is brought into panels of as many rows as a tile has."""
     tile = c.tile(target or host())
     batch, m, reduce = c.a[: c.batch], c.a[c.batch], c.a[c.batch + 1 :]
-    strides, sizes = (*batch, *reduce, m), (tile.rows, tile.a_pitch)
-    form: Literal["", "turned"] = "turned" if c.tiles else ""
-    held = c.memory, _panel_terms(c, 0), tile.depth, form
-    return Packing(c.dtype, strides, c.reductions, *sizes, *held)
+    return Packing(
+        c.dtype,
+        (*batch, *reduce, m),
+        c.reductions,
+        *(tile.rows, tile.a_pitch),
+        source=c.memory,
+        terms=_panel_terms(c, 0),
+        block=tile.depth,
+        tiles="turned" if c.tiles else "",
+    )
 
 
 def packing_b(c: Contraction, target: Host | None = None) -> Packing:

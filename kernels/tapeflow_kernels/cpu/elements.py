@@ -82,7 +82,8 @@ def _lowered(symbol: str, name: str, dtype: str, arity: int) -> str:
         f"        y[i] = fn({elements})\n",
         scope,
     )
-    pointer = numba.types.CPointer(getattr(numba.types, dtype))
+    element: Any = getattr(numba.types, dtype)
+    pointer = numba.types.CPointer(element)  # type: ignore[no-untyped-call]
     kinds = [numba.types.int64, *[pointer] * (arity + 1)]
     lowered = lowering.lower(scope["loop"], kinds)
     arrays = [*operands, "y"]

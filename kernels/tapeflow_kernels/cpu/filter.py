@@ -251,7 +251,9 @@ def _plan_tiles(
         *(lanes.dtype, given.memory, channels, geometry),
         *(channels * taps, (parts(channels * taps),)),
         *(vectors, math.ceil(columns % (vectors * SIDE) / SIDE), rows, 2 * row, images),
-        *(is_merged, slices == 1 and shape.source[-1] == channels, epilogue.opened()),
+        is_merged=is_merged,
+        is_dense=slices == 1 and shape.source[-1] == channels,
+        epilogue=epilogue.opened(),
         way=way,
         turned=turned(rows, channels * beside, geometry.taps[2] // beside),
     )

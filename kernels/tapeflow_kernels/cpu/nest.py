@@ -48,8 +48,9 @@ def _emit_sums(module: Module, c: Contraction, tile: Tile, sizes: tuple[int, int
     height, columns = sizes
     micro, name = _micro(c, tile, height, columns), f"sums_{columns}_{height}"
     if c.tiles:
-        sizes = height, micro.vectors * SIDE, tile.a_pitch, tile.width
-        emit_sums(module, Registers(c.tiles), Block(*sizes, TERMS[c.products]), name)
+        pitches = tile.a_pitch, tile.width
+        block = Block(height, micro.vectors * SIDE, *pitches, TERMS[c.products])
+        emit_sums(module, Registers(c.tiles), block, name)
     else:
         emit_micro(module, micro, name)
 
@@ -131,7 +132,7 @@ class _Nest:
         f.when(last, lambda: self._finish(item, place, self.sums))
         return []
 
-    def _operands(self, place: _Place, k: Value) -> list[Index]:
+    def _operands(self, place: _Place, k: Value) -> list[Value]:
         """Where A and B start."""
         kind = self.tile.lanes.element
         a = self.f.at(self.a, self._offset_a(place, k), kind)

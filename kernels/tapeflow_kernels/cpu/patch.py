@@ -82,7 +82,8 @@ class Filler:
             z = start[0] + index * shape.apart[0]
             here = source.x, z * source.strides[0], index * shape.steps[0]
             inside = taps(f, start[1], shape.rows, shape.apart[1], source.size[1])
-            f.loop(*((0, shape.rows) if self.is_whole else inside), row(*here))
+            first, end = (0, shape.rows) if self.is_whole else inside
+            f.loop(first, end, row(*here))
             return []
 
         def row(x: Value, above: Value, to: Value) -> Callable[[Value, list[Value]], list[Value]]:
