@@ -162,11 +162,8 @@ def plan(
         is_unrolled or (shape.out[2] <= _EXACT and not any_size),
         *(rows, tiles),
         shape.source[-1] == _dense(channels, pitch, shape.columns, way, is_diagonal),
-        epilogue.opened(),
-        is_diagonal=is_diagonal,
-        is_unrolled=is_unrolled,
-        way=way,
-    )
+        epilogue.opened(), is_diagonal=is_diagonal, is_unrolled=is_unrolled, way=way,
+    )  # fmt: skip
     if way.tiles:
         beside = taps if window.patch(target).steps[2] == pitch else 1
         window = replace(window, block=pairs_of(channels, beside)[1])
