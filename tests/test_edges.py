@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special as sp
 
 import tapeflow as tf
 
 INF = np.inf
 HALF = float(np.sqrt(0.5))
+ERFCX_6 = float(sp.erfcx(6.0))
 Row = tuple[Callable[..., Any], list[list[float]], Any, list[list[float]]]
 
 # function, arguments, values, and the gradient of their sum to each argument
@@ -56,8 +58,18 @@ EDGES: dict[str, Row] = {
     "direction of tiny": (
         lambda x: tf.nn.l2_normalize(x, epsilon=0)[0], [[3e-30, 4e-30]], 0.6, [[1.28e29, -9.6e28]]),
     "xlogy": (tf.xlogy, [[0, 0, 2], [0, INF, 1]], [0, 0, 0], [[-INF, INF, 0], [0, 0, 2]]),
-    "i1": (tf.i1, [[0]], [0], [[0.5]]),
-    "sinc": (tf.sinc, [[0, INF]], [1, 0], [[0, 0]]),
+    "i1": (tf.i1, [[0, INF, -INF, 1e4]], [0, INF, -INF, INF], [[0.5, INF, INF, INF]]),
+    "sinc": (tf.sinc, [[0, INF, 2**20, 2**20 + 1, 3e38]], [1, 0, 0, 0, 0],
+             [[0, 0, 2**-20, -1 / (2**20 + 1), 1 / 3e38]]),
+    "erfcx": (
+        tf.erfcx, [[INF, 1e8, 1e4, 6, -INF]], [0, 5.641895835e-9, 5.64189581e-5, ERFCX_6, INF],
+        [[0, -5.641895835e-17, -5.641895751e-9, 12 * ERFCX_6 - 2 / np.sqrt(np.pi), -INF]],
+    ),
+    "sigmoid_cross_entropy": (
+        lambda x: tf.sigmoid_cross_entropy(np.array([1, 0, 1, 0, 0.5, 0.5], x.dtype), x),
+        [[INF, -INF, -INF, INF, INF, -INF]], [0, 0, INF, INF, INF, INF],
+        [[0, 0, -1, 1, 0.5, -0.5]],
+    ),
     "erfc": (tf.erfc, [[-INF, INF, 0]], [2, 0, 1], [[0, 0, -2 / np.sqrt(np.pi)]]),
     "erfinv": (tf.erfinv, [[-1, 1, 0]], [-INF, INF, 0], [[INF, INF, np.sqrt(np.pi) / 2]]),
     "std of alike": (tf.std, [[2, 2]], 0, [[0, 0]]),

@@ -3,18 +3,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tapeflow.dtypes import int64
 from tapeflow.errors import OutOfRangeError, ShapeError
 from tapeflow.ops import create, reduce
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.activation import greatest, log_softmax, softmax, softplus
+from tapeflow.ops.activation import greatest, log_softmax, softmax
 from tapeflow.ops.casts import cast
 from tapeflow.ops.composite import composite
-from tapeflow.ops.elementwise import coerce, where
+from tapeflow.ops.elementwise import FLOATS, coerce, elementwise, where
 from tapeflow.ops.places import require_integer
-from tapeflow.ops.transcendental import exp, log
+from tapeflow.ops.transcendental import exp, log, sigmoid
 from tapeflow.primitive import Tangents, require_floating
-from tapeflow.tensor import Tensor, TensorLike, as_tensor
+from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
 
 
 def _is_label(labels: Tensor, logits: Tensor) -> Tensor:
@@ -85,13 +87,23 @@ def softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:
     return -reduce.sum(y * log_softmax(x), -1)
 
 
+# softplus(x) - x y, in a form with a limit where x is infinite and y is 0 or 1
+@elementwise("(log1p(exp(-abs({x})))"
+             " + ({t}(0) if {t}({x} > 0) == {y} else {x} * ({t}({x} > 0) - {y})))",
+             lambda z, y, x: -x, lambda z, y, x: sigmoid(x) - y, of=FLOATS)
+def _sigmoid_cross_entropy(y: Array, x: Array) -> Array:
+    away = (x > 0).astype(x.dtype) - y
+    z: Array = np.log1p(np.exp(-np.abs(x))) + np.where(away == 0, 0, x * away)
+    return z
+
+
 def sigmoid_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:
     """-labels log sigmoid(logits) - (1 - labels) log(1 - sigmoid(logits)), element by element.
 
     Raises: ShapeError unless both have one shape.
     """
     y, x = _alike("sigmoid_cross_entropy", labels, logits)
-    return softplus(x) - x * y
+    return _sigmoid_cross_entropy(y, x)
 
 
 def _alike(op: str, labels: TensorLike, logits: TensorLike) -> list[Tensor]:

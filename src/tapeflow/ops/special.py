@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from tapeflow.errors import ArgumentError
-from tapeflow.ops.arithmetic import sign, square
+from tapeflow.ops.arithmetic import round_, sign, square
 from tapeflow.ops.elementwise import FLOATS, elementwise, where
+from tapeflow.ops.logic import isinf
 from tapeflow.ops.transcendental import cos, exp, log, log1p
 from tapeflow.tensor import Array, Tensor
 from tapeflow_kernels.cpu import elements
@@ -38,8 +39,21 @@ def erfc(x: Array) -> Array:
     return elements.apply("erfc", x)
 
 
+_FAR = 5.0   # from here on 15 steps of the fraction below are exact to 3e-15
+
+
 def _slope_of_erfcx(y: Tensor, x: Tensor) -> Tensor:
-    return 2.0 * x * y - _TWO_OVER_ROOT_PI
+    """2 x y - 2 / sqrt(pi); far out, where that cancels, -2 y r, as y is 1 / sqrt(pi) over x + r.
+
+    Source: the continued fraction of erfc, DLMF 7.9.1.
+    """
+    far = x > _FAR
+    at = where(far, x, _FAR)
+    r = 8.0 / at
+    for k in range(15, 0, -1):
+        r = 0.5 * k / (at + r)
+    near = 2.0 * where(far, 0.0, x) * y - _TWO_OVER_ROOT_PI
+    return where(far, -2.0 * where(far, y, 0.0) * r, near)
 
 
 @elementwise("erfcx({x})", _slope_of_erfcx, of=FLOATS)
@@ -140,7 +154,12 @@ def i0(x: Array) -> Array:
     return elements.apply("i0", x)
 
 
-@elementwise("i1({x})", lambda y, x: i0(x) - _over(y, x, 0.5), of=FLOATS)
+def _slope_of_i1(y: Tensor, x: Tensor) -> Tensor:
+    """i0(x) - i1(x) / x, and infinite where both are."""
+    return i0(x) - _over(where(isinf(y), 0.0, y), x, 0.5)
+
+
+@elementwise("i1({x})", _slope_of_i1, of=FLOATS)
 def i1(x: Array) -> Array:
     """The modified Bessel function of the first kind of order 1."""
     return elements.apply("i1", x)
@@ -187,7 +206,8 @@ def _quotient_or_0(x: Tensor, y: Tensor) -> Tensor:
 def _slope_of_sinc(y: Tensor, x: Tensor) -> Tensor:
     """(cos(pi x) - sinc(x)) / x, near 0 by its series, which does not cancel."""
     near = abs(x) < 0.25
-    angle = where(near | (abs(x) == math.inf), 0.0, math.pi * x)
+    apart = where(near | isinf(x), 0.0, x)
+    angle = math.pi * (apart - 2.0 * round_(0.5 * apart))   # at most pi, so it loses no digits
     z = square(where(near, math.pi * x, 0.0))
     series = 0.0 * z
     for k in range(8, 0, -1):   # (-1)^k 2 k / (2 k + 1)! z^k / x
