@@ -160,7 +160,7 @@ class Explanation:
             "after optimisation": [str(low.graph)],
             "kernels": [
                 f"{len(low.kernels)} kernels, compiled or loaded in {low.compile_seconds:.3f} s",
-                *(f"  {launch.code.symbol}: {launch.extent} work items" for launch in low.kernels),
+                *(f"  {k.code.symbol}: {max(k.extent, 0)} work items" for k in low.kernels),
                 *(f"  on the host: {name}" for name in low.host_steps),
             ],
             "memory": [

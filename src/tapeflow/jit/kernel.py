@@ -54,11 +54,16 @@ class Pointer:
     offset: int = 0
 
 
+ENDS = -1
+"""The extent of a row without work items, whose code says whether to end the program: it is
+`i64 kernel(i64 pool, i64 extent, i64* args)` and gives 0, or 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """One row of the program table: `code` on `extent` work items, shared out in shares of at
     least `grain`, so many for each thread: one that starts late then finds less to do, not too
-    little."""
+    little. An extent of ENDS stands for none."""
 
     code: Code
     arguments: tuple[Pointer | int, ...]

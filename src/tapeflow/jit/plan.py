@@ -11,7 +11,7 @@ import numpy as np
 
 from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.jit import chain, contract, convolve, noise, pool, product
+from tapeflow.jit import chain, contract, convolve, noise, places, pool, product
 from tapeflow.jit.codegen import loops
 from tapeflow.jit.control.holder import Holder
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
@@ -70,7 +70,7 @@ class Plan:
 
     def early_updates(self) -> set[Var]:
         """The outputs written over an input before a step that may raise or be interrupted: one on
-        the host, or a loop."""
+        the host, a question about indices, or a loop."""
         ends = [i for i, step in enumerate(self.steps) if may_end(step)]
         before = self.steps[: ends[-1]] if ends else ()
         return {v for step in before for v in step.node.outputs if v in self.updated}
@@ -156,6 +156,9 @@ class _Planner:
         if isinstance(lowering, View):
             self._view(node, lowering)
             return
+        if places.is_question(node):
+            self._question(node)
+            return
         for v in node.outputs:
             self.layouts[v] = own(v)
         if isinstance(node.prim, Fused):
@@ -168,6 +171,9 @@ class _Planner:
         elif pool.fits(node):
             node = self._contiguous(node)
             launches = pool.lower(node, self.layouts)
+        elif places.fits(node):
+            node = self._contiguous(node)
+            launches = places.lower(node, self.layouts)
         elif noise.fits(node):
             node = self._contiguous(node)
             launches = noise.lower(node, self.layouts)
@@ -181,6 +187,13 @@ class _Planner:
             self.steps.append(HostStep(node))
             return
         self.steps.append(Kernels(node, tuple(launches)))
+
+    def _question(self, node: Node[Var]) -> None:
+        """A row that may end the program; what it gives lies where the indices lie."""
+        (y,), source = node.outputs, self.layouts[node.inputs[0]]
+        self.layouts[y] = source
+        self._views[source.base].append(y)
+        self.steps.append(Kernels(node, (places.ask(node, self.layouts),)))
 
     def _chain(self) -> None:
         """Let steps over the same rows become one."""
@@ -336,11 +349,12 @@ def element_by_element(node: Node[Var], r: Var, w: Var) -> bool:
 
 
 def may_end(step: Step) -> bool:
-    """Whether a step may end the program: by an error, or because a signal came."""
+    """Whether a step may end the program: by an error, an index that is not there, or because a
+    signal came."""
     if isinstance(step, Nest):
         inside = (s for part in step.parts for s in part.plan.steps)
         return not step.is_branch or any(map(may_end, inside))
-    return isinstance(step, HostStep)
+    return isinstance(step, HostStep) or places.is_question(step.node)
 
 
 def scratches(step: Step) -> Sequence[Scratch]:

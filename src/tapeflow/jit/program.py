@@ -13,7 +13,7 @@ import numpy as np
 from tapeflow import config
 from tapeflow.errors import TapeflowError
 from tapeflow.graph import Var, run_node
-from tapeflow.jit import workers
+from tapeflow.jit import places, workers
 from tapeflow.jit.control.holder import Holder
 from tapeflow.jit.kernel import Layout
 from tapeflow.jit.memory import Outputs
@@ -137,7 +137,11 @@ class Program:
 
     def _end(self, said: int) -> None:
         """Raise what stopped a run of which the driver said this, if anything did."""
-        if said == driver.STOPPED and self._table.watch is not None:
+        if said != driver.STOPPED:
+            return
+        for node, *extrema in [*self._table.refused()]:
+            run_node(node, map(np.array, (extrema, *extrema)))  # raises
+        if self._table.watch is not None:
             raise self._table.watch.stopped()
 
     def _make_contiguous(self, slot: int) -> None:
@@ -187,7 +191,8 @@ class Program:
                 count = len(step.launches) if isinstance(step, Kernels) else 1
                 run = partial(self._repeat_rows, pool, self._table.rows[row : row + count])
                 row += count
-                is_safe = has_inputs or isinstance(step, Kernels)
+                at_places = places.goes_by_indices(step.node)
+                is_safe = has_inputs or (isinstance(step, Kernels) and not at_places)
             yield self._time_step(step, run) if is_safe else None
 
     def _time_step(self, step: Step, run: Callable[[int], object]) -> float:
@@ -209,7 +214,7 @@ class Program:
 
     def _repeat_rows(self, pool: int, rows: Array, count: int) -> None:
         repeated = np.tile(rows, (count, 1))
-        self._driver.run(int(repeated.ctypes.data), 0, len(repeated), pool)
+        self._end(self._driver.run(int(repeated.ctypes.data), 0, len(repeated), pool))
 
     def _repeat_on_host(self, step: HostStep, count: int) -> None:
         for _ in range(count):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from tapeflow.graph import Var
-from tapeflow.jit import cache, workers
-from tapeflow.jit.kernel import Launch, Pointer, Scratch
+from tapeflow.graph import Node, Var
+from tapeflow.jit import cache, places, workers
+from tapeflow.jit.kernel import ENDS, Launch, Pointer, Scratch
 from tapeflow.jit.nest import Nest, Part
 from tapeflow.jit.plan import Kernels, Plan
 from tapeflow.jit.watch import FIRST, Watch
@@ -42,6 +42,7 @@ class Table:
         self._launches: list[Launch | None] = []  # None for a nest
         self._words: list[int] = []
         self._inner: list[Table] = []
+        self._questions: list[tuple[Node[Var], int]] = []  # and where their arguments begin
         self._kept: list[Array] = []  # what addresses in words point to
         self.holes: list[Hole] = []
         rows: list[tuple[int, int]] = []
@@ -69,10 +70,21 @@ class Table:
         inner = [table.share_out(threads) for table in self._inner]
         return bool((self.rows[:, 3] < self.rows[:, 2]).any()) or any(inner)
 
+    def refused(self) -> Iterator[tuple[Node[Var], int, int]]:
+        """The nodes that ended the program for an index, with the lowest and the highest."""
+        for node, first in self._questions:
+            found = places.answer(self.block, first)
+            if found is not None:
+                yield node, *found
+        for table in self._inner:
+            yield from table.refused()
+
     def _launch(self, step: int, launch: Launch) -> tuple[int, int]:
         """The kernel of a row, and where its arguments begin."""
         first = len(self._words)
         self._launches.append(launch)
+        if launch.extent == ENDS:
+            self._questions.append((self._plan.steps[step].node, first))
         for argument in launch.arguments:
             self._append(step, argument)
         return self._addresses[launch.code], first

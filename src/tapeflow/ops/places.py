@@ -29,7 +29,7 @@ def _take_spec(x: Spec, i: Spec, *, axis: int, op: str, from_end: bool = True) -
     return Spec((*x.shape[:axis], *i.shape, *x.shape[axis + 1:]), x.dtype)
 
 
-def _within(op: str, i: Array, size: int, from_end: bool = True) -> Array:
+def within(op: str, i: Array, size: int, from_end: bool = True) -> Array:
     """i, if every element is an index of an axis of `size`, counted from its end if negative."""
     least = -size if from_end else 0
     if i.size and (i.min() < least or i.max() >= size):
@@ -99,11 +99,11 @@ def take_at(x: Array, i: Array, *, axis: int, op: str, from_end: bool = True) ->
     lets negative ones count from the end.
     """
     if not from_end:
-        _within(op, i, x.shape[axis], from_end)
+        within(op, i, x.shape[axis], from_end)
     try:
         return np.asarray(x.take(i, axis))
     except IndexError:   # asking first would take longer than taking a few
-        _within(op, i, x.shape[axis])
+        within(op, i, x.shape[axis])
         raise
 
 
@@ -144,7 +144,7 @@ def add_at(x: Array, i: Array, *, axis: int, size: int, op: str) -> Array:
     if x.shape[axis:axis + i.ndim] != i.shape:
         raise ValueError("the updates do not fit the indices")
     y = np.zeros((*x.shape[:axis], size, *x.shape[axis + i.ndim:]), x.dtype)
-    places: Any = (slice(None),) * axis + (_within(op, i, size),)
+    places: Any = (slice(None),) * axis + (within(op, i, size),)
     np.add.at(y, places, x)
     return y
 
@@ -193,7 +193,7 @@ def _put_of(prim: Primitive, size: int, xs: Sequence[Tensor], batched: Sequence[
 def put_at(x: Array, v: Array, i: Array, *, axis: int) -> Array:
     """x with v in place of its elements at i along `axis`; at equal indices the last one stays."""
     y = np.array(x)
-    places = np.asarray(_within("setitem", i, x.shape[axis]), order="C")   # NumPy goes by memory
+    places = np.asarray(within("setitem", i, x.shape[axis]), order="C")   # NumPy goes by memory
     y[(slice(None),) * axis + (places,)] = np.asarray(v, order="C")
     return y
 
@@ -218,6 +218,6 @@ def flat_index(*indices: Array, sizes: Ints, op: str) -> Array:
     """Where elements with these indices, one array an axis, lie in `sizes` places, row by row."""
     flat = np.zeros((), np.int64)
     for i, n in zip(indices, sizes, strict=True):
-        inside = _within(op, i, n).astype(np.int64)
+        inside = within(op, i, n).astype(np.int64)
         flat = flat * n + np.where(inside < 0, inside + n, inside)
     return flat

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from tapeflow.graph import Graph
 from tapeflow.jit.passes.barriers import barriers
 from tapeflow.jit.passes.bodies import bodies
+from tapeflow.jit.passes.bounds import bounds
 from tapeflow.jit.passes.cse import cse
 from tapeflow.jit.passes.dce import dce
 from tapeflow.jit.passes.epilogue import epilogue
@@ -25,8 +26,8 @@ def _bodies(graph: Graph) -> Graph:
 
 
 PIPELINE: tuple[Pass, ...] = (
-    dce, simplify, fold_constants, cse, simplify, pooled, gather_products, regroup, flatten,
-    simplify, cse, dce, _bodies, epilogue, fuse, barriers, dce)
+    dce, simplify, fold_constants, cse, simplify, pooled, gather_products, regroup, bounds,
+    flatten, simplify, cse, dce, _bodies, epilogue, fuse, barriers, dce)
 
 
 def optimize(graph: Graph) -> Graph:

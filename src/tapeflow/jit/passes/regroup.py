@@ -15,10 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.primitive import REGISTRY
+from tapeflow.jit.passes.rewriting import Chain
 
 _MOST = 32  # channels of all phases together: what is more fills vectors by itself
 
@@ -79,7 +78,7 @@ def _regrouped(node: Node[Var]) -> list[Node[Var]]:
     strides = [a.stride for a in axes]
     counts, groups = [a.count for a in axes], [a.groups for a in axes]
     channels, columns = w.shape[-2:]
-    chain = _Chain(node)
+    chain = Chain(node)
     starts = (*(a.front for a in axes), 0, 0)
     whole = (*(a.count * a.stride for a in axes), channels, columns)
     v = chain.add("place", w, shape=whole, starts=starts, steps=(1,) * len(whole))
@@ -106,18 +105,3 @@ def _inner_last(axes: int) -> tuple[int, ...]:
 def _interleaved(axes: int) -> tuple[int, ...]:
     """An image axis, all a, all b, channels -> the image axis, (a, b) of each axis, channels."""
     return (0, *_alternating(range(1, axes + 1), range(axes + 1, 2 * axes + 1)), 2 * axes + 1)
-
-
-class _Chain:
-    """Nodes one after the other, in the place of one."""
-
-    def __init__(self, node: Node[Var]) -> None:
-        self._node = node
-        self.nodes: list[Node[Var]] = []
-
-    def add(self, name: str, *inputs: Var, out: Var | None = None, **attrs: Any) -> Var:
-        node, prim = self._node, REGISTRY[name]
-        (spec,) = prim.output_specs(tuple(v.spec for v in inputs), attrs)
-        made = out or Var(f"{node.outputs[0].name}_{len(self.nodes)}", spec.shape, spec.dtype)
-        self.nodes.append(Node(prim, inputs, attrs, (made,), node.scope, node.line))
-        return made

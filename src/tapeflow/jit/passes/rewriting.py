@@ -1,4 +1,5 @@
-"""Rewriter: a graph on its way through a pass that replaces nodes, in order."""
+"""Rewriter: a graph on its way through a pass that replaces nodes, in order. Chain: several nodes
+in the place of one."""
 from __future__ import annotations
 
 import itertools
@@ -9,7 +10,7 @@ import numpy as np
 
 from tapeflow.dtypes import DType
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.primitive import REGISTRY
+from tapeflow.primitive import REGISTRY, Primitive
 from tapeflow.tensor import Array
 
 Rule = Callable[["Rewriter", "Node[Var]"], "Var | Node[Var] | None"]
@@ -93,3 +94,19 @@ def replaced(node: Node[Var], name: str, *inputs: Var, **attrs: Any) -> Node[Var
     """`node` as one of the primitive `name`, with the same outputs."""
     kept: Mapping[str, Any] = attrs
     return Node(REGISTRY[name], inputs, kept, node.outputs, node.scope, node.line)
+
+
+class Chain:
+    """Nodes one after the other, in the place of one."""
+
+    def __init__(self, node: Node[Var]) -> None:
+        self._node = node
+        self.nodes: list[Node[Var]] = []
+
+    def add(self, prim: Primitive | str, *inputs: Var, out: Var | None = None, **attrs: Any) -> Var:
+        """What a primitive, or that of a name, gives of these; `out` where that is there."""
+        node, prim = self._node, REGISTRY[prim] if isinstance(prim, str) else prim
+        (spec,) = prim.output_specs(tuple(v.spec for v in inputs), attrs)
+        made = out or Var(f"{node.outputs[0].name}_{len(self.nodes)}", spec.shape, spec.dtype)
+        self.nodes.append(Node(prim, inputs, attrs, (made,), node.scope, node.line))
+        return made
