@@ -1,0 +1,1 @@
+"""Nets that bench/models.py times, and their counterparts in PyTorch."""
