@@ -203,6 +203,12 @@ class Primitive:
             for rule, want in zip(adjoints, wanted, strict=True)
         ]
 
+    def flows(self, count: int) -> Sequence[bool]:
+        """Through which of the `count` inputs gradients may flow."""
+        if type(self).pull is not Primitive.pull:
+            return [True] * count
+        return [rule is not None for rule in self.adjoints or (None,) * count]
+
     def push(
         self, ts: Tangents, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any]
     ) -> Any:

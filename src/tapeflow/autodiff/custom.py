@@ -8,6 +8,7 @@ from typing import Any
 
 from tapeflow import arguments, dispatch, ops
 from tapeflow.autodiff.batching import Batch, renewed
+from tapeflow.autodiff.captures import Captures
 from tapeflow.autodiff.functional import name_of
 from tapeflow.autodiff.tape import GradientTape
 from tapeflow.errors import ArgumentError, ShapeError
@@ -63,17 +64,20 @@ class CustomGradient:
         own = [shape.another(x) for x in xs]  # `pull` may hold them while x[i] = v changes `xs`
         if self._batch and isinstance(tracer, Batch) and any(map(tracer.owns, xs)):
             return self._for_all(tracer, xs, own)
-        with dispatch.aside():  # recorded too: `pull` may hold what was made here
+        captures = Captures(own)
+        with captures.noted(), dispatch.aside():  # recorded too: `pull` may hold what was made here
             result, pull = self._paired(self._f(*own))
             leaves, structure = flatten(result)
             tensors = [as_tensor(y) for y in leaves]
+        captured = captures.of(tensors)
         if isinstance(tracer, Batch):  # each example has a cotangent of its own
             with dispatch.muted():
                 tensors = tracer.shared(tensors, (*xs, *tensors))
         # new objects, so that a result that is one of the inputs is still a step of its own
         ys = tuple(map(renewed, tensors))
-        step = _Step(name_of(self._f), pull, self._jvp, ys)
-        dispatch.tell((step, xs, dispatch.NO_ATTRS, ys))
+        step = _Step(name_of(self._f), pull, self._jvp, ys, [what for what, _ in captured])
+        inputs = (*xs, *(x for _, x in captured))
+        dispatch.tell((step, inputs, dispatch.NO_ATTRS, ys))
         return unflatten(structure, ys)
 
     def _paired(self, given: Any) -> tuple[Any, Function]:
@@ -130,10 +134,16 @@ class CustomGradient:
 
 
 class _Step(Primitive):
-    """One call of such a function, as tapes keep it."""
+    """One call of such a function, as tapes keep it. Its inputs are the arguments, then what
+    `captured` names: that has no gradient, and whoever asks for one is told."""
 
     def __init__(
-        self, name: str, pull: Function, jvp: Function | None, outputs: tuple[Tensor, ...]
+        self,
+        name: str,
+        pull: Function,
+        jvp: Function | None,
+        outputs: tuple[Tensor, ...],
+        captured: Sequence[str] = (),
     ) -> None:
         super().__init__(
             lambda *xs: tuple(y.value for y in outputs),
@@ -141,16 +151,31 @@ class _Step(Primitive):
             name=name,
             multiple=True,
         )
-        self._pull, self._jvp = pull, jvp
+        self._pull, self._jvp, self._captured = pull, jvp, captured
 
     def pull(
         self, gs: Any, ys: Any, xs: Any, attrs: Any, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
+        count = self._arguments(xs, wanted)
         full = [
             ops.zeros_like(y) if g is None else shape.another(g)
             for y, g in zip(ys, gs, strict=True)
         ]
-        return self._pulled(full, xs)
+        return [*self._pulled(full, xs[:count]), *(None for _ in self._captured)]
+
+    def _arguments(self, xs: Sequence[Tensor], wanted: Sequence[bool]) -> int:
+        """The number of arguments; raises if a derivative by anything else is wanted."""
+        count = len(xs) - len(self._captured)
+        missing = [c for c, w in zip(self._captured, wanted[count:], strict=True) if w]
+        if missing:
+            raise ArgumentError(
+                "custom_gradient",
+                got=f"{self.name}, which uses {', '.join(missing)} without being passed it",
+                why="its rules are for its arguments only: the derivative by what else it uses "
+                "would be left out",
+                fix="pass it as an argument; or use tf.stop_gradient(it), if it has none here",
+            )
+        return count
 
     def _pulled(self, gs: Sequence[Tensor], xs: Sequence[Tensor]) -> list[Tensor | None]:
         given = self._pull(*gs)
@@ -178,6 +203,8 @@ class _Step(Primitive):
         return ops.cast(t, x.dtype)
 
     def push(self, ts: Any, ys: Any, xs: Any, attrs: Any) -> Any:
+        count = self._arguments(xs, [t is not None for t in ts])
+        ts, xs = ts[:count], xs[:count]
         if self._jvp is None:
             return self._transposed(ts, ys, xs)
         tangents = [ops.zeros_like(x) if t is None else t for t, x in zip(ts, xs, strict=True)]
@@ -215,7 +242,8 @@ def custom_gradient(f: Function) -> CustomGradient:
     ... def clipped(x):
     ...     return x, lambda g: ops.clip(g, -1.0, 1.0)
 
-    Raises: ArgumentError if `f` gives no such pair or `pull` another number of gradients;
+    Raises: ArgumentError if `f` gives no such pair or `pull` another number of gradients, or where
+        a derivative is asked for by what `f` uses without being passed it, such as a variable;
         ShapeError if a gradient does not have its input's shape, DTypeError if it is complex
         and the input is real.
     """

@@ -1,0 +1,60 @@
+"""What a function uses besides its arguments, and what it gives depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tapeflow import dispatch
+from tapeflow.autodiff.reverse import Change, settled
+from tapeflow.dispatch import Record
+from tapeflow.dtypes import is_inexact
+from tapeflow.tensor import Tensor
+from tapeflow.variable import Variable
+
+
+class Captures:
+    """A recorder of one run of a function, whose arguments are `given`."""
+
+    def __init__(self, given: Sequence[Tensor]) -> None:
+        self._given = given
+        self._records: list[Record] = []
+        self._changes: list[Change] = []
+        self._read: list[tuple[Variable, Tensor]] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Inside, the function runs. Nothing is noted where nobody would ask for a gradient."""
+        is_heard = dispatch.is_heard()
+        if is_heard:
+            dispatch.listen(self)
+            dispatch.start(self)
+        try:
+            yield
+        finally:
+            dispatch.stop(self)
+
+    def record(self, record: Record) -> None:
+        self._records.append(record)
+
+    def accessed(self, variable: Variable, value: Tensor) -> None:
+        self._read.append((variable, value))
+
+    def rebound(self, x: Tensor, old: Tensor) -> None:
+        self._changes.append((len(self._records), x, old))
+
+    def of(self, results: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
+        """What `results` depend on, in a way that has a gradient, but the arguments; each with a
+        text that tells what it is. To be called as the function ends."""
+        first = {id(x): old for _, x, old in reversed(self._changes)}
+        inside = {id(first.get(id(x), x)) for x in self._given}
+        read = {id(first.get(id(x), x)): f"{v.name}: {x.spec}" for v, x in self._read}
+        used = {id(y): y for y in results}
+        for prim, inputs, _, outputs in reversed(settled(self._records, self._changes)):
+            made = set(map(id, outputs if isinstance(outputs, tuple) else (outputs,)))
+            if not made.isdisjoint(used) and made.isdisjoint(read):
+                flows = zip(inputs, prim.flows(len(inputs)), strict=True)
+                used.update((id(x), x) for x, is_flowing in flows if is_flowing)
+            inside |= made - read.keys()
+        outside = [x for key, x in used.items() if key not in inside and is_inexact(x.dtype)]
+        return [(read.get(id(x), str(x.spec)), x) for x in outside]
