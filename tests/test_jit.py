@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import linecache
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -478,13 +479,58 @@ def test_a_mistake_reads_the_same_inside_and_outside() -> None:
     assert messages[0] == messages[1]
 
 
-def test_host_randomness_and_clocks_in_a_trace_are_warned_of() -> None:
-    for impure in (time.time, np.random.rand):
-        with pytest.warns(TraceWarning, match="every later call gets this one result") as caught:
-            tf.jit(lambda x, impure=impure: x * float(impure()))(tf.ones(1))
-        assert Path(caught[0].filename).name == "test_jit.py"
-        assert "impure()" in linecache.getline(caught[0].filename, caught[0].lineno)
-        assert "Use tf.random" in str(caught[0].message)
+def test_a_clock_read_in_a_trace_is_warned_of() -> None:
+    with pytest.warns(TraceWarning, match="every later call gets this result") as caught:
+        tf.jit(lambda x: x * float(time.time()))(tf.ones(1))
+    assert Path(caught[0].filename).name == "test_jit.py"
+    assert "time.time()" in linecache.getline(caught[0].filename, caught[0].lineno)
+
+
+@pytest.mark.parametrize("impure", [np.random.rand, random.random, lambda: random.randint(1, 9)])
+def test_a_host_random_call_in_a_trace_is_refused_at_each_call(impure: Any) -> None:
+    f = tf.jit(lambda x: x * float(impure()))
+    for _ in range(2):
+        with pytest.raises(tf.errors.TraceError, match=r"(?s)random.* was used.*use tf.random"):
+            f(tf.ones(1))
+
+
+def of_python(x: Any) -> Any:
+    x = x * 2.0
+    return x * random.random()
+
+
+def of_numpy(x: Any) -> Any:
+    x = x * 2.0
+    return x * np.random.rand()
+
+
+def of_generator(x: Any) -> Any:
+    x = x * 2.0
+    return x * RNG.random()
+
+
+@pytest.mark.parametrize("f", [of_python, of_numpy, of_generator])
+def test_the_error_about_a_host_random_call_has_its_line(f: Any) -> None:
+    with pytest.raises(tf.errors.TraceError) as caught:
+        tf.jit(lambda x: f(x))(tf.ones(1))
+    assert f"in {f.__name__}: return x * " in caught.value.at
+
+
+@pytest.mark.parametrize(
+    ("draw", "told"),
+    [
+        (np.random.rand, pytest.warns(TraceWarning, match=r"numpy\.random was used")),
+        (lambda: np.random.rand(), pytest.raises(tf.errors.TraceError)),  # which names it
+    ],
+)
+def test_numbers_that_another_thread_may_have_drawn_are_warned_of(draw: Any, told: Any) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    with told:
+        tf.jit(lambda x: x * draw())(tf.ones(1))
+    stop.set()
+    thread.join()
 
 
 def test_a_library_may_read_the_clock_for_itself_wherever_it_is_installed() -> None:
@@ -522,13 +568,13 @@ def closing(rng: np.random.Generator) -> Any:
         (lambda x: x + np.random.default_rng().normal(), "a random seed of the system"),
     ],
 )
-def test_generators_of_numpy_in_a_trace_are_warned_of(function: Any, what: str) -> None:
-    with pytest.warns(TraceWarning, match=f"{what}.* was used while") as caught:
+def test_generators_of_numpy_in_a_trace_are_refused(function: Any, what: str) -> None:
+    with pytest.raises(tf.errors.TraceError, match=f"{what}.* was used while") as caught:
         tf.jit(function)(tf.ones(1))
-    assert [Path(w.filename).name for w in caught] == ["test_jit.py"]
+    assert "test_jit.py" in caught.value.at
 
 
-def test_generators_that_give_the_same_each_call_draw_no_warning() -> None:
+def test_generators_that_give_the_same_each_call_may_be_used() -> None:
     @tf.jit
     def f(x: tf.Tensor) -> tf.Tensor:
         return x + np.random.default_rng(3).normal() + float(RNG.bit_generator is None)

@@ -6,7 +6,8 @@ TapeflowError
 ├── ArgumentError     (also ValueError)    another argument does not fit the op
 ├── OutOfRangeError   (also IndexError)    an index or axis that is not there
 ├── LinAlgError       (also NumPy's)       a matrix that is singular, not positive definite, ...
-├── TraceError        (also TypeError)     a traced value where only a concrete one can be
+├── TraceError        (also TypeError)     a traced value where only a concrete one can be, and
+│                                          host random numbers, which a trace would freeze
 ├── StateError        (also RuntimeError)  a variable, tape or layer in the wrong state
 ├── CheckpointError   (also ValueError)    a file that does not fit the model, or is not whole
 ├── MissingExtraError (also ImportError)   an optional dependency that is not installed
@@ -24,11 +25,13 @@ import sys
 import warnings
 from pathlib import Path
 from types import FrameType
+from typing import TypeAlias
 
 import numpy as np
 
 from tapeflow import scope
 
+Place: TypeAlias = tuple[str, int, str]  # file, line, function
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
 
@@ -78,7 +81,8 @@ class LinAlgError(TapeflowError, np.linalg.LinAlgError):
 
 
 class TraceError(TapeflowError, TypeError):
-    """A traced value was used where only a concrete one can be."""
+    """A traced value was used where only a concrete one can be, or a trace met host random numbers,
+    which it would freeze."""
 
 
 class StateError(TapeflowError, RuntimeError):
@@ -117,8 +121,8 @@ def _is_generated(frame: FrameType) -> bool:
     return frame.f_code.co_filename == "<string>" and package.partition(".")[0] == __package__
 
 
-def user_frame() -> tuple[str, int, str] | None:
-    """File, line and function of the innermost frame outside tapeflow; None if there is none."""
+def user_frame() -> Place | None:
+    """The innermost frame outside tapeflow; None if there is none."""
     frame = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
@@ -140,8 +144,11 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 def user_line() -> str:
     """`train.py:12 in loss: y = x @ w`, with the name scope where one is open."""
     place = user_frame()
-    if place is None:
-        return ""
+    return line_of(place) if place else ""
+
+
+def line_of(place: Place) -> str:
+    """The text of user_line() for a place in a file."""
     filename, line, function = place
     named = f", scope {scope.current()}" if scope.current() else ""
     inside = "" if function == "<module>" else f" in {function}"

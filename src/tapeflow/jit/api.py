@@ -171,7 +171,7 @@ class Jitted(Generic[P, R]):
         def wrap(i: int, x: Tensor) -> Tensor:
             return Weak(x.value) if passed[i].is_number else x
 
-        traced = trace_state(call, [kind.spec for kind in passed], self._name, wrap, self.fn)
+        traced = trace_state(call, [kind.spec for kind in passed], self._name, wrap)
         seconds = time.perf_counter() - start
         compiled = Compiled(traced, self._background, reason.only_sizes)
         return Entry(compiled, results["structure"], results["constants"], seconds, reason)
@@ -338,8 +338,13 @@ def jit(
     A function that was traced 17 times warns once of the argument that keeps changing; the logger
     `tapeflow.jit` tells of each trace.
 
-    Raises: TraceError where a value is needed that only a run has; ShapeError or DTypeError where
-        an argument does not fit the signature; what `fn` itself raises.
+    A host random number (NumPy's, Python's) would be the same in every call, so it is refused; what
+    a generator gives that `fn` itself makes from a fixed seed is the same in any case. Of a clock
+    that is read a TraceWarning tells.
+
+    Raises: TraceError where a value is needed that only a run has, or for a host random number;
+        ShapeError or DTypeError where an argument does not fit the signature; what `fn` itself
+        raises.
 
     >>> import tapeflow as tf
     >>> @tf.jit

@@ -1,23 +1,26 @@
-"""Warnings about what a trace would freeze: the clock and the random numbers of the host."""
+"""What a trace would freeze: the host's clock is warned of, its random numbers are refused."""
 
 from __future__ import annotations
 
+import dis
 import functools
 import os
 import random
 import re
 import sys
 import sysconfig
+import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType, FunctionType
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tapeflow.errors import in_package, user_frame
+from tapeflow.errors import Place, TraceError, in_package, line_of, user_frame
 
 _CLOCKS = {time.time, time.time_ns, time.perf_counter, time.perf_counter_ns, time.monotonic}
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
@@ -32,27 +35,44 @@ class TraceWarning(UserWarning):
     """What a compiled function does once, while it is traced, and never again."""
 
 
-@contextmanager
-def watched(name: str, fn: object) -> Iterator[None]:
-    """Inside, a host random call or a clock read by the user's code is warned of, with its line.
+@dataclass(frozen=True, slots=True)
+class _Impure:
+    """What gives another result each time, and its name."""
 
-    NumPy's generators make no profile events; that one was used shows in its state, the line of the
-    call of the compiled function stands for it. Looked after are the global one and those that
-    `fn`, what is traced, finds in its closure, its globals and its `self`.
+    what: str
+    is_random: bool = True
+    is_sure: bool = True  # that the function did it
+
+
+@contextmanager
+def watched(name: str) -> Iterator[None]:
+    """Inside, a clock read by the user's code is warned of, with its line; at the end the first
+    host random call raises TraceError.
+
+    NumPy's generators make no profile events: that one was used shows in its state. Looked after
+    are the global one and those that the user's functions, as they are called, find in their
+    arguments, closures, globals and `self`. Where another thread may have drawn from the global
+    one, that is warned of.
     """
-    found: dict[tuple[str, int], str] = {}
-    held = {what: (rng, _state(rng)) for what, rng in _generators(fn)}
+    found: dict[Place, _Impure] = {}
+    seen: dict[int, CodeType] = {}  # by id: they are slow to compare
+    run: list[CodeType] = []  # what of these is the user's
+    held: dict[int, tuple[str, _Generator, str]] = {}
 
     def profile(frame: FrameType, event: str, called: Any) -> None:
-        if event != "c_call":
-            return
-        asks = frame
-        if called is os.urandom and frame.f_back and not _is_users(frame.f_code.co_filename):
-            asks = frame.f_back  # of NumPy, which has no frame, and asks Python's random
-        if _is_users(asks.f_code.co_filename):
-            what = _impure(called)
-            if what:
-                found.setdefault((asks.f_code.co_filename, asks.f_lineno), what)
+        if event == "call" and id(frame.f_code) not in seen:
+            seen[id(frame.f_code)] = frame.f_code
+            if _is_users(frame.f_code.co_filename):
+                run.append(frame.f_code)
+                for what, rng in _generators(frame):
+                    held.setdefault(id(rng), (what, rng, _state(rng)))
+        elif event == "c_call":
+            while frame.f_code.co_filename == random.__file__ and frame.f_back:
+                frame = frame.f_back  # of who asks for it; NumPy, which asks for a seed, has none
+            code = frame.f_code
+            impure = _impure(called) if _is_users(code.co_filename) else None
+            if impure:
+                found.setdefault((code.co_filename, frame.f_lineno, code.co_name), impure)
 
     numpy_state, previous = _numpy_state(), sys.getprofile()
     if previous is None:
@@ -62,20 +82,39 @@ def watched(name: str, fn: object) -> Iterator[None]:
     finally:
         if previous is None:
             sys.setprofile(None)
-    place = user_frame()
-    if place and _numpy_state() != numpy_state:
-        found[place[:2]] = "numpy.random"
-    for what, (rng, state) in held.items():
-        if place and _state(rng) != state:
-            found[place[:2]] = f"the NumPy generator {what}"
-    for (filename, line), what in found.items():
-        warnings.warn_explicit(
-            f"{name}: {what} was used while the function was traced; every later call gets this "
-            "one result. Use tf.random for random numbers, and pass times as arguments.",
-            TraceWarning,
-            filename,
-            line,
-        )
+    call = user_frame()
+    if call and _numpy_state() != numpy_state:
+        place = _mention(run, "random")
+        found[place or call] = _Impure("numpy.random", is_sure=place is not None or _is_alone())
+    for what, rng, state in held.values():
+        if call and _state(rng) != state:
+            place = _mention(run, what.rpartition(".")[2])
+            found[place or call] = _Impure(f"the NumPy generator {what}")
+    for at, impure in found.items():
+        _tell(name, at, impure)
+
+
+def _tell(name: str, place: Place, impure: _Impure) -> None:
+    why = f"{impure.what} was used while the function was traced; every later call gets this result"
+    fix = "use tf.random for random numbers, and pass times, or NumPy's numbers, as arguments"
+    if impure.is_random and impure.is_sure:
+        raise TraceError(name, got="a trace", why=why, fix=fix, at=line_of(place))
+    warnings.warn_explicit(f"{name}: {why}\n  fix: {fix}", TraceWarning, *place[:2])
+
+
+def _mention(codes: Iterable[CodeType], name: str) -> Place | None:
+    """The first line of these that uses an attribute or a variable of this name."""
+    for code in codes:
+        for step in dis.get_instructions(code):
+            if step.argval == name and step.positions and step.positions.lineno:
+                return code.co_filename, step.positions.lineno, code.co_name
+    return None
+
+
+def _is_alone() -> bool:
+    """Whether no other thread runs but tapeflow's own."""
+    here = threading.current_thread()
+    return all(t is here or t.name.startswith("tapeflow") for t in threading.enumerate())
 
 
 @functools.cache  # each call of built-in code in a trace asks
@@ -102,29 +141,24 @@ def _text(state: object) -> str:
         return repr(state)
 
 
-def _generators(fn: object) -> Iterator[tuple[str, _Generator]]:
+def _generators(frame: FrameType) -> Iterator[tuple[str, _Generator]]:
     """The generators that a function finds outside of it, with their names there."""
-    own, function = getattr(fn, "__self__", None), getattr(fn, "__func__", fn)
-    if not isinstance(function, FunctionType):
-        return
-    code, known = function.__code__, function.__globals__
-    outside = {name: known[name] for name in code.co_names if name in known}
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):  # it is empty yet
-            outside[name] = cell.cell_contents
-    outside |= {f"self.{name}": value for name, value in getattr(own, "__dict__", {}).items()}
+    names, known = frame.f_code.co_names, frame.f_globals
+    outside = {name: known[name] for name in names if name in known} | frame.f_locals
+    own = getattr(outside.get("self"), "__dict__", {})
+    outside |= {f"self.{name}": value for name, value in own.items()}
     for name, value in outside.items():
         if isinstance(value, np.random.Generator | np.random.RandomState):
             yield name, value
 
 
-def _impure(called: Any) -> str | None:
-    """What to call it, if a call of `called` gives another result each time."""
+def _impure(called: Any) -> _Impure | None:
+    """What `called` is, if it gives another result each time."""
     if called is os.urandom:
-        return "a random seed of the system, as default_rng() takes one,"
+        return _Impure("a random seed of the system, as default_rng() takes one,")
     if isinstance(getattr(called, "__self__", None), random.Random):
-        return f"the host's random.{called.__name__}"
+        return _Impure(f"the host's random.{called.__name__}")
     try:
-        return f"time.{called.__name__}" if called in _CLOCKS else None
+        return _Impure(f"time.{called.__name__}", is_random=False) if called in _CLOCKS else None
     except TypeError:  # unhashable
         return None

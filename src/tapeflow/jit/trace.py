@@ -201,11 +201,10 @@ def trace_state(
     specs: Sequence[Spec],
     name: str,
     wrap: Callable[[int, Tensor], Tensor] = lambda i, x: x,
-    fn: object = None,
 ) -> Trace:
     """What `call` does to symbols of these types, with the state it reads and writes.
 
-    `wrap(i, symbol)` gives what `call` gets for input i; `fn` is the user's function in it.
+    `wrap(i, symbol)` gives what `call` gets for input i.
     """
 
     def wrapped(symbols: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -213,7 +212,7 @@ def trace_state(
 
     tracer = Tracer(name)
     inputs = [tracer.new_var(s, "x") for s in specs]
-    with dispatch.tracing(tracer), dispatch.recording_only(()), scope.fresh(), watched(name, fn):
+    with dispatch.tracing(tracer), dispatch.recording_only(()), scope.fresh(), watched(name):
         results = wrapped([Tensor(v) for v in inputs])
         outputs = [tracer.var(y) for y in (*results, *tracer.writes.values())]
     graph = Graph(
