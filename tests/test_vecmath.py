@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tapeflow_kernels import machine
-from tapeflow_kernels.cpu import lowering
+from tapeflow_kernels.cpu import elements, lowering
 from tapeflow_kernels.cpu.vecmath import FUNCTIONS, exponential
 from tapeflow_kernels.cpu.vecmath.bits import like
 
@@ -226,3 +226,10 @@ def test_loops_use_the_full_width_and_call_nothing(name: str) -> None:
 
 def test_every_function_is_tested() -> None:
     assert set(FUNCTIONS) == {*UNARY, *BINARY, "erf", *BY_MPMATH}
+
+
+def test_functions_of_elements_take_numpy_scalars() -> None:
+    for x in (np.float32(0.5), np.float64(0.5), np.float16(0.5)):
+        y = elements.apply("erf", x)
+        assert (y.shape, y.dtype) == ((), x.dtype)
+        np.testing.assert_allclose(y, 0.5204998778130465, rtol=1e-3)
