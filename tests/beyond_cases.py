@@ -133,7 +133,10 @@ RUNNING = [
         tf.cumprod, lambda x, exclusive: np.cumprod([1, *x[:-1]], dtype=x.dtype), ["f[4]"],
         {"exclusive": True},
     ),
-    Case(tf.cumprod, np.cumprod, ["i32[5]"], smooth=False),
+    integers(tf.cumprod, np.cumprod, "i32[5]"),
+    integers(tf.cumprod, np.cumprod, "u8[5]"),
+    integers(tf.cumprod, np.cumprod, "bool[4]"),
+    integers(tf.cumprod, np.cumprod, "i8[4]", kwargs={"dtype": np.int16}),
     Case(tf.cummax, np.maximum.accumulate, ["f[3,5]"], {"axis": 1}, bad=[AXIS, I2[1]]),
     Case(tf.cummin, np.minimum.accumulate, ["f[5,2]"], {"axis": 0}, bad=[AXIS, I2[1]]),
     Case(

@@ -263,6 +263,10 @@ REDUCTIONS = [
         {"axis": 1},
         bad=[Bad(OutOfRangeError, ["f[2]"], {"axis": 1})],
     ),
+    integers(tf.cumsum, np.cumsum, "i8[5]"),
+    integers(tf.cumsum, np.cumsum, "u8[2,3]", kwargs={"axis": 1}),
+    integers(tf.cumsum, np.cumsum, "bool[4]"),
+    integers(tf.cumsum, np.cumsum, "i8[5]", kwargs={"dtype": np.int16}),
     Case(tf.cumsum, lambda x, reverse: np.cumsum(x[::-1])[::-1], ["f[4]"], {"reverse": True}),
     Case(tf.cumsum, lambda x, exclusive: np.cumsum(x) - x, ["f[4]"], {"exclusive": True}),
     Case(
@@ -277,6 +281,19 @@ REDUCTIONS = [
     Case(tf.cumulative_prod, np.cumulative_prod, ["f[0]"], {"include_initial": True}),
     Case(tf.diff, np.diff, ["f[2,5]"], {"n": 2}, bad=[Bad(ArgumentError, ["f[3]"], {"n": -1})]),
     Case(tf.diff, np.diff, ["f[2,5]"], {"axis": 0}),
+    Case(
+        tf.diff,
+        lambda x, **ends: np.diff(x, **ends).astype(x.dtype),
+        ["f[2,5]"],
+        {"axis": 0, "prepend": 0.0, "append": 1.5},
+    ),
+    Case(tf.diff, np.diff, ["i32[5]"], {"prepend": 3}, smooth=False),
+    Case(
+        lambda x, before, after: tf.diff(x, prepend=before, append=after),
+        lambda x, before, after: np.diff(x, prepend=before, append=after),
+        ["f[2,5]", "f[]", "f[2,2]"],
+        bad=[Bad(ShapeError, ["f[2,5]", "f[]", shape]) for shape in ("f[3,2]", "f[2]")],
+    ),
     Case(
         tf.global_norm,
         lambda xs: np.sqrt(sum((x * x).sum() for x in xs)),

@@ -45,16 +45,18 @@ def cumulative_sum(x: TensorLike, axis: int | None = None, dtype: Any = None,
     return y
 
 
-def cumsum(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
+def cumsum(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool = False,
+           dtype: Any = None) -> Tensor:
     """The running sums of x along `axis`.
 
-    exclusive: without the element itself; reverse: from the end.
+    exclusive: without the element itself; reverse: from the end; dtype: of the result, by default
+        that of x, for integers and bools 64 bits.
     Raises: OutOfRangeError if there is no such axis.
 
     >>> cumsum([1, 2, 3])
     Tensor([1, 3, 6], i64[3])
     """
-    x = as_tensor(x, op="cumsum")
+    x = in_sum_dtype(as_tensor(x, op="cumsum"), dtype, "cumsum")
     axis = _shape.normalize_axis("cumsum", axis, x.ndim)
     if exclusive and x.size:
         x = movement.behind(x, axis, -1 if reverse else 1, 0)   # subtracting would cancel
@@ -62,16 +64,18 @@ def cumsum(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool 
     return y
 
 
-def cumprod(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
+def cumprod(x: TensorLike, axis: int = 0, exclusive: bool = False, reverse: bool = False,
+            dtype: Any = None) -> Tensor:
     """The running products of x along `axis`.
 
-    exclusive: without the element itself; reverse: from the end.
+    exclusive: without the element itself; reverse: from the end; dtype: of the result, by default
+        that of x, for integers and bools 64 bits.
     Raises: OutOfRangeError if there is no such axis.
 
     >>> cumprod([1, 2, 3, 4])
     Tensor([ 1,  2,  6, 24], i64[4])
     """
-    x = as_tensor(x, op="cumprod")
+    x = in_sum_dtype(as_tensor(x, op="cumprod"), dtype, "cumprod")
     axis = _shape.normalize_axis("cumprod", axis, x.ndim)
     x = movement.flip(x, axis) if reverse else x
     if exclusive and x.size:

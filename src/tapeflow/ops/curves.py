@@ -19,16 +19,33 @@ def diff(x: TensorLike, axis: int = -1, n: int = 1, prepend: TensorLike | None =
          append: TensorLike | None = None) -> Tensor:
     """The differences of neighbours along `axis`, n times over.
 
+    prepend, append: what is put before and behind x first: tensors, or a number at each end.
     Raises: ArgumentError unless n is a whole number of at least 0, OutOfRangeError if there is no
-        such axis, ShapeError if `prepend` or `append` does not fit x.
+        such axis, ShapeError if `prepend` or `append` does not fit x, DTypeError if it does not
+        promote with x.
+
+    >>> diff([1, 4, 9], prepend=0)
+    Tensor([1, 3, 5], i64[3])
     """
     n = arguments.size("diff", "n", n)
     x = as_tensor(x, op="diff")
     axis = _shape.normalize_axis("diff", axis, x.ndim)
-    ends = [end for end in (prepend, x, append) if end is not None]
-    y = movement.concat(ends, axis)
+    before, after = (None if end is None else _end(x, end, axis) for end in (prepend, append))
+    y = movement.concat([part for part in (before, x, after) if part is not None], axis)
     for _ in range(min(n, y.shape[axis])):   # then nothing is left
         y = _but_one(y, axis, 1) - _but_one(y, axis, 0)
+    return y
+
+
+def _end(x: Tensor, end: TensorLike, axis: int) -> Tensor:
+    """What is put before or behind x along `axis`: one number, as if repeated, or a tensor."""
+    _, y = coerce("diff", x, end)
+    if not y.ndim:
+        return _shape.broadcast_to(y, (*x.shape[:axis], 1, *x.shape[axis + 1:]))
+    if y.ndim != x.ndim or any(y.shape[a] != n for a, n in enumerate(x.shape) if a != axis):
+        raise ShapeError("diff", got=f"x {x.spec}, at its end {y.spec}, axis {axis}",
+                         why="both must have the same sizes but along the axis",
+                         fix="reshape what is put there, or give one number")
     return y
 
 

@@ -48,13 +48,13 @@ def update(x: Array, v: Array, *, starts: Ints, steps: Ints) -> Array:
 
 # ---- x[key] and x[key] = v
 
-def getitem(x: TensorLike, key: Any) -> Tensor:
+def getitem(x: TensorLike, key: Any, op: str = "getitem") -> Tensor:
     """The elements of x at `key`: integers, slices, None, `...`, arrays of integers, and masks.
 
     Raises: DTypeError for what is no key, OutOfRangeError for an index that is not there, more of
         them than axes, or a mask of other sizes, TraceError for a traced mask.
     """
-    x = as_tensor(x, op="getitem")
+    x = as_tensor(x, op=op)
     context = dispatch.here.context
     if context.tracer is None and not context.records:
         # 0.7 us where the general way takes 7; it says more
@@ -65,9 +65,9 @@ def getitem(x: TensorLike, key: Any) -> Tensor:
         row = slice_(x, starts=(key % x.shape[0], *rest), sizes=(1, *x.shape[1:]),
                      steps=(1,) * x.ndim)
         return _shape.reshape(row, x.shape[1:])
-    k = parsed("getitem", x, key)
+    k = parsed(op, x, key)
     y = _sliced(x, k)
-    return _gathered(y, k) if k.at else y
+    return _gathered(op, y, k) if k.at else y
 
 
 def _sliced(x: Tensor, k: Key) -> Tensor:
@@ -77,10 +77,10 @@ def _sliced(x: Tensor, k: Key) -> Tensor:
     return y if k.shape == k.sizes else _shape.reshape(y, k.shape)
 
 
-def _gathered(y: Tensor, k: Key) -> Tensor:
+def _gathered(op: str, y: Tensor, k: Key) -> Tensor:
     rows, block = _rows(y, k)
-    i = flat_index(*k.indices, sizes=block, op="getitem")
-    return take_at(rows, i, axis=k.axis, op="getitem")
+    i = flat_index(*k.indices, sizes=block, op=op)
+    return take_at(rows, i, axis=k.axis, op=op)
 
 
 def _rows(y: Tensor, k: Key) -> tuple[Tensor, Ints]:
@@ -92,27 +92,27 @@ def _rows(y: Tensor, k: Key) -> tuple[Tensor, Ints]:
     return _shape.reshape(moved, sizes), block
 
 
-def updated(x: Tensor, key: Any, value: TensorLike) -> Tensor:
+def updated(x: Tensor, key: Any, value: TensorLike, op: str = "setitem") -> Tensor:
     """x with `value`, which is broadcast, in place of its elements at `key`; of several values for
     one element the last stays.
 
     Raises: DTypeError if the value does not promote to the dtype of x, ShapeError if its shape does
         not broadcast to that of x[key].
     """
-    v = _fitting(x, value)
+    v = _fitting(op, x, value)
     context = dispatch.here.context
     if context.tracer is None and not context.records:
         with suppress(*_REFUSED):   # the general way says what is wrong
             y = x.value.copy()
             y[of_numpy(key)] = v.value
             return dispatch.wrap(y)
-    mask = None if isinstance(key, _PLAIN) else as_tensor(key, op="setitem")
+    mask = None if isinstance(key, _PLAIN) else as_tensor(key, op=op)
     if mask is not None and mask.dtype == bool_ and v.ndim <= x.ndim - mask.ndim:
-        require_mask("setitem", x.spec, mask.spec)
+        require_mask(op, x.spec, mask.spec)
         held = _shape.reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim))
         return where(held, v, x)
-    k = parsed("setitem", x, key)
-    selected = _put(x, k, v) if k.at else _shape.reshape(_broadcast(v, k.shape), k.sizes)
+    k = parsed(op, x, key)
+    selected = _put(op, x, k, v) if k.at else _shape.reshape(_broadcast(op, v, k.shape), k.sizes)
     if k.is_whole(x.shape) and (k.at or not context.records):
         return selected   # recorders must see that x is overwritten: they know it by its object
     return update(x, selected, starts=k.starts, steps=k.steps)
@@ -122,26 +122,26 @@ _REFUSED = (AttributeError, IndexError, TypeError, ValueError)   # the first: x 
 _PLAIN = (tuple, slice, int, EllipsisType, type(None))
 
 
-def _fitting(x: Tensor, value: TensorLike) -> Tensor:
-    v = coerce("setitem", x, value)[1]
+def _fitting(op: str, x: Tensor, value: TensorLike) -> Tensor:
+    v = coerce(op, x, value)[1]
     if v.dtype != x.dtype:
-        raise DTypeError("setitem", got=f"{x.spec}, value {as_tensor(value).spec}",
+        raise DTypeError(op, got=f"{x.spec}, value {as_tensor(value).spec}",
                          why="the elements would lose precision",
                          fix=f"cast the value: tf.cast(v, {x.dtype.name!r})")
     return v
 
 
-def _broadcast(v: Tensor, shape: Ints) -> Tensor:
-    kept = broadcast_update("setitem", v.spec, shape)
+def _broadcast(op: str, v: Tensor, shape: Ints) -> Tensor:
+    kept = broadcast_update(op, v.spec, shape)
     return _shape.broadcast_to(_shape.reshape(v, kept), shape)
 
 
-def _put(x: Tensor, k: Key, v: Tensor) -> Tensor:
+def _put(op: str, x: Tensor, k: Key, v: Tensor) -> Tensor:
     """The slice of x that the key starts from, with v at the indices."""
     rows, block = _rows(_sliced(x, k), k)
-    i = flat_index(*k.indices, sizes=block, op="setitem")
+    i = flat_index(*k.indices, sizes=block, op=op)
     shape = (*rows.shape[:k.axis], *i.shape, *rows.shape[k.axis + 1:])
-    put = put_at(rows, _broadcast(v, shape), i, axis=k.axis)
+    put = put_at(rows, _broadcast(op, v, shape), i, axis=k.axis)
     moved = _shape.reshape(put, tuple(k.shape[a] for a in k.order))
     return _shape.reshape(_shape.permute_dims(moved, _shape.inverse_order(k.order)), k.sizes)
 

@@ -48,7 +48,7 @@ def gather_nd(params: TensorLike, indices: TensorLike, batch_dims: int = 0) -> T
     own = tuple(_along(n, a, len(around)) for a, n in enumerate(x.shape[:batch]))
     if not own and not columns:
         return _shape.broadcast_to(x, (*around, *x.shape))
-    return index.getitem(x, (*own, *columns))
+    return index.getitem(x, (*own, *columns), "gather_nd")
 
 
 def _along(n: int, axis: int, ndim: int) -> Tensor:
@@ -109,4 +109,4 @@ def tensor_scatter_nd_update(x: TensorLike, indices: TensorLike, updates: Tensor
         raise ShapeError(op, got=f"{t.spec}, indices {as_tensor(indices).spec}, updates {v.spec}",
                          why=f"updates {list(wanted)} are needed, and an index for each",
                          fix="give one update for each tuple of indices")
-    return index.updated(t, columns, v)
+    return index.updated(t, columns, v, op)
