@@ -156,6 +156,20 @@ WRONG: dict[str, tuple[Call, type[TapeflowError], str]] = {
     "arguments to check": (
         lambda: tf.testing.check_gradients(total, X), ArgumentError, "args must be a list"),
     "penalty": (lambda: tf.optim.Ftrl(l1="a"), ArgumentError, "Ftrl: l1 must be a number"),
+    "a switch by text": (
+        lambda: tf.config.warn_on_float64("yes"), ArgumentError, "on must be True or False"),
+    "a check by number": (
+        lambda: tf.debug.check_numerics(1), ArgumentError, "on must be True or False"),
+    "filled with NaN": (
+        lambda: tf.full_like([1], np.nan), DTypeError, "full_like: it does not fit int64"),
+    "a NaN in integers": (lambda: tf.asarray(np.nan, "int32"), DTypeError, "does not fit int32"),
+    "tuple of indices": (
+        lambda: tf.gather_nd(X, [[5, 0]]), OutOfRangeError, "gather_nd: indices are between"),
+    "tuple of traced indices": (
+        lambda: tf.jit(tf.gather_nd)(X, np.array([[5, 0]])), OutOfRangeError, "gather_nd: ind"),
+    "tuple of indices written": (
+        lambda: tf.tensor_scatter_nd_update(X, [[5, 0]], [1.0]), OutOfRangeError,
+        "tensor_scatter_nd_update: indices are between"),
     "name": (lambda: tf.Variable(1.0, name=[1]), ArgumentError, "name must be a text"),
 }  # fmt: skip
 

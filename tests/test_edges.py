@@ -99,3 +99,24 @@ def test_gradients_of_logsumexp_keep_their_digits_for_large_numbers() -> None:
 def test_clipping_by_a_norm_that_would_overflow() -> None:
     clipped = tf.clip_by_norm(tf.asarray([3e30, 4e30]), 1.0)
     np.testing.assert_allclose(clipped.numpy(), [0.6, 0.8], rtol=1e-6)
+
+
+BEYOND: dict[str, Callable[[], Any]] = {
+    "a number": lambda: tf.asarray(1e300),
+    "a list": lambda: tf.asarray([1e300]),
+    "a complex number": lambda: tf.real(tf.asarray(complex(1e300, 1.0))),
+    "full": lambda: tf.full((2,), 1e300),
+    "full_like": lambda: tf.full_like(tf.ones(2), 1e300),
+    "arange": lambda: tf.arange(1e39, 3e39, 1e39),
+    "linspace": lambda: tf.linspace(0, INF, 3)[1:],
+    "an operand": lambda: tf.ones(2) * 1e300,
+    "a half": lambda: tf.asarray(70000.0, tf.float16),
+    "a gradient": lambda: tf.grad(lambda x: x * 1e300)(1.0),
+    "a reflected gradient": lambda: tf.grad(lambda x: 1e300 * x)(1.0),
+    "a variable": lambda: tf.Variable(1.0).assign(1e300),
+}
+
+
+@pytest.mark.parametrize("make", BEYOND.values(), ids=BEYOND)
+def test_what_is_too_large_for_a_dtype_is_infinite_without_a_warning(make: Any) -> None:
+    assert np.isposinf(make().numpy()).all()

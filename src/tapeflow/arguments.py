@@ -113,6 +113,13 @@ def fraction(op: str, name: str, given: Any, why: str) -> None:
         )
 
 
+def switch(op: str, name: str, given: Any) -> bool:
+    """`given`. Raises: ArgumentError unless it is True or False; a text, even "no", were true."""
+    if isinstance(given, bool):
+        return given
+    raise wrong(op, name, given, "True or False")
+
+
 def text(op: str, name: str, given: Any) -> str:
     """`given`. Raises: ArgumentError unless it is a str."""
     if isinstance(given, str):

@@ -313,9 +313,12 @@ def warn_on_float64(on: bool = True) -> Setting:
     that meets another; once a line. `with` it, it holds inside the block, for all threads.
 
     What is asked for by a dtype is no surprise: tf.zeros(3, dtype="float64") does not warn.
+
+    Raises: ArgumentError unless `on` is True or False.
     """
     global _warned
-    before, _warned = _warned, set() if on else None
+    is_on = arguments.switch("warn_on_float64", "on", on)
+    before, _warned = _warned, set() if is_on else None
     return Setting(functools.partial(_keep_warned, before))
 
 

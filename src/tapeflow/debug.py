@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapeflow import dispatch
+from tapeflow import arguments, dispatch
 from tapeflow.config import Setting
 from tapeflow.dispatch import Record
 from tapeflow.dtypes import is_inexact
@@ -34,6 +34,8 @@ def check_numerics(on: bool = True) -> Setting:
     looked for. It holds in this thread and in those that start later; TAPEFLOW_CHECK_NUMERICS=1
     turns it on from the start.
 
+    Raises: ArgumentError unless `on` is True or False.
+
     >>> import tapeflow as tf
     >>> x = tf.asarray([1.0, 0.0])
     >>> with check_numerics():
@@ -43,7 +45,8 @@ def check_numerics(on: bool = True) -> Setting:
       got: x f32[2], finite, from 0 to 1, mean 0.5
     ...
     """
-    before = dispatch.check_with(_Check() if on else None)
+    is_on = arguments.switch("check_numerics", "on", on)
+    before = dispatch.check_with(_Check() if is_on else None)
     return Setting(functools.partial(dispatch.check_with, before))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapeflow import arguments, dispatch
+from tapeflow.arrays import of_number
 from tapeflow.dtypes import as_dtype, complex64, float32, int64, is_complex
 from tapeflow.errors import ArgumentError, OutOfMemoryError, ShapeError
 from tapeflow.ops.casts import cast
@@ -121,7 +122,11 @@ def empty(shape: Shape, dtype: Any = None, device: Any = None) -> Tensor:
 
 def full_like(x: TensorLike, fill_value: TensorLike, dtype: Any = None,
               device: Any = None) -> Tensor:
-    """A tensor of the shape and dtype of x with every element `fill_value`."""
+    """A tensor of the shape and dtype of x with every element `fill_value`.
+
+    Raises: DTypeError if that is a number which does not fit the dtype, ShapeError if it is of a
+        shape that does not broadcast to x's.
+    """
     on_cpu("full_like", device)
     return _filled("full_like", x, fill_value, dtype)
 
@@ -130,7 +135,7 @@ def _filled(op: str, x: TensorLike, fill_value: TensorLike, dtype: Any) -> Tenso
     x = as_tensor(x, op=op)
     if dtype is None and is_number(fill_value) and dispatch.here.context.tracer is None:
         array = np.empty(x.shape, x.dtype)
-        array.fill(fill_value)
+        array[...] = of_number(fill_value, x.dtype, op)
         return dispatch.wrap(array)
     return _full(op, x.shape, fill_value, x.dtype if dtype is None else dtype)
 
@@ -181,7 +186,8 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     except (ValueError, OverflowError) as error:
         raise ArgumentError("arange", got=f"from {first} to {last} by {step}", why=str(error),
                             fix="give finite numbers, not too many steps apart") from None
-    return dispatch.wrap(numbers.astype(as_dtype(dtype, "arange")))
+    chosen = as_dtype(dtype, "arange")
+    return dispatch.wrap(dispatch.here.context.quiet(numbers.astype, chosen))
 
 
 def linspace(start: complex, stop: complex, num: int = 50, dtype: Any = None, *,
@@ -196,7 +202,7 @@ def linspace(start: complex, stop: complex, num: int = 50, dtype: Any = None, *,
     first, last = (x if isinstance(x, complex) else arguments.number("linspace", name, x)
                    for name, x in (("start", start), ("stop", stop)))
     count = arguments.size("linspace", "num", num)
-    numbers = dispatch.wrap(np.linspace(first, last, count, endpoint=endpoint))
+    numbers = dispatch.wrap(dispatch.here.context.quiet(np.linspace, first, last, count, endpoint))
     default = complex64 if is_complex(numbers.dtype) else float32
     return cast(numbers, default if dtype is None else dtype)
 
