@@ -79,7 +79,7 @@ def aligned(*shape: int, dtype: str = "float32") -> Any:
 
 def peak(steps: int) -> float:
     """GFLOP/s of a loop of multiply-adds that touches no memory."""
-    tile, module = tile_for("float32", 1024, host()), Module()
+    tile, module = tile_for("float32", 1024, host()), Module(host())
     lanes, f = tile.lanes, module.kernel("kernel")
     start, stop, args = f.parameters
     factor = lanes.broadcast(f, args)

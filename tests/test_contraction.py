@@ -496,6 +496,59 @@ def test_tiles_sum_up_long_reductions_block_by_block(products: int, tiles: str) 
         np.testing.assert_allclose(out, wanted, rtol=3e-5, atol=3e-4)
 
 
+def tiled(m: int, k: int, n: int, tiles: str, **options: Any) -> Problem:
+    """A bfloat16 product of tiles, added to the float32 numbers that its result replaces."""
+    epilogue = Epilogue(((2, (n, 1)),), ((n, 1),), (("add", (0, 1)),))
+    packs = {"memory": "bfloat16", "pack_b": True, "products": 1, "tiles": tiles}
+    c = Contraction("float32", n, (k, 1), (n, 1), epilogue, **packs, **options)
+    a, b = memory((m, k), "bfloat16", 0), memory((k, n), "bfloat16", 1)
+    out = memory((m, n), "float32", 2)
+    return Problem(c, Extents(m, (k,)), a, b, [out], [out])
+
+
+@pytest.mark.parametrize("tiles", TILES)
+def test_tiles_read_rows_as_they_lie_and_finish_each_once(tiles: str) -> None:
+    for m in (32, 33, 47, 49, 64, 95):
+        tiled(m, 64, 37, tiles).check_result()
+
+
+@pytest.mark.parametrize("tiles", TILES)
+@pytest.mark.parametrize("pack_a", [False, True])
+def test_no_order_of_tiles_changes_a_bit(pack_a: bool, tiles: str) -> None:
+    found = []
+    for by_rows in (False, True):
+        problem = tiled(300, 96, 100, tiles, pack_a=pack_a, by_rows=by_rows)
+        problem.check_result()
+        found.append(problem.stores[0])
+    np.testing.assert_array_equal(*found)
+
+
+def test_wide_or_ragged_factors_of_tiles_are_packed() -> None:
+    def plan(m: int, k: int, n: int) -> tuple[bool, bool]:
+        planned = contraction.plan(tiled(m, k, n, "model").c, Extents(m, (k,)))
+        return planned.pack_a, planned.by_rows
+
+    assert plan(2000, 64, 256) == (False, True)
+    assert plan(2000, 1024, 256) == (False, False)
+    assert plan(2000, 64, 512) == (True, True)
+    assert plan(31, 64, 256) == (True, True)
+    assert plan(2000, 70, 256) == (True, True)
+    assert plan(2000, 512, 2048) == (True, False)
+
+
+def test_rows_of_tiles_keep_numbers_that_are_subnormal() -> None:
+    """Those that the instruction for rounding would make zero, beside some that it would not."""
+    for scale in (2.0**-130, 2.0**-126, 1.0):
+        epilogue = Epilogue(((1, (64, 1)),), (), (("mul", (0, scale)),), ("bfloat16",))
+        out = np.zeros((8, 64), bfloat16)
+        problem = product(8, 40, 64, epilogue=epilogue, pack_a=True, pack_b=True)
+        Problem(problem.c, problem.extents, problem.a, problem.b, [], [out]).solve()
+        plain = product(8, 40, 64, pack_a=True, pack_b=True)
+        plain.solve()
+        wanted = (plain.stores[0].reshape(8, 64) * np.float32(scale)).astype(bfloat16)
+        np.testing.assert_array_equal(out.view(np.uint16), wanted.view(np.uint16))
+
+
 def test_a_way_is_chosen_by_what_the_cpu_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     def ways(target: Host, m: int = 256) -> list[tuple[int, str]]:
         asked = [("bfloat16", "float32"), *(("float32", p) for p in PRECISIONS)]

@@ -26,6 +26,7 @@ CELLS = SIDE * SIDE  # 32-bit elements of a tile
 # Part of the next panel that is fetched while a block of sums passes over this one.
 SHARE = 8
 _ROW_BYTES = 64
+_WORD_BYTES = 4
 _LINE = 16  # 32-bit elements of a cache line
 _LANES = Lanes("float32", SIDE)
 
@@ -180,6 +181,8 @@ class Block:
     """The sums of `rows` by `columns`; a panel of A has `pitch` rows, one of B `width` columns.
 
     terms: those of A and of B that are multiplied, pair by pair.
+    a_row: 32-bit elements between rows of an A that is read as it lies; 0 where it is in panels.
+    by_rows: B passes by the rows of A, which stay in the first-level cache; else A passes by B.
     """
 
     rows: int
@@ -187,6 +190,8 @@ class Block:
     pitch: int
     width: int
     terms: tuple[tuple[int, ...], tuple[int, ...]] = ((0,), (0,))
+    a_row: int = 0
+    by_rows: bool = False
 
     @property
     def grid(self) -> list[tuple[int, int]]:
@@ -195,8 +200,8 @@ class Block:
 
     @property
     def step_a(self) -> int:
-        """Elements of 32 bits of a step of A's panels."""
-        return (max(self.terms[0]) + 1) * self.pitch * SIDE
+        """Elements of 32 bits from one step of A to the next."""
+        return SIDE if self.a_row else (max(self.terms[0]) + 1) * self.pitch * SIDE
 
     @property
     def step_b(self) -> int:
@@ -206,9 +211,9 @@ class Block:
 def emit_sums(module: Module, registers: Registers, block: Block, name: str) -> None:
     """Write `void name(ptr a, ptr b, ptr sums, ptr ahead, i64 steps, i64 begun)`.
 
-    sums: [rows, columns], written; if they are begun, they are added to. A is streamed past B,
-    which had best lie in the first-level cache; meanwhile the lines from `ahead` on are fetched, as
-    many as an eighth of B has.
+    sums: [rows, columns], written; if they are begun, they are added to. One of A and B passes by
+    the other, which had best lie in the first-level cache. Where A does, the lines from `ahead` on
+    are fetched meanwhile, as many as an eighth of B has.
     """
     f = module.internal(name, ["ptr"] * 4 + ["i64"] * 2)
     a, b, sums, ahead, steps, begun = f.parameters
@@ -228,7 +233,7 @@ def emit_sums(module: Module, registers: Registers, block: Block, name: str) -> 
     f.when(f.less(0, begun), resume, begin)
 
     def step(_: Value, at: list[Value]) -> list[Value]:
-        for line in range(0, block.step_b // SHARE, _LINE):
+        for line in range(0, 0 if block.by_rows else block.step_b // SHARE, _LINE):
             _LANES.prefetch(f, f.at(at[2], line, "float"), near=False)
         _multiply(tiles, block, at[0], at[1])
         moves = zip(at, (block.step_a, block.step_b, block.step_b // SHARE), strict=True)
@@ -247,11 +252,12 @@ def _multiply(tiles: Tiles, block: Block, a: Value, b: Value) -> None:
     for left, right in zip(*block.terms, strict=True):
         for r, c in block.grid if held.get(6) == right else sorted(block.grid, key=_by_column):
             if held.get(4 + r) != left:
-                place = f.at(a, (left * block.pitch + r * SIDE) * SIDE, "float")
-                tiles.load(4 + r, place, _ROW_BYTES, once=True)
+                row = block.a_row or SIDE
+                place = f.at(a, left * block.pitch * SIDE + r * SIDE * row, "float")
+                tiles.load(4 + r, place, row * _WORD_BYTES, once=not block.by_rows)
             if held.get(6 + c) != right:
                 place = f.at(b, (right * block.width + c * SIDE) * SIDE, "float")
-                tiles.load(6 + c, place, _ROW_BYTES)
+                tiles.load(6 + c, place, _ROW_BYTES, once=block.by_rows)
             held.update({4 + r: left, 6 + c: right})
             tiles.multiply_add(2 * r + c, 4 + r, 6 + c)
 

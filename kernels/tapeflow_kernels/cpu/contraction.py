@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 from ..machine import Host, amx_is_permitted, host
-from .amx import DEPTH
+from .amx import DEPTH, SIDE
 from .epilogue import Epilogue
 from .halves import multiplies_pairs
 from .packing import Packing
@@ -41,6 +41,12 @@ _BLOCK_BYTES = 256 * 1024
 _NEAR_BYTES = 32 * 1024
 _PANEL_BYTES = 192 * 1024
 TOGETHER = 8
+# Tiles of so few columns read an A whose rows are whole steps of a reduction as it lies; where it
+# does not start on a line of the cache, that costs less than a copy of it, for more columns not.
+_COLUMNS_AS_IT_LIES = 256
+# Panels of B that stay in the second-level cache while rows of A, which are in the first, pass over
+# all of them: so rows of the result are written in one go (25088x64x256 2.0 -> 1.2 ms).
+_ALL_PANELS = 1024 * 1024
 # Packing B is repaid by this many rows, by fewer if B's rows are a page or more apart, since they
 # then compete for few cache sets; packing A by this many columns and this long a reduction, or if
 # its rows are pages apart by fewer columns: 64x1024x1024 gains 20 %, 1024³ 40 %, 2048³ 65 %.
@@ -90,11 +96,14 @@ class Contraction:
     epilogue: what happens to each sum, and where it is stored.
     reductions: the number of reduction loops, at least one; the last is the innermost.
     pack_a, pack_b: the operand is read from the panels that `packing_a`, `packing_b` describe.
-    memory: what A and B hold, where that is not `dtype`: "bfloat16" or "float16"; both are packed.
+    memory: what A and B hold, where that is not `dtype`: "bfloat16" or "float16"; both are packed,
+        but for an A that tiles read as it lies.
     products: 0 multiplies elements as they are. Otherwise each is a sum of bfloat16 terms, and so
-        many products of terms are added up (`TERMS`); both operands are packed, as pairs.
+        many products of terms are added up (`TERMS`); both operands are packed, as pairs (but
+        see `memory`).
     tiles: what multiplies pairs: "" vectors, "amx" tile registers, "model" a model of these.
     few_rows: the number of rows, if they are so few that all are done in one pass over B; else 0.
+    by_rows: each tile of rows walks all panels of B; else groups of tiles do.
     """
 
     dtype: str
@@ -109,6 +118,7 @@ class Contraction:
     products: int = 0
     tiles: Literal["", "amx", "model"] = ""
     few_rows: int = 0
+    by_rows: bool = False
 
     def __post_init__(self) -> None:
         assert self.reductions >= 1
@@ -121,6 +131,17 @@ class Contraction:
         are packed."""
         return self.n == 0
 
+    @property
+    def as_it_lies(self) -> bool:
+        """Whether tiles can read A without panels: pairs of bfloat16 side by side."""
+        return (
+            self.tiles != ""
+            and self.memory == "bfloat16"
+            and self.reductions == 1
+            and self.a[-1] == 1
+            and self.a[self.batch] % 2 == 0
+        )
+
     def opened(self) -> Contraction:
         """One code for all sizes: what of this one cannot be an argument."""
 
@@ -129,7 +150,8 @@ class Contraction:
             return (*batch, *(1 for _ in strides[self.batch :]))
 
         a, b, epilogue = kinds(self.a), kinds(self.b), self.epilogue.opened()
-        return replace(self, n=0, a=a, b=b, epilogue=epilogue, pack_a=True, pack_b=True)
+        open_ = replace(self, n=0, a=a, b=b, epilogue=epilogue, by_rows=False)
+        return replace(open_, pack_a=True, pack_b=True)
 
     @property
     def batch(self) -> int:
@@ -169,7 +191,6 @@ class Contraction:
         if self.few_rows:
             return flat_tile(self.dtype, self.n, target, self.few_rows)
         return tile_for(self.dtype, self.n, target, tiles=self.tiles != "")
-
 
     def near_steps(self, tile: Tile) -> int:
         """Steps of a panel of tiles over which tiles pass together."""
@@ -230,7 +251,10 @@ def way(
 def plan(c: Contraction, extents: Extents) -> Contraction:
     """`c` with those operands packed for which it is needed or repaid (bench/contraction.py)."""
     if c.products or c.memory:
-        return replace(c, pack_a=True, pack_b=True)
+        few = c.n <= _COLUMNS_AS_IT_LIES and extents.m >= 2 * SIDE
+        reads = c.as_it_lies and few and extents.reduce[0] % DEPTH == 0
+        c = replace(c, pack_a=not reads, pack_b=True)
+        return replace(c, by_rows=_goes_by_rows(c, extents))
     itemsize = 8 if c.dtype == "float64" else 4
     apart = max(map(abs, c.b[c.batch : -1])) * itemsize
     least = _ROWS_REPAY_PAGES if apart % _PAGE_BYTES == 0 else _ROWS_REPAY_B
@@ -244,6 +268,16 @@ def plan(c: Contraction, extents: Extents) -> Contraction:
     pack_a = (paged and many) if c.a[-1] == 1 else long and repays
     is_flat = 0 < extents.m <= _FEW_ROWS and c.n > 1 and not (pack_a or pack_b)
     return replace(c, pack_a=pack_a, pack_b=pack_b, few_rows=extents.m if is_flat else 0)
+
+
+def _goes_by_rows(c: Contraction, extents: Extents) -> bool:
+    """Whether tiles of rows of A stay in the first-level cache, and all of B in the second."""
+    if not (c.tiles and c.n):
+        return False
+    tile = c.tile(host())
+    (steps,) = c.reduced(extents)
+    rows, panel = (steps * n * tile.lanes.itemsize for n in (c.step_a(tile), c.step_b(tile)))
+    return rows <= _NEAR_BYTES and panel * tile.panels <= _ALL_PANELS
 
 
 def items(c: Contraction, extents: Extents, target: Host | None = None) -> int:
@@ -316,12 +350,14 @@ def _panel_terms(c: Contraction, operand: int) -> tuple[int, ...]:
 
 
 def _height(c: Contraction, tile: Tile, m: int) -> int:
-    return tile.rows if c.pack_a else tile.height(m)
+    return tile.rows if c.pack_a or c.tiles else tile.height(m)
 
 
 def _group(c: Contraction, tile: Tile, rows: int, reduce: tuple[int, ...]) -> int:
     """Tiles that walk all columns together."""
     itemsize = tile.lanes.itemsize
+    if c.by_rows:
+        return 1
     if c.tiles:
         steps = _reduction_block(c, tile, reduce)
         matrices = sum(bool(row and column) for *_, row, column in c.epilogue.operands)

@@ -13,7 +13,7 @@ from .ir import Module, Value
 def emit_sums(c: Filter, name: str, target: Host | None = None) -> str:
     """The LLVM IR of the kernel that sums up parts, see `filter.arguments`."""
     target = target or host()
-    module = Module()
+    module = Module(target)
     if c.turned:
         emit_tiles(module, c, target)
         TileSums(module, c, target, name).emit()
@@ -26,7 +26,7 @@ def emit_sums(c: Filter, name: str, target: Host | None = None) -> str:
 def emit_finish_of_sums(c: Filter, name: str, target: Host | None = None) -> str:
     """The LLVM IR of the kernel that adds up the parts and finishes, see `finish_arguments`."""
     target = target or host()
-    module = Module()
+    module = Module(target)
     for vectors in sorted({c.vectors, c.tail} - {0}):
         emit_finish(
             *(module, f"finish_{vectors}", c.lanes(target), c.epilogue),

@@ -92,11 +92,12 @@ class Finish:
         fixed = self._fixed()
 
         def row(index: Value, _: list[Value]) -> list[Value]:
+            held = []
             for v in range(vectors):
                 at = index * (vectors * lanes.count) + v * lanes.count
-                held = lanes.load(f, f.at(sums, at, lanes.element))
-                self._vector(held, index, v, fixed[v])
+                held.append(lanes.load(f, f.at(sums, at, lanes.element)))
                 self._fetch(index, v)
+            self._row(index, held, fixed)
             return []
 
         f.loop(0, rows, row)
@@ -104,8 +105,8 @@ class Finish:
     def emit_held(self, sums: Sequence[Value]) -> None:
         """The same for sums that are held in registers."""
         fixed, vectors = self._fixed(), len(self.active)
-        for i, held in enumerate(sums):
-            self._vector(held, i // vectors, i % vectors, fixed[i % vectors])
+        for first in range(0, len(sums), vectors):
+            self._row(first // vectors, sums[first : first + vectors], fixed)
 
     def _fixed(self) -> list[dict[int, Value]]:
         """For each vector the operands that no row changes: they are read once."""
@@ -115,16 +116,19 @@ class Finish:
             for v in range(len(self.active))
         ]
 
-    def _vector(self, held: Value, row: Index, v: int, fixed: dict[int, Value]) -> None:
-        f, lanes = self.f, self.lanes
+    def _row(self, row: Index, sums: Sequence[Value], fixed: Sequence[dict[int, Value]]) -> None:
+        """Two vectors at a time, which some memory takes at once."""
         count = len(self.epilogue.operands)
-        inputs = [held]
-        for i in range(count):
-            inputs.append(fixed[i] if i in fixed else self._operand(i, v, row))
-        values = evaluate(f, lanes, self.epilogue, inputs)
-        for (value, _), place in zip(self.epilogue.stores, self.places[count:], strict=True):
-            here = self._at(place, v, row)
-            place.memory.store(f, values[value], here, self.active[v])
+        for first in range(0, len(sums), 2):
+            vectors = range(first, min(first + 2, len(sums)))
+            found = []
+            for v in vectors:
+                operands = [fixed[v].get(i) or self._operand(i, v, row) for i in range(count)]
+                found.append(evaluate(self.f, self.lanes, self.epilogue, [sums[v], *operands]))
+            active = [self.active[v] for v in vectors]
+            for (value, _), place in zip(self.epilogue.stores, self.places[count:], strict=True):
+                values, here = [each[value] for each in found], self._at(place, first, row)
+                place.memory.store_side_by_side(self.f, values, here, active)
 
     def _fetch(self, row: Value, v: int) -> None:
         for i, origin in self.later.items():

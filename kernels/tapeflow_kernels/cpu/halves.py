@@ -2,11 +2,12 @@
 computes as float32.
 
 To bfloat16 is rounded by integer arithmetic: to the nearest, ties to even, subnormal numbers too,
-whatever the CPU; the instruction for it would make zeros of those.
+whatever the CPU; the instruction for it would make zeros of those, and stores rows without any.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..machine import Host
@@ -14,6 +15,9 @@ from .ir import Function, Value
 from .lanes import Lanes
 
 _WIDE = {"float16": "float32", "bfloat16": "float32"}
+# Of two such vectors of float32 an instruction makes one; another tells which lanes are subnormal.
+_TOGETHER = 16
+_CLASS_OF, _SUBNORMAL = "llvm.x86.avx512.fpclass.ps.512", 32
 _HIGH = -65536  # the bits of a float32 that are a bfloat16, as a 32-bit number
 
 
@@ -79,6 +83,37 @@ class Memory:
         else:
             stored.store(f, narrow, pointer, active)
 
+    def store_side_by_side(
+        self, f: Function, values: Sequence[Value], pointer: Value, active: Sequence[int | Value]
+    ) -> None:
+        """Write one vector or two as `store` does, two at once where the target can."""
+        both = self.dtype == "bfloat16" and multiplies_pairs(f.module.target)
+        if both and list(active) == [_TOGETHER] * 2:
+            self._store_both(f, values[0], values[1], pointer)
+            return
+        for i, value in enumerate(values):
+            here = f.at(pointer, i * self.lanes.count, self.element)
+            self.store(f, value, here, active[i])
+
+    def _store_both(self, f: Function, low: Value, high: Value, pointer: Value) -> None:
+        """By the instruction, unless that would make zero of a number."""
+        small = [
+            f.intrinsic(self.lanes.mask, _CLASS_OF, [x, f.constant("i32", str(_SUBNORMAL))])
+            for x in (low, high)
+        ]
+        some = f.value(self.lanes.mask, f"or {self.lanes.mask} {small[0].name}, {small[1].name}")
+        bits = f.value("i16", f"bitcast {some.type} {some.name} to i16")
+
+        def by_instruction() -> None:
+            f.store(rounded_by_instruction(f, low, high), pointer, self.stored.itemsize)
+
+        def by_arithmetic() -> None:
+            self.store(f, low, pointer)
+            self.store(f, high, f.at(pointer, self.lanes.count, self.element))
+
+        none = f.value("i1", f"icmp eq i16 {bits.name}, 0")
+        f.when(none, by_instruction, by_arithmetic)
+
     def rounded(self, f: Function, value: Value) -> Value:
         """The vector as memory would give it back."""
         return self.widened(f, self.narrowed(f, value))
@@ -104,6 +139,13 @@ class Memory:
             return f.value(kind, f"bitcast {half.type} {half.name} to {kind}")
         low = _shifted(f, rounded_bits(f, lanes, x))
         return f.value(kind, f"trunc {low.type} {low.name} to {kind}")
+
+
+def rounded_by_instruction(f: Function, low: Value, high: Value) -> Value:
+    """Two vectors of 16 float32 as 32 bfloat16, side by side; subnormal numbers become zero."""
+    kind, stored = f"<{2 * _TOGETHER} x bfloat>", f"<{2 * _TOGETHER} x i16>"
+    both = f.intrinsic(kind, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", [high, low])
+    return f.value(stored, f"bitcast {kind} {both.name} to {stored}")
 
 
 def as_floats(f: Function, lanes: Lanes, bits: Value) -> Value:

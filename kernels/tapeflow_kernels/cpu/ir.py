@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ..machine import Host
+
 
 @dataclass(frozen=True)
 class Value:
@@ -209,8 +211,9 @@ class Function:
 
 @dataclass
 class Module:
-    """Functions and the intrinsics that they call."""
+    """Functions for one target, and the intrinsics that they call."""
 
+    target: Host
     functions: list[Function] = field(default_factory=list)
     declarations: dict[str, str] = field(default_factory=dict)
 

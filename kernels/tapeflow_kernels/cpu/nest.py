@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..machine import Host, host
-from .amx import SHARE, SIDE, Block, Registers, emit_sums
+from .amx import DEPTH, SHARE, SIDE, Block, Registers, emit_sums
 from .contraction import FIRST_EXTENT, TERMS, TOGETHER, Contraction
 from .epilogue import Epilogue, offset
 from .finish import Finish, Place, emit_finish
@@ -23,10 +23,12 @@ _LATER = 4
 
 def emit(c: Contraction, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `contraction.arguments`."""
-    assert (c.pack_a and c.pack_b) or not (c.products or c.memory), "panels convert: pack both"
+    assert c.pack_b or not (c.products or c.memory), "panels convert: pack B"
+    assert c.pack_a or c.as_it_lies or not (c.products or c.memory), "panels convert: pack A"
     assert c.pack_b or c.b[-1] == 1 or c.n == 1, "B's columns do not lie side by side: pack it"
-    module = Module()
-    tile = c.tile(target or host())
+    target = target or host()
+    module = Module(target)
+    tile = c.tile(target)
     for columns in tile.widths:
         for height in tile.heights:
             _emit_sums(module, c, tile, (height, columns))
@@ -49,7 +51,8 @@ def _emit_sums(module: Module, c: Contraction, tile: Tile, sizes: tuple[int, int
     micro, name = _micro(c, tile, height, columns), f"sums_{columns}_{height}"
     if c.tiles:
         pitches = tile.a_pitch, tile.width
-        block = Block(height, micro.vectors * SIDE, *pitches, TERMS[c.products])
+        a_row = 0 if c.pack_a else c.a[c.batch] // 2
+        block = Block(height, micro.vectors * SIDE, *pitches, TERMS[c.products], a_row, c.by_rows)
         emit_sums(module, Registers(c.tiles), block, name)
     else:
         emit_micro(module, micro, name)
@@ -150,24 +153,36 @@ class _Nest:
                 lambda: f.call("finish", inputs),
             )
             return
-        finish = [sums, self.arguments, place.row, place.rows, column, *place.batch]
+        finish = [self.arguments, place.row, place.rows, column, *place.batch]
         if _matrices(self.c.epilogue):
             later = self._place(item + _LATER)
             finish += [later.row, later.panel * self.tile.width, *later.batch]
-        self._by_width(place.panel, lambda w: f.call(f"finish_{w}", finish))
+
+        def of(columns: int) -> None:
+            f.call(f"finish_{columns}", [self._first_sum(place, sums, columns), *finish])
+
+        self._by_width(place.panel, of)
+
+    def _first_sum(self, place: _Place, sums: Value, columns: int) -> Value:
+        """Where the sums of a tile begin, in a panel of so many columns."""
+        return sums
 
     def _place(self, item: Value) -> _Place:
         """Decode an item: groups of tiles walk all panels, so that their rows of A stay cached."""
         f, panels = self.f, self.panels
         in_batch = item % (self.tiles * panels)
-        in_group = in_batch % (self.group * panels)
-        first = in_batch // (self.group * panels) * self.group
-        size = f.smaller(self.tiles - first, self.group)
-        tile = first + in_group % size
-        row = tile * self.rows
         batch = coordinates(item // (self.tiles * panels), self.batch)
+        if self.c.by_rows:
+            tile, in_group, panel = in_batch // panels, f.integer(0), in_batch % panels
+        else:
+            place = in_batch % (self.group * panels)
+            first = in_batch // (self.group * panels) * self.group
+            size = f.smaller(self.tiles - first, self.group)
+            in_group, panel = place % size, place // size
+            tile = first + in_group
+        row = tile * self.rows
         rows = f.smaller(self.m - row, self.rows)
-        return _Place(batch, tile, tile - first, row, rows, in_group // size)
+        return _Place(batch, tile, in_group, row, rows, panel)
 
     def _offset_a(self, place: _Place, k: Value) -> Index:
         c = self.c
@@ -284,6 +299,26 @@ class _TileNest(_Nest):
         last = f.less(self.reduce[0], stop + 1)
         f.when(last, lambda: self._finish(item, place, sums))
         return []
+
+    def _first_sum(self, place: _Place, sums: Value, columns: int) -> Value:
+        if self.c.pack_a:
+            return sums
+        width = -(-columns // SIDE) * SIDE
+        skipped = (place.row - self._first_row(place)) * width
+        return self.f.at(sums, skipped, self.tile.lanes.element)
+
+    def _operands(self, place: _Place, k: Value) -> list[Value]:
+        if self.c.pack_a:
+            return super()._operands(place, k)
+        where = [*place.batch, self._first_row(place), k * DEPTH]
+        a = self.f.at(self.a, offset(self.c.a, where), "i16")
+        return [a, self.f.at(self.b, self._offset_b(place, k), self.tile.lanes.element)]
+
+    def _first_row(self, place: _Place) -> Value:
+        """The first row that the tiles read of an A without panels: none behind the last one."""
+        f, (most, least) = self.f, self.tile.heights
+        height = f.choose(f.less(least, place.rows), most, least)
+        return f.smaller(place.row, self.m - height)
 
 
 def _emit_finish(module: Module, c: Contraction, tile: Tile, columns: int) -> None:

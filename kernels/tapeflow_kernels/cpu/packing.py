@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 
 from ..machine import Host, host
 from .amx import DEPTH, SIDE
-from .halves import Memory, multiplies_pairs, pair, terms
+from .halves import Memory, pair, terms
 from .ir import Index, Module, Value
 from .lanes import Lanes
 from .tilecopy import TileCopy
@@ -107,8 +107,9 @@ def arguments(
 
 def emit(p: Packing, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`."""
-    module = Module()
-    (_TileCopies if p.tiles else _Copy)(module, p, target or host(), name).emit()
+    target = target or host()
+    module = Module(target)
+    (_TileCopies if p.tiles else _Copy)(module, p, target, name).emit()
     return module.text()
 
 
@@ -311,7 +312,7 @@ class _TileCopies(_Copy):
     def __init__(self, module: Module, p: Packing, target: Host, name: str) -> None:
         super().__init__(module, p, target, name)
         makes = self.memory.dtype, p.pitch // SIDE, len(p.terms), p.tiles == "turned"
-        self.copy = TileCopy(self.f, *makes, multiplies_pairs(target))
+        self.copy = TileCopy(self.f, *makes)
         self.gathered = self.f.value("ptr", f"alloca [{p.pitch * DEPTH} x float], align 64")
 
     def emit(self) -> None:

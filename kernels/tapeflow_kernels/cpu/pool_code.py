@@ -21,9 +21,10 @@ _VECTORS = 4
 
 def emit(pool: Pool, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `pool.arguments`."""
-    module = Module()
+    target = target or host()
+    module = Module(target)
     rows = _Cells if pool.kind in OF_CELLS else _Windows
-    rows(pool, module.kernel(name), (target or host())).emit()
+    rows(pool, module.kernel(name), target).emit()
     return module.text()
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .amx import CELLS, DEPTH, SIDE
-from .halves import Memory, bounded
+from .halves import Memory, bounded, multiplies_pairs, rounded_by_instruction
 from .ir import Function, Index, Value
 from .lanes import Lanes
 
@@ -24,7 +24,6 @@ class TileCopy:
     """Copies numbers of `dtype`, float32 or bfloat16, into `count` tiles a step and term.
 
     terms: of bfloat16 there is one. turned: each row of a tile has pairs of one column.
-    by_instruction: the target rounds to bfloat16 by an instruction.
     """
 
     f: Function
@@ -32,7 +31,6 @@ class TileCopy:
     count: int
     terms: int
     turned: bool
-    by_instruction: bool
 
     @property
     def cells(self) -> int:
@@ -148,11 +146,9 @@ class TileCopy:
 
     def _rounded(self, low: Value, high: Value) -> Value:
         f, memory = self.f, Memory(_LANES, "bfloat16")
-        if not self.by_instruction:
-            return _shuffled(f, memory.narrowed(f, low), memory.narrowed(f, high), range(DEPTH))
-        kind, name = f"<{DEPTH} x bfloat>", "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
-        both = f.intrinsic(kind, name, [high, low])
-        return f.value(_HALVES.vector, f"bitcast {kind} {both.name} to {_HALVES.vector}")
+        if multiplies_pairs(f.module.target):
+            return rounded_by_instruction(f, low, high)
+        return _shuffled(f, memory.narrowed(f, low), memory.narrowed(f, high), range(DEPTH))
 
 
 _ALTERNATELY = [lane for i in range(SIDE) for lane in (i, i + SIDE)]

@@ -12,7 +12,7 @@ from .window_vectors import Items, emit_vectors
 def emit(window: Window, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `window.arguments`."""
     target = target or host()
-    module = Module()
+    module = Module(target)
     if window.way.tiles:
         emit_tiles(module, window, target)
         TileItems(module, window, target, name).emit()

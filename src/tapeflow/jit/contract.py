@@ -76,7 +76,7 @@ def launches(
     code = product.code("product", c, nest.emit)
     if any_size and not cache.holds(code):
         extents = replace(extents, n=c.n)
-        c = replace(c, n=0, pack_a=True, pack_b=True, few_rows=0)
+        c = replace(c, n=0, pack_a=True, pack_b=True, few_rows=0, by_rows=False)
         code = product.code("product", c.opened(), nest.emit)
     made: list[Launch] = []
     left, right = places.a, places.b
