@@ -118,6 +118,19 @@ def test_lgamma_is_infinite_at_poles_however_far(mode: str) -> None:
     assert MODES[mode](tf.lgamma)(poles).tolist() == [np.inf] * 3
 
 
+@every_mode
+def test_digamma_below_minus_12_is_within_3_ulp_of_the_terms_that_cancel(mode: str) -> None:
+    x = -np.random.default_rng(0).uniform(12, 80, 20_000)
+    b = 1 - x.astype(np.longdouble)
+    series = [-1 / 12, 1 / 120, -1 / 252, 1 / 240, -1 / 132, 691 / 32760]
+    above = np.log(b) - 1 / (2 * b) + sum(c / b ** (2 * k) for k, c in enumerate(series, 1))
+    pi = np.longdouble(np.pi) + 1.2246467991473532e-16
+    cotangent = pi / np.tan(pi * (x - np.rint(x)))
+    found = MODES[mode](tf.digamma)(tf.asarray(x)).numpy()
+    ulp = np.spacing((above + np.abs(cotangent)).astype(float))
+    assert (np.abs(found - (above - cotangent)) / ulp).max() <= 3
+
+
 A = np.array([0.0, 0.0, 1.0, np.inf, 2.0, -1.0, 1.0, np.nan, np.inf, 1e-300, 3.0])
 X = np.array([0.0, 2.0, 0.0, 2.0, np.inf, 1.0, -1.0, 1.0, np.inf, 0.5, 1e-300])
 

@@ -171,6 +171,9 @@ def integer(single: int, double: int) -> Any:
     return give
 
 
+is_double = integer(0, 1)
+
+
 def _in_two(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
     return builder.fadd(builder.fmul(args[0], args[1]), args[2])
 
@@ -198,6 +201,26 @@ def polynomial(single: Sequence[float], double: Sequence[float], fused: bool = T
 def of_double(*coefficients: float) -> Any:
     """A polynomial of float64, which functions that compute in it share for float32."""
     return polynomial(coefficients, coefficients)
+
+
+def difference(*coefficients: float) -> Any:
+    """The function of x and y that gives (p(x) - p(y)) / (x - y), which does not cancel, for the
+    polynomial p of float64 with these coefficients."""
+
+    @instruction
+    def evaluate(context: Any, x: Any, y: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
+            at_x, at_y = args
+            total, *rest = (ir.Constant(at_x.type, c) for c in reversed(coefficients))
+            quotient = ir.Constant(at_x.type, 0.0)
+            for c in rest:
+                quotient = _fma(context, builder, signature, (quotient, at_y, total))
+                total = _fma(context, builder, signature, (total, at_x, c))
+            return quotient
+
+        return x(x, y), generate
+
+    return evaluate
 
 
 def table(values: Sequence[float]) -> Any:

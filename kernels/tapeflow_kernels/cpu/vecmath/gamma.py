@@ -16,6 +16,7 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     copysign,
     floor,
     fma,
+    is_double,
     like,
     magnitude,
     of_double,
@@ -26,6 +27,14 @@ from tapeflow_kernels.cpu.vecmath.bits import (
 from tapeflow_kernels.cpu.vecmath.exponential import nearest
 from tapeflow_kernels.cpu.vecmath.logarithm import log, sum_of
 from tapeflow_kernels.cpu.vecmath.power import log_of, pow_double
+from tapeflow_kernels.cpu.vecmath.zeros import (
+    SIN_PI,
+    digamma_beside_zero,
+    digamma_tail,
+    lgamma_beside_zero,
+    sin_pi_over,
+    stirling,
+)
 
 # log(Gamma(1 + u)) / u and log(Gamma(2 + u)) / u, |u| <= 1/2
 _AT_1 = of_double(
@@ -47,22 +56,7 @@ _AT_2 = of_double(
     -4.511181191016309e-07, 2.129692727315228e-07, -9.501416425423385e-08,
     4.509983567521808e-08, -3.1314285360886705e-08, 1.4963573191192003e-08,
 )
-# (log(Gamma(x)) - (x - 1/2) log(x) + x - log(2 pi) / 2) x in 1/x, x >= 2.5
-_STIRLING = of_double(
-    0.08333333333333333, -2.359959235255875e-17, -0.0027777777777706746,
-    -8.501718480471589e-13, 0.0007936508475299465, -2.086759830664443e-09,
-    -0.000595184341632708, -9.72062893353782e-07, 0.0008545366735835491,
-    -0.00012509540654047875, -0.0009965836631596794, -0.005101940578653445,
-    0.0273438844906243, -0.06073299787800126, 0.07968810923803239, -0.06232113797798969,
-    0.023125742455313122, 0.0018359473654533521, -0.003371465769296597,
-)
-# sin(pi r) / r and (pi cot(pi r) - 1/r) / r in r², |r| <= 1/2
-_SIN_PI = of_double(
-    3.141592653589793, -5.16771278004997, 2.5501640398773455, -0.5992645293207921,
-    0.08214588661112787, -0.007370430945707596, 0.0004663028056889684,
-    -2.191535285969446e-05, 7.952025736213849e-07, -2.293998713586946e-08,
-    5.249879114060463e-10,
-)
+# (pi cot(pi r) - 1/r) / r in r², |r| <= 1/2
 _COT_PI = of_double(
     -3.289868133696453, -2.1646464674222763, -2.034686123968887, -2.0081547123978356,
     -2.0019891500813385, -2.000492182582688, -2.000122155993404, -2.0000390795214096,
@@ -82,47 +76,41 @@ _BESIDE_ROOT = of_double(
     9.172618879913334e-12, -1.0006438997505267e-11, 3.335477322544212e-12,
 )
 _ROOT, _ROOT_REST = 0.46163214496836236, -1.5522348162858677e-17
-# (log(x) - 1 / (2 x) - digamma(x)) x² in 1/x, x >= 2
-_DIGAMMA_TAIL = of_double(
-    0.08333333333333333, -6.709154424133889e-17, -0.008333333333311889,
-    -2.7071740203409613e-12, 0.003968254148044065, -7.248434151373788e-09,
-    -0.0041664738423631605, -3.5624706055369674e-06, 0.007622841353016659,
-    -0.00044972782331931233, -0.018040051324060887, -0.013559614032167308,
-    0.10825026807693681, 0.14183213162862185, -1.8826296103578177, 6.338561090278992,
-    -12.863493009804909, 17.80476155154579, -17.12602818942609, 11.063760403504297,
-    -4.344156326432885, 0.7866354637991011,
-)
-_LOG_PI = 1.1447298858494002
+_BEYOND_PI = of_double(*SIN_PI[1:])
+_PI, _PI_REST = 3.141592653589793, 1.2246467991473532e-16
+_LOG_PI, _LOG_PI_REST = 1.1447298858494002, 1.0265951162707826e-17
 _SHIFT = 0.4189385332046727  # (log(2 pi) - 1) / 2, and what that lacks
 _SHIFT_REST = 1.6728209650585413e-17
 
 
 @inlined
-def stirling(x: Any) -> Any:
-    """What Stirling's formula for log(Gamma(x)) lacks, x >= 2.5."""
-    t = 1.0 / x
-    return _STIRLING(t) * t
-
-
-@inlined
 def _lgamma_far(a: Any) -> Any:
-    """log(Gamma(a)) for a >= 2.5: (a - 1/2) (log(a) - 1) + (log(2 pi) - 1) / 2 + ..., with the
-    first two terms as pairs."""
+    """log(Gamma(a)) for a >= 2.5, as a pair: (a - 1/2) (log(a) - 1) + (log(2 pi) - 1) / 2 + ...,
+    with the first two terms as pairs."""
     high, low = log_of(a)
     high, more = sum_of(high, -1.0)
     b = a - 0.5
     p = b * high
     y, rest = sum_of(p, _SHIFT)
     rest += fma(b, high, -p) + b * (low + more)
-    return select(p < np.inf, y + (rest + (stirling(a) + _SHIFT_REST)), p)
+    finite = p < np.inf
+    return select(finite, y, p), select(finite, rest + (stirling(a) + _SHIFT_REST), 0.0)
+
+
+@inlined
+def _lgamma_of_positive(a: Any) -> Any:
+    """log(Gamma(a)) as a pair, for float64 a >= 1/2."""
+    u, v = a - 1.0, a - 2.0
+    y, rest = _lgamma_far(select(a < 2.5, 2.5, a))
+    near = select(a < 1.5, u * _AT_1(u), v * _AT_2(v))
+    return select(a < 2.5, near, y), select(a < 2.5, 0.0, rest)
 
 
 @inlined
 def lgamma_positive(a: Any) -> Any:
     """log(Gamma(a)) for float64 a >= 1/2."""
-    u, v = a - 1.0, a - 2.0
-    far = _lgamma_far(select(a < 2.5, 2.5, a))
-    return select(a < 1.5, u * _AT_1(u), select(a < 2.5, v * _AT_2(v), far))
+    y, rest = _lgamma_of_positive(a)
+    return y + rest
 
 
 @inlined
@@ -132,16 +120,43 @@ def lgamma_1p(u: Any) -> Any:
 
 
 @inlined
+def _log_of_sine(a: Any, away: Any) -> Any:
+    """log(a sin(pi away)) as a pair, for 0 < away <= 1/2."""
+    p, z = away * _PI, away * away
+    lost = fma(away, _PI, -p) + away * _PI_REST
+    tail = away * z * _BEYOND_PI(z)
+    sine = p + tail
+    q = a * sine
+    rest = fma(a, sine, -q) + a * ((tail - (sine - p)) + lost)
+    y, less = log_of(q)
+    return y, less + rest / q
+
+
+@inlined
+def _lgamma_below(a: Any, y: Any, rest: Any) -> Any:
+    """log|Gamma(-a)|, given that of a as a pair."""
+    r = a - rint(a)
+    sine, less = _log_of_sine(a, magnitude(r))
+    start, lost = sum_of(_LOG_PI, -sine)
+    high, more = sum_of(start, -y)
+    far = high + ((lost + more) + (_LOG_PI_REST - less - rest))
+    return select(r == 0.0, np.inf, lgamma_beside_zero(a, r, far))
+
+
+@inlined
 def lgamma(x: Any) -> Any:
     """log|Gamma(x)|, by reflection for x < -1/2; infinite at 0, -1, -2, ..."""
     v = like(x, 0.0)
     a = magnitude(v)
     small = a < 0.5
     near = lgamma_1p(select(small, v, 0.0)) - log(a)
-    y = lgamma_positive(select(small, 1.0, a))
-    r = magnitude(a - rint(a))
-    sine = r * _SIN_PI(r * r)
-    y = select(v < 0.0, select(r > 0.0, _LOG_PI - log(a * sine) - y, np.inf), y)
+    y, rest = _lgamma_of_positive(select(small, 1.0, a))
+    if is_double(x):
+        below = _lgamma_below(a, y, rest)
+    else:
+        r = magnitude(a - rint(a))
+        below = select(r > 0.0, _LOG_PI - log(a * r * sin_pi_over(r * r)) - (y + rest), np.inf)
+    y = select(v < 0.0, below, y + rest)
     return like(select(a == np.inf, np.inf, select(small, near, y)) + 0.0, x)  # no -0 at 1
 
 
@@ -154,13 +169,15 @@ def digamma(x: Any) -> Any:
     small, tail = a < 1.0, a >= 2.0
     w = select(small, a, select(tail, 0.0, a - 1.0))
     near = ((w - _ROOT) - _ROOT_REST) * _BESIDE_ROOT(fma(2.0, w, -1.0))
-    t = 1.0 / select(tail, a, 2.0)
-    far = log(select(tail, a, 2.0)) - fma(t * t, _DIGAMMA_TAIL(t), 0.5 * t)
-    y = select(tail, far, near)   # for small a, of 1 + a
     over = 1.0 / a
+    t = select(tail, over, 0.5)
+    far = log(select(tail, a, 2.0)) - fma(t * t, digamma_tail(t), 0.5 * t)
+    y = select(tail, far, near)   # for small a, of 1 + a
     r = a - rint(a)
     cotangent = fma(r, _COT_PI(r * r), 1.0 / r)
     reflected = select(small, y, y + over) + select((r == 0.0) & (a > 0.0), np.nan, cotangent)
+    if is_double(x):
+        reflected = digamma_beside_zero(a, r, reflected)
     return like(select(below, reflected, select(small, y - over, y)), x)
 
 
@@ -172,7 +189,7 @@ def sinc(x: Any) -> Any:
     k = rint(a)
     r = a - k
     half = 0.5 * k
-    y = r * _SIN_PI(r * r) / (3.141592653589793 * select(a > 0.0, a, 1.0))
+    y = r * sin_pi_over(r * r) / (3.141592653589793 * select(a > 0.0, a, 1.0))
     y = select(rint(half) == half, y, -y)
     return like(select(a < 1e-100, 1.0, select(a == np.inf, 0.0, y)), x)
 

@@ -13,10 +13,11 @@ import numpy as np
 from tapeflow_kernels.cpu.lowering import inlined
 from tapeflow_kernels.cpu.vecmath.bits import fma, like, magnitude, of_double, root, select
 from tapeflow_kernels.cpu.vecmath.exponential import exp, expm1
-from tapeflow_kernels.cpu.vecmath.gamma import lgamma_1p, lgamma_positive, stirling
+from tapeflow_kernels.cpu.vecmath.gamma import lgamma_1p, lgamma_positive
 from tapeflow_kernels.cpu.vecmath.gauss import erfc
 from tapeflow_kernels.cpu.vecmath.logarithm import log, log1p, sum_of
 from tapeflow_kernels.cpu.vecmath.power import atanh_tail, log_of, pow_double
+from tapeflow_kernels.cpu.vecmath.zeros import stirling
 
 _MOST = 20000
 _EPSILON = 1e-17  # a term of this share changes nothing

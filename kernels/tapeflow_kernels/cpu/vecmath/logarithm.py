@@ -12,6 +12,7 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     constant,
     fma,
     integer,
+    is_double,
     like,
     magnitude,
     number,
@@ -46,7 +47,6 @@ _TAIL = polynomial(
     (0.6666666666666666, 0.4000000000000088, 0.28571428570803614, 0.22222222391713917,
      0.18181795640132906, 0.15386239702814658, 0.13268773138656886, 0.13086626147840102),
 )  # fmt: skip
-_IS_DOUBLE = integer(0, 1)
 
 
 @inlined
@@ -76,7 +76,7 @@ def split_any(x: Any) -> Any:
 def _beyond_linear(f: Any, rest: Any) -> Any:
     """log(1 + f) - f + rest."""
     half = like(0.5, f)
-    if _IS_DOUBLE(f):
+    if is_double(f):
         s = f / (like(2, f) + f)
         z, square = s * s, half * f * f
         return fma(s, fma(_TAIL(z), z, square), rest) - square
