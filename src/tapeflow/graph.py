@@ -41,6 +41,13 @@ class Node(Generic[V]):
     scope: str = ""  # the name scope it was made in
     line: str = ""  # the user's line that made it, as errors.user_line() gives it
 
+    def reading(self, same: Mapping[V, V]) -> Node[V]:
+        """This node with inputs replaced by what is the `same`."""
+        if same.keys().isdisjoint(self.inputs):
+            return self
+        inputs = tuple(same.get(v, v) for v in self.inputs)
+        return Node(self.prim, inputs, self.attrs, self.outputs, self.scope, self.line)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Var:

@@ -16,6 +16,7 @@ runs the array function on the host.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ class Primitive:
         self.__doc__ = array_fn.__doc__
         self.__name__ = self.name
 
-    @property
+    @functools.cached_property
     def params(self) -> list[str]:
         """Names of the inputs, as the definition spells them."""
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -62,8 +62,10 @@ def addresses(codes: Iterable[Code]) -> dict[Code, int]:
     missing.sort(key=lambda code: code.language == "python")
     keys = [_key(code.language, code.symbol, *code.parameters) for code in missing]
     begins = [functools.partial(_begin, code) for code in missing]
-    for code, compiled in zip(missing, _fetch(dict(zip(keys, begins, strict=True))), strict=True):
-        _addresses[code] = machine.load(compiled, [code.symbol])[code.symbol]
+    if missing:
+        compiled = _fetch(dict(zip(keys, begins, strict=True)))
+        at = machine.load_all(compiled, [code.symbol for code in missing])
+        _addresses.update((code, at[code.symbol]) for code in missing)
     return {code: _addresses[code] for code in wanted}
 
 
@@ -78,8 +80,8 @@ def holds(code: Code) -> bool:
 def driver_addresses() -> dict[str, int]:
     """The functions of the driver."""
     text = driver.source()
-    (compiled,) = _fetch({_key("driver", text): lambda: machine.Assembly(text)})
-    return machine.load(compiled, driver.SYMBOLS)
+    compiled = _fetch({_key("driver", text): lambda: machine.Assembly(text)})
+    return machine.load_all(compiled, driver.SYMBOLS)
 
 
 def keep(symbol: str, begin: Callable[[], machine.Assembly]) -> bytes:

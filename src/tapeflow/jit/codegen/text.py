@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeflow.dtypes import DType, bool_, is_floating, is_integer
+from tapeflow.dtypes import NAMES, DType, bool_, is_floating, is_integer
 from tapeflow.graph import Node, Var
 from tapeflow.jit.passes.fused import Fused, has_complex
 from tapeflow.ops.shape import wide
@@ -20,13 +20,13 @@ from tapeflow.primitive import Fold, Scalar
 def load(element: str, dtype: DType) -> str:
     """`element` of memory as a value: a bool is a byte there, a half is bits."""
     if wide(dtype) != dtype:
-        return f"of_{dtype.name}({element})"
+        return f"of_{NAMES[dtype]}({element})"
     return f"bool({element})" if dtype == bool_ else element
 
 
 def stored(value: str, dtype: DType) -> str:
     """A value as an element of memory."""
-    return f"to_{dtype.name}({value})" if wide(dtype) != dtype else value
+    return f"to_{NAMES[dtype]}({value})" if wide(dtype) != dtype else value
 
 
 def literal(value: Any, dtype: DType) -> str:
@@ -34,7 +34,7 @@ def literal(value: Any, dtype: DType) -> str:
     if dtype == bool_:
         return str(bool(value))
     number = int(value) if is_integer(dtype) else float(value)
-    return f"{wide(dtype).name}({number!r})"
+    return f"{NAMES[wide(dtype)]}({number!r})"
 
 
 class Body:
@@ -71,10 +71,10 @@ class Body:
         dtype = wide(node.outputs[0].dtype)
         chosen = lowering.of_complex if has_complex(node) else lowering.text
         assert chosen is not None, f"{node.prim} of complex numbers runs on the host"
-        text = _filled(chosen, {**node.attrs, **inputs, "t": dtype.name})
+        text = _filled(chosen, {**node.attrs, **inputs, "t": NAMES[dtype]})
         if node.prim.name == "cast" and dtype != node.outputs[0].dtype:
-            return f"rounded_{node.outputs[0].dtype.name}({text})"
-        return f"{dtype.name}({text})" if dtype.kind in self.cast else text
+            return f"rounded_{NAMES[node.outputs[0].dtype]}({text})"
+        return f"{NAMES[dtype]}({text})" if dtype.kind in self.cast else text
 
     def folds(self) -> Iterator[tuple[str, Node[Var]]]:
         """The reductions, each with the name of its accumulator."""
@@ -84,7 +84,7 @@ class Body:
 
 def start(fold: Fold, dtype: DType) -> str:
     """Where a reduction to `dtype` starts."""
-    return _filled(fold.start, {"t": wide(dtype).name, "lowest": _bound(dtype, -1),
+    return _filled(fold.start, {"t": NAMES[wide(dtype)], "lowest": _bound(dtype, -1),
                                 "highest": _bound(dtype, 1)})
 
 
@@ -94,7 +94,7 @@ def _bound(dtype: DType, side: int) -> str:
         return str(side > 0)
     if not is_integer(dtype):
         return literal(side * math.inf, dtype)
-    limits = np.iinfo(dtype.name)
+    limits = np.iinfo(NAMES[dtype])
     return literal(limits.max if side > 0 else limits.min, dtype)
 
 
@@ -103,8 +103,8 @@ def combined(fold: Fold, dtype: DType, a: str, x: str) -> str:
     loop carry as many of them as vectors hold."""
     if is_floating(dtype) and fold.combine in _UNORDERED:
         return f"{_UNORDERED[fold.combine]}({a}, {x})"
-    text = _filled(fold.combine, {"a": a, "x": x, "t": wide(dtype).name})
-    return text if is_floating(dtype) else f"{dtype.name}({text})"
+    text = _filled(fold.combine, {"a": a, "x": x, "t": NAMES[wide(dtype)]})
+    return text if is_floating(dtype) else f"{NAMES[dtype]}({text})"
 
 
 _SUM = "{a} + {x}"
@@ -118,9 +118,9 @@ def is_sum(fold: Fold, dtype: DType) -> bool:
 
 def finished(fold: Fold, dtype: DType, a: str) -> str:
     """The result of a reduction."""
-    return _filled(fold.finish, {"a": a, "t": wide(dtype).name})
+    return _filled(fold.finish, {"a": a, "t": NAMES[wide(dtype)]})
 
 
 def _filled(text: str, names: Mapping[str, Any]) -> str:
-    return text.format(**{name: value.name if isinstance(value, np.dtype) else value
+    return text.format(**{name: NAMES[value] if isinstance(value, np.dtype) else value
                           for name, value in names.items()})

@@ -13,10 +13,10 @@ def barriers(graph: Graph) -> Graph:
     same: dict[Var, Var] = {}
     nodes: list[Node[Var]] = []
     for node in graph.nodes:
-        inputs = tuple(same.get(v, v) for v in node.inputs)
+        node = node.reading(same)
         if node.prim is barrier:
-            same.update(zip(node.outputs, inputs, strict=False))
+            same.update(zip(node.outputs, node.inputs, strict=False))
         else:
-            nodes.append(replace(node, inputs=inputs))
+            nodes.append(node)
     outputs = tuple(same.get(v, v) for v in graph.outputs)
     return replace(graph, nodes=tuple(nodes), outputs=outputs)

@@ -23,8 +23,8 @@ def cse(graph: Graph) -> Graph:
     numbers = {v: i for i, v in enumerate((*graph.inputs, *constants))}
     nodes: list[Node[Var]] = []
     for node in graph.nodes:
-        inputs = tuple(same.get(v, v) for v in node.inputs)
-        key = _key(node, inputs, numbers)
+        node = node.reading(same)
+        key = _key(node, numbers)
         if key is not None and key in known:
             same.update(zip(node.outputs, known[key], strict=True))
             continue
@@ -32,7 +32,7 @@ def cse(graph: Graph) -> Graph:
             known[key] = node.outputs
         first = len(numbers)
         numbers.update((v, first + i) for i, v in enumerate(node.outputs))
-        nodes.append(Node(node.prim, inputs, node.attrs, node.outputs, node.scope, node.line))
+        nodes.append(node)
     outputs = tuple(same.get(v, v) for v in graph.outputs)
     return Graph(graph.name, graph.inputs, tuple(nodes), outputs, constants)
 
@@ -52,9 +52,9 @@ def _constants(constants: Mapping[Var, Array], same: dict[Var, Var]
     return kept, known
 
 
-def _key(node: Node[Var], inputs: tuple[Var, ...], numbers: Mapping[Var, int]) -> Hashable | None:
+def _key(node: Node[Var], numbers: Mapping[Var, int]) -> Hashable | None:
     """What two equal nodes share; None where that cannot be told."""
-    order = [numbers[v] for v in inputs]
+    order = [numbers[v] for v in node.inputs]
     if node.prim.name in _COMMUTATIVE:
         order.sort()
     attrs = [(name, _frozen(value)) for name, value in node.attrs.items()]
@@ -69,6 +69,8 @@ def _frozen(value: Any) -> Hashable | None:
     if isinstance(value, tuple | list):
         parts = tuple(map(_frozen, value))
         return None if None in parts else (type(value), parts)
-    if isinstance(value, bool | int | float | str | type(None) | np.dtype | slice):
+    if isinstance(value, int | str | type(None) | np.dtype):   # bools are ints
+        return (type(value), value)
+    if isinstance(value, float | slice):
         return (type(value), repr(value))
     return None

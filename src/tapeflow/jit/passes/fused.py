@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tapeflow.dtypes import bfloat16, float16, float64, is_complex
+from tapeflow.dtypes import COMPLEX, DType, bfloat16, float16, float64, is_complex
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.primitive import Fold, Primitive, Scalar
 from tapeflow.tensor import Array, Spec
@@ -12,6 +12,8 @@ from tapeflow_kernels.cpu.halves import converts
 from tapeflow_kernels.machine import host
 
 Shape = tuple[int, ...]
+
+_HALVES = (float16, bfloat16)
 
 
 class Fused(Primitive):
@@ -50,9 +52,10 @@ def is_literal(array: Array) -> bool:
 
 def iteration_space(node: Node[Var]) -> tuple[Shape, Shape | None] | None:
     """The shape that a node loops over, and the axes it reduces; None where it cannot be fused."""
-    if has_complex(node) and not _fits_complex(node):
+    dtypes = _dtypes(node)
+    if not dtypes.isdisjoint(COMPLEX) and not _fits_complex(node):
         return None
-    if has_halves(node) and not _fits_halves(node):
+    if not dtypes.isdisjoint(_HALVES) and not _fits_halves(node):
         return None
     lowering = node.prim.lowering
     if isinstance(lowering, Scalar):
@@ -65,7 +68,7 @@ def iteration_space(node: Node[Var]) -> tuple[Shape, Shape | None] | None:
 
 def has_complex(node: Node[Var]) -> bool:
     """Whether a node reads or gives complex numbers."""
-    return any(is_complex(v.dtype) for v in (*node.inputs, *node.outputs))
+    return not _dtypes(node).isdisjoint(COMPLEX)
 
 
 def _fits_complex(node: Node[Var]) -> bool:
@@ -78,13 +81,17 @@ def _fits_complex(node: Node[Var]) -> bool:
 
 def has_halves(node: Node[Var]) -> bool:
     """Whether a node reads or gives numbers of 16 bits."""
-    return any(v.dtype in (float16, bfloat16) for v in (*node.inputs, *node.outputs))
+    return not _dtypes(node).isdisjoint(_HALVES)
+
+
+def _dtypes(node: Node[Var]) -> set[DType]:
+    return {v.dtype for v in (*node.inputs, *node.outputs)}
 
 
 def _fits_halves(node: Node[Var]) -> bool:
     """Whether a node means the same if it is computed in float32 and rounded. A neighbour does not,
     nor does a float64 rounded to float16, which would be rounded twice."""
-    dtypes = {v.dtype for v in (*node.inputs, *node.outputs)}
+    dtypes = _dtypes(node)
     twice = node.outputs[0].dtype == float16 and float64 in dtypes
     there = float16 not in dtypes or converts("float16", host())
     return there and not twice and node.prim.name != "nextafter"

@@ -1,14 +1,16 @@
 """Groups of nodes of a graph, merged two by two without ever making a cycle.
 
-The groups are kept in an order in which they can run. To merge a and b, which comes later, what
-stands between them and needs a is moved behind b, and what b needs before a; if something is both,
-merging would make a cycle. Only what stands between them is looked at.
+The groups are kept in an order in which they can run. To merge a and b, which comes later, into the
+place of a, what stands between them and b needs is moved before a, and what needs a behind that; if
+something is both, merging would make a cycle. Few groups are looked at: b needs little of what
+stands between, where much may need a.
 Source: Pearce & Kelly (2006), A dynamic topological sort algorithm for directed acyclic graphs.
 """
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from tapeflow.graph import Graph, Var
 from tapeflow.jit.passes.levels import Span, spans
@@ -17,6 +19,7 @@ Shape = tuple[int, ...]
 
 _MOST_NODES = 96      # of one group: compile time grows faster than the memory traffic saved
 _SEARCHED = 1000      # groups between two that are looked at before a cycle is assumed
+_SOURCES, _SINKS, _PLACE = attrgetter("sources"), attrgetter("sinks"), attrgetter("place")
 
 
 @dataclass(eq=False)
@@ -46,7 +49,8 @@ class Groups:
         self._spans = spans(graph)
         self._producer: dict[Var, int] = {}
         for i, node in enumerate(graph.nodes):
-            self._producer.update((v, i) for v in node.outputs)
+            for v in node.outputs:
+                self._producer[v] = i
 
     def add(self, inputs: tuple[Var, ...], space: Shape | None, axes: Shape | None) -> Group:
         """The group of the next node, which reads `inputs`."""
@@ -68,7 +72,7 @@ class Groups:
 
     def ordered(self) -> list[Group]:
         """The groups in an order in which they can run."""
-        return sorted(dict.fromkeys(self._of), key=lambda g: g.place)
+        return sorted(dict.fromkeys(self._of), key=_PLACE)
 
     def merge(self, a: Group, b: Group) -> None:
         """Make `a` and `b` one, if they fit and no path between them leads through another."""
@@ -76,36 +80,47 @@ class Groups:
             return
         if a.place > b.place:
             a, b = b, a
-        after = self._between(a, b, lambda g: g.sinks)
-        before = self._between(b, a, lambda g: g.sources)
-        if after is None or before is None or after & before:
+        before = _between(b, a, _SOURCES)
+        if before is None:
+            return
+        after = _between(a, max(before, key=_PLACE), _SINKS) if before else set()
+        if after is None:
             return
         span = a.span.common(b.span)
         merged = Group(sorted(a.members + b.members), 0, a.space, a.axes or b.axes, span)
         for i in merged.members:
             self._of[i] = merged
-        merged.sources = {self.now(g) for g in a.sources | b.sources} - {merged}
-        merged.sinks = {self.now(g) for g in a.sinks | b.sinks} - {merged}
-        places = sorted(g.place for g in (a, b, *before, *after))
-        order = (*sorted(before, key=_place), merged, *sorted(after, key=_place))
-        for place, group in zip(places, order, strict=False):
+        _take_links(merged, a, b)
+        places = sorted(g.place for g in (a, *before, *after))
+        order = (*sorted(before, key=_PLACE), merged, *sorted(after, key=_PLACE))
+        for place, group in zip(places, order, strict=True):
             group.place = place
 
-    def _between(self, start: Group, end: Group,
-                 steps: Callable[[Group], set[Group]]) -> set[Group] | None:
-        """The groups on paths from `start` that stand before `end` in the order; None: too many."""
-        low, high = sorted((start.place, end.place))
-        found: set[Group] = set()
-        stack = [start]
-        while stack:
-            for group in map(self.now, steps(stack.pop())):
-                if low < group.place < high and group not in found:
-                    found.add(group)
-                    stack.append(group)
-            if len(found) > _SEARCHED:
-                return None
-        return found
+
+def _take_links(merged: Group, *parts: Group) -> None:
+    """Let `merged` stand for its parts wherever these are linked to."""
+    merged.sources = set().union(*(g.sources for g in parts)).difference(parts)
+    merged.sinks = set().union(*(g.sinks for g in parts)).difference(parts)
+    for group in merged.sources:
+        group.sinks.difference_update(parts)
+        group.sinks.add(merged)
+    for group in merged.sinks:
+        group.sources.difference_update(parts)
+        group.sources.add(merged)
 
 
-def _place(group: Group) -> int:
-    return group.place
+def _between(start: Group, end: Group, links: Callable[[Group], set[Group]]) -> set[Group] | None:
+    """The groups that `links` lead to from `start` and that stand before `end` in the order; None
+    where they lead on to `end`, or are too many."""
+    low, high = sorted((start.place, end.place))
+    found: set[Group] = set()
+    stack = [start]
+    while stack:
+        group = stack.pop()
+        linked = links(group)
+        if (end in linked and group is not start) or len(found) > _SEARCHED:
+            return None
+        new = {g for g in linked if low < g.place < high} - found
+        found |= new
+        stack += new
+    return found

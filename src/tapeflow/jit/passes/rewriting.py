@@ -2,6 +2,7 @@
 in the place of one."""
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,8 +24,6 @@ class Rewriter:
         self._graph = graph
         self._same: dict[Var, Var] = {}
         self._nodes: list[Node[Var]] = []
-        self._taken = {v.name for v in (*graph.inputs, *graph.constants)}
-        self._taken.update(v.name for node in graph.nodes for v in node.outputs)
         self._numbers = itertools.count()   # of names: those before are taken
         self.constants: dict[Var, Array] = dict(graph.constants)
         self._producer: dict[Var, Node[Var]] = {}
@@ -33,8 +32,7 @@ class Rewriter:
         """The graph after `rule` was asked about every node: it gives a value that the node's only
         output equals, another node with the same outputs, or None where nothing is to be done."""
         for node in self._graph.nodes:
-            inputs = tuple(self._same.get(v, v) for v in node.inputs)
-            current = Node(node.prim, inputs, node.attrs, node.outputs, node.scope, node.line)
+            current = node.reading(self._same)
             found = rule(self, current)
             while isinstance(found, Node):
                 current, found = found, rule(self, found)
@@ -48,7 +46,8 @@ class Rewriter:
 
     def _add(self, node: Node[Var]) -> None:
         self._nodes.append(node)
-        self._producer.update((v, node) for v in node.outputs)
+        for v in node.outputs:
+            self._producer[v] = node
 
     def made_by(self, v: Var, name: str) -> Node[Var] | None:
         """The node that gives `v`, if it is of the primitive `name`."""
@@ -76,6 +75,13 @@ class Rewriter:
         made = self.fresh(inputs[0].shape, dtype)
         self._add(Node(REGISTRY[name], inputs, {}, (made,)))
         return made
+
+    @functools.cached_property
+    def _taken(self) -> set[str]:
+        """The names of values."""
+        graph = self._graph
+        made = (v for node in graph.nodes for v in node.outputs)
+        return {v.name for v in (*graph.inputs, *graph.constants, *made)}
 
     def fresh(self, shape: tuple[int, ...], dtype: DType) -> Var:
         """A new value, whose name no other has."""
