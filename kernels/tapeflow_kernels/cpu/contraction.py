@@ -248,8 +248,9 @@ def way(
     return int(products == 1 and many and multiplies_pairs(target)), ""
 
 
-def plan(c: Contraction, extents: Extents) -> Contraction:
-    """`c` with those operands packed for which it is needed or repaid (bench/contraction.py)."""
+def plan(c: Contraction, extents: Extents, uses: int = 1) -> Contraction:
+    """`c` with those operands packed for which it is needed or repaid (bench/contraction.py). What
+    B is packed to serves so many `uses`."""
     if c.products or c.memory:
         few = c.n <= _COLUMNS_AS_IT_LIES and extents.m >= 2 * SIDE
         reads = c.as_it_lies and few and extents.reduce[0] % DEPTH == 0
@@ -258,7 +259,9 @@ def plan(c: Contraction, extents: Extents) -> Contraction:
     itemsize = 8 if c.dtype == "float64" else 4
     apart = max(map(abs, c.b[c.batch : -1])) * itemsize
     least = _ROWS_REPAY_PAGES if apart % _PAGE_BYTES == 0 else _ROWS_REPAY_B
-    pack_b = (c.b[-1] != 1 and c.n > 1) or extents.m >= least
+    pack_b = (c.b[-1] != 1 and c.n > 1) or (
+        extents.m * uses >= least and extents.m > _FEW_ROWS
+    )
     long = math.prod(extents.reduce) >= _STEPS_REPAY_A and c.n >= _COLUMNS_REPAY_A
     step = c.a[c.batch] if c.a[-1] == 1 else c.a[-1]
     paged = step * itemsize % _PAGE_BYTES == 0 and step != 0

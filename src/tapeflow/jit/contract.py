@@ -24,9 +24,11 @@ def lower(
     layouts: Mapping[Var, Layout],
     updated: Mapping[Var, Var],
     any_size: bool = False,
+    uses: int = 1,
 ) -> list[Launch]:
     """Launches that pack operands where that pays, and one that multiplies: with `any_size` by the
-    code for all sizes, unless that for these is there already."""
+    code for all sizes, unless that for these is there already. The right factor is the same in so
+    many `uses` of them."""
     a, b = node.inputs[:2]
     parts = product.Parts.of_node(node)
     out = node.outputs[0].shape
@@ -46,7 +48,7 @@ def lower(
         tuple(product.at(layouts[v]) for v in parts.operands),
         product.outputs(node, updated),
     )
-    return launches(c, extents, places, any_size)
+    return launches(c, extents, places, any_size, uses)
 
 
 def of_factors(
@@ -69,10 +71,14 @@ def of_factors(
 
 
 def launches(
-    c: Contraction, extents: Extents, places: Pointers[Pointer], any_size: bool = False
+    c: Contraction,
+    extents: Extents,
+    places: Pointers[Pointer],
+    any_size: bool = False,
+    uses: int = 1,
 ) -> list[Launch]:
     """Those of a contraction whose operands lie at `places`."""
-    c = contraction.plan(c, extents)
+    c = contraction.plan(c, extents, uses)
     code = product.code("product", c, nest.emit)
     if any_size and not cache.holds(code):
         extents = replace(extents, n=c.n)

@@ -17,7 +17,8 @@ from tapeflow.jit.control.branch import Cond
 from tapeflow.jit.control.holder import Holder
 from tapeflow.jit.control.repeat import While
 from tapeflow.jit.control.scan import Scan
-from tapeflow.jit.kernel import Pointer, Scratch
+from tapeflow.jit.kernel import Launch, Pointer, Scratch
+from tapeflow.jit.prepare import bound
 
 if TYPE_CHECKING:
     from tapeflow.jit.plan import Plan
@@ -72,12 +73,14 @@ class Nest:
 @dataclass
 class Builder:
     """What nests need of the plan that they stand in: `address` gives a pointer to a value with its
-    elements side by side, `copy` lets a step copy a value to memory of its own, `plan` plans a body
-    with the outputs that may be written over an input."""
+    elements side by side, `copy` lets a step copy a value to memory of its own, `prepare` lets one
+    run a launch before the loop, `plan` plans a body with the outputs that may be written over an
+    input, the number of inputs that stay, and that of turns."""
 
     address: Callable[[Var], Pointer]
     copy: Callable[[Var, Var], None]
-    plan: Callable[[Graph, Mapping[Var, Var]], Plan]
+    prepare: Callable[[Launch, Var, Var], None]
+    plan: Callable[[Graph, Mapping[Var, Var], int, int], Plan]
     pointers: list[Pointer] = field(default_factory=list)
     buffers: list[Var] = field(default_factory=list)
     on_host: list[str] = field(default_factory=list)  # what keeps a node from being a nest
@@ -86,7 +89,7 @@ class Builder:
         """The nest of a node; None where a body has steps that run on the host."""
         prim = node.prim
         assert isinstance(prim, Holder), f"{prim} holds no graphs"
-        plans = tuple(self.plan(g, self._updates(prim, g)) for g in prim.graphs)
+        plans = tuple(self.plan(g, self._updates(prim, g), *_lasting(prim, g)) for g in prim.graphs)
         self.on_host = [name for p in plans for name in p.on_host]
         if self.on_host:
             return None
@@ -111,7 +114,7 @@ class Builder:
     def _scan(self, node: Node[Var], prim: Scan, plan: Plan) -> Nest:
         layout = prim.layout
         inputs, outputs = plan.graph.inputs, _bases(plan)
-        places = self._fixed(inputs, node.inputs[: layout.consts])
+        places = self._lasting(plan, node.inputs[: layout.consts])
         is_odd = layout.length % 2 == 1
         for k in range(layout.carries):
             i = layout.consts + k
@@ -151,8 +154,8 @@ class Builder:
     def _while(self, node: Node[Var], prim: While, plans: Sequence[Plan]) -> Nest:
         test, turn = plans
         n, m = prim.consts
-        of_test = self._fixed(test.graph.inputs, node.inputs[:n])
-        of_turn = self._fixed(turn.graph.inputs, node.inputs[n : n + m])
+        of_test = self._lasting(test, node.inputs[:n])
+        of_turn = self._lasting(turn, node.inputs[n : n + m])
         last = []
         for k, (first, end) in enumerate(zip(node.inputs[n + m :], node.outputs, strict=True)):
             even, odd = self._carry(turn, m + k, k, first, end, swap=False)
@@ -193,6 +196,19 @@ class Builder:
             places[v] = Place(at, at)
         return places
 
+    def _lasting(self, plan: Plan, ours: Sequence[Var]) -> dict[Var, Place]:
+        """The places of what stays in all turns: inputs, and what is prepared of them."""
+        places = self._fixed(plan.graph.inputs, ours)
+        outer = dict(zip(plan.graph.inputs, ours, strict=False))
+        for ready in plan.prepared:
+            made = self._buffer(ready.made)
+            source = self.pointers[places[ready.source].even]
+            here = {ready.source: source, ready.made: Pointer(made)}
+            self.prepare(bound(ready.launch, here), outer[ready.source], made)
+            at = self._pointer(Pointer(made))
+            places[ready.made] = Place(at, at)
+        return places
+
     def _pointer(self, pointer: Pointer) -> int:
         self.pointers.append(pointer)
         return len(self.pointers) - 1
@@ -206,6 +222,15 @@ class Builder:
     def _arena(*plans: Plan) -> Pointer:
         """The memory of the bodies, which do not run at the same time: the last pointer."""
         return Pointer(Scratch(0, max(p.arena_bytes for p in plans)))
+
+
+def _lasting(prim: Holder, graph: Graph) -> tuple[int, int]:
+    """How many inputs of a body are the same in all turns, and how many turns it is good for."""
+    if isinstance(prim, Scan):
+        return prim.layout.consts, prim.layout.length
+    if isinstance(prim, While):
+        return prim.consts[prim.graphs.index(graph)], 1
+    return 0, 1
 
 
 def _bases(plan: Plan) -> list[Var]:

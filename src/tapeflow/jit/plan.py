@@ -18,6 +18,7 @@ from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.jit.memory import Lifetime, arrange
 from tapeflow.jit.nest import Builder, Nest
 from tapeflow.jit.passes.fused import Fused
+from tapeflow.jit.prepare import PREPARE, Prepared, apart
 from tapeflow.ops.shape import contiguous
 from tapeflow.primitive import Copies, View
 from tapeflow.tensor import Spec
@@ -56,6 +57,7 @@ class Plan:
     updated: Mapping[Var, Var]  # outputs that are written over an input
     arena: Mapping[Occupant, int]  # byte offsets
     arena_bytes: int
+    prepared: tuple[Prepared, ...] = ()  # of the body of a loop
 
     @property
     def launches(self) -> list[Launch]:
@@ -99,10 +101,14 @@ def plan(
     return _Planner(graph, late, any_size, chained=chained).run()
 
 
-def plan_body(graph: Graph, updates: Mapping[Var, Var], *, any_size: bool = False) -> Plan:
+def plan_body(
+    graph: Graph, updates: Mapping[Var, Var], stay: int, turns: int, *, any_size: bool = False
+) -> Plan:
     """The plan of a body, each of whose outputs has memory of its own: it is neither another output
-    nor an input, unless `updates` says that it is that very one."""
-    return _Planner(graph, updates, any_size, is_body=True).run()
+    nor an input, unless `updates` says that it is that very one. The first inputs, as many as
+    `stay`, are the same in all `turns`."""
+    fixed = frozenset(graph.inputs[:stay])
+    return _Planner(graph, updates, any_size, is_body=True, fixed=fixed, turns=turns).run()
 
 
 @dataclass
@@ -112,6 +118,8 @@ class _Planner:
     any_size: bool = False
     is_body: bool = False
     chained: bool = True
+    fixed: frozenset[Var] = frozenset()
+    turns: int = 1
     layouts: dict[Var, Layout] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     updated: dict[Var, Var] = field(default_factory=dict)
@@ -123,6 +131,7 @@ class _Planner:
         self._overwritten: set[Var] = set()  # inputs
         self._zeros: dict[DType, Var] = {}
         self._returned_bases: set[Var] = set()
+        self._prepared: list[Prepared] = []
         self._copies = 0
         for v in (*self.graph.inputs, *self.graph.constants):
             self.layouts[v] = own(v)
@@ -149,7 +158,8 @@ class _Planner:
             tuple(outputs),
             {**self.graph.constants, **{v: np.zeros((), d) for d, v in self._zeros.items()}},
         )
-        return Plan(graph, tuple(self.steps), self.layouts, fresh, self.updated, arena, nbytes)
+        held = self.layouts, fresh, self.updated, arena, nbytes
+        return Plan(graph, tuple(self.steps), *held, tuple(self._prepared))
 
     def _node(self, i: int, node: Node[Var]) -> None:
         lowering = node.prim.lowering
@@ -217,7 +227,10 @@ class _Planner:
     def _product(self, node: Node[Var]) -> None:
         """The steps of a contraction, after copies of inputs that do not lie as it needs them."""
         if not convolve.is_convolution(node):
-            launches = contract.lower(node, self.layouts, self.updated, self.any_size)
+            uses = self.turns if self.layouts[node.inputs[1]].base in self.fixed else 1
+            launches = contract.lower(node, self.layouts, self.updated, self.any_size, uses)
+            launches, prepared = apart(launches, self.fixed, f"{node.outputs[0].name}_panels")
+            self._prepared += prepared
             self.steps.append(Kernels(node, tuple(launches)))
             return
         inputs = [
@@ -232,13 +245,18 @@ class _Planner:
         """A loop or branch; where its bodies need the host, so does all of it."""
         before = len(self.steps)
         body = functools.partial(plan_body, any_size=self.any_size)
-        builder = Builder(self._address, self._copy_to, body)
+        builder = Builder(self._address, self._copy_to, self._prepare, body)
         nest = builder.build(node)
         if nest is None:
             self.steps[before:] = [HostStep(node, tuple(dict.fromkeys(builder.on_host)))]
             return
         self.layouts.update((v, own(v)) for v in nest.buffers)
         self.steps.append(nest)
+
+    def _prepare(self, launch: Launch, source: Var, made: Var) -> None:
+        """Let a step prepare what a loop needs in each turn."""
+        self.layouts[made] = own(made)
+        self.steps.append(Kernels(Node(PREPARE, (source,), {}, (made,)), (launch,)))
 
     def _address(self, v: Var) -> Pointer:
         """Where `v` lies, or a copy of it with its elements side by side."""

@@ -64,7 +64,7 @@ class _Recurrent(Weighted):
         t = as_tensor(x)
         self._check_axes(t.spec)
         check_features(self, t, self.kernel)
-        rows = times_matrix(t, self.kernel)
+        rows = times_matrix(ops.moveaxis(t, 1, 0), self.kernel)
         if self.bias is not None:
             rows = rows + self.bias
         weights = self.recurrent()
@@ -73,7 +73,7 @@ class _Recurrent(Weighted):
             new = self.step(states, row, weights)
             return new, new[0]
 
-        states, ys = scan(turn, self._start(t, initial_state), ops.moveaxis(rows, 1, 0))
+        states, ys = scan(turn, self._start(t, initial_state), rows)
         y = ops.moveaxis(ys, 0, 1) if self.return_sequences else states[0]
         return (y, *states) if self.return_state else y
 

@@ -90,7 +90,17 @@ def repeat(x: TensorLike, repeats: int | TensorLike, axis: int | None = None) ->
         raise ArgumentError("repeat", got=f"{times.size} counts for {x.shape[axis]} elements",
                             why="each element needs a count",
                             fix="give one count, or one an element")
+    if times.size == 1:
+        return _each_repeated(x, int(times.item()), axis)
     return take(x, create.asarray(np.repeat(np.arange(x.shape[axis]), times)), axis)
+
+
+def _each_repeated(x: Tensor, count: int, axis: int) -> Tensor:
+    """Each element along `axis` so often in a row, as a view of x as far as that goes."""
+    before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1:]
+    apart = _shape.reshape(x, (*before, n, 1, *after))
+    return _shape.reshape(_shape.broadcast_to(apart, (*before, n, count, *after)),
+                          (*before, n * count, *after))
 
 
 def scatter_add(x: TensorLike, indices: TensorLike, updates: TensorLike, axis: int = 0) -> Tensor:

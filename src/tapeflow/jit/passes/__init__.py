@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tapeflow.graph import Graph
+from tapeflow.jit.passes.assemble import assemble
 from tapeflow.jit.passes.barriers import barriers
 from tapeflow.jit.passes.bodies import bodies
 from tapeflow.jit.passes.bounds import bounds
@@ -26,8 +27,8 @@ def _bodies(graph: Graph) -> Graph:
 
 
 PIPELINE: tuple[Pass, ...] = (
-    dce, simplify, fold_constants, cse, simplify, pooled, gather_products, regroup, bounds,
-    flatten, simplify, cse, dce, _bodies, epilogue, fuse, barriers, dce)
+    dce, simplify, fold_constants, cse, simplify, pooled, assemble, gather_products, regroup,
+    bounds, flatten, simplify, cse, dce, _bodies, epilogue, fuse, barriers, dce)
 
 
 def optimize(graph: Graph) -> Graph:
