@@ -295,6 +295,15 @@ def test_no_innermost_loop_touches_the_stack(target: Host, n: int) -> None:
     assert not [loop for loop in loops if "(%rsp" in loop or "(%rbp" in loop]
 
 
+def test_tiles_fetch_the_rows_of_the_next_where_these_lie_side_by_side() -> None:
+    def fetched(rows: tuple[int, int], pack_a: bool = False) -> int:
+        problem = product(64, 64, 64)
+        c = replace(problem.c, a=rows, pack_a=pack_a, pack_b=True)
+        return nest.emit(c, "kernel").count("@llvm.prefetch")
+
+    assert fetched((64, 1)) == fetched((64, 1), pack_a=True) > fetched((1, 64))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bias_and_relu_join_the_product(dtype: str) -> None:
     epilogue = Epilogue(

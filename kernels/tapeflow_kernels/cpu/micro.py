@@ -12,6 +12,7 @@ from .lanes import Lanes
 _PREFETCH = 16
 # Vectors of a row of B up to which that pays: longer rows the processor fetches by itself.
 _FETCHED = 4
+_LINE = 64  # bytes that are fetched at once
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Micro:
     is_diagonal: A has columns too, side by side, and each is multiplied with the same one of B.
     accumulates: the sums start as what memory holds.
     pairs: each element of A and B is two bfloat16 numbers.
+    fetches: each step fetches a part of what the next tile reads of A, which lies side by side.
     """
 
     lanes: Lanes
@@ -54,6 +56,7 @@ class Micro:
     is_diagonal: bool = False
     accumulates: bool = False
     pairs: bool = False
+    fetches: bool = False
 
     @property
     def vectors(self) -> int:
@@ -65,16 +68,20 @@ class Micro:
 
 
 def emit_micro(module: Module, micro: Micro, name: str) -> None:
-    """Write `void name(ptr a, ptr b, ptr sums, i64 rows, i64 extents…)`.
+    """Write `void name(ptr a, ptr b, ptr sums, i64 rows, i64 extents…)`, and then `ptr next` if it
+    fetches what is there.
 
     sums: [rows, vectors, lanes], written.
     """
-    f = module.internal(name, ["ptr"] * 3 + ["i64"] * (1 + len(micro.a.steps)))
-    a, b, sums, rows, *extents = f.parameters
+    loops = len(micro.a.steps)
+    kinds = ["ptr"] * 3 + ["i64"] * (1 + loops) + ["ptr"] * micro.fetches
+    f = module.internal(name, kinds)
+    a, b, sums, rows, *rest = f.parameters
+    extents, ahead = rest[:loops], rest[loops:]
     lanes = micro.lanes
     places = range(0, micro.rows * micro.vectors * lanes.count, lanes.count)
     held = [lanes.load(f, f.at(sums, at, lanes.element)) for at in places if micro.accumulates]
-    totals = summed(f, micro, (a, b), rows, extents, first=held)
+    totals = summed(f, micro, (a, b), rows, extents, first=held, ahead=ahead)
     for total, at in zip(totals, places, strict=True):
         lanes.store(f, total, f.at(sums, at, lanes.element))
 
@@ -87,12 +94,15 @@ def summed(
     extents: Sequence[Value],
     *,
     first: Sequence[Value] = (),
+    ahead: Sequence[Value] = (),
 ) -> list[Value]:
-    """The sums, row by row, each in a register; `first` is what they start from if not zero."""
+    """The sums, row by row, each in a register; `first` is what they start from if not zero, and
+    `ahead` what is fetched, if anything."""
     zero = micro.lanes.zero(f)
     start = first or [zero] * (micro.rows * micro.vectors)
     offsets = _row_offsets(f, micro, rows)
-    return _nest(f, micro, offsets, list(extents), [*operands, *start])[2:]
+    reached = _nest(f, micro, offsets, list(extents), [*operands, *start, *ahead])
+    return reached[2 : 2 + len(start)]
 
 
 def _row_offsets(f: Function, micro: Micro, rows: Index) -> list[Index]:
@@ -123,13 +133,14 @@ def _nest(
 
 
 def _step(
-    f: Function, micro: Micro, rows: list[Index], a: Value, b: Value, *sums: Value
+    f: Function, micro: Micro, rows: list[Index], a: Value, b: Value, *carried: Value
 ) -> list[Value]:
     """One step of all reductions: a row of B's vectors times each row's element of A."""
-    lanes = micro.lanes
+    lanes, count = micro.lanes, micro.rows * micro.vectors
+    sums, ahead = carried[:count], carried[count:]
     for v in range(micro.vectors if micro.vectors <= _FETCHED else 0):
-        ahead = _PREFETCH * micro.b.innermost + v * lanes.count
-        lanes.prefetch(f, f.at(b, ahead, lanes.element))
+        later = _PREFETCH * micro.b.innermost + v * lanes.count
+        lanes.prefetch(f, f.at(b, later, lanes.element))
     row_of_b = [
         lanes.load(
             f,
@@ -145,7 +156,16 @@ def _step(
         for v, vector in enumerate(row_of_b):
             total = sums[row * micro.vectors + v]
             totals.append(multiply_add(f, factors[v], vector, total))
-    return totals
+    return [*totals, *(_fetch(f, micro, at) for at in ahead)]
+
+
+def _fetch(f: Function, micro: Micro, at: Value) -> Value:
+    """Fetch what a step of the next tile takes of memory, if not quite what it reads; where the
+    part of the next step is."""
+    lanes, elements = micro.lanes, micro.a.pitch or micro.rows
+    for first in range(0, elements, _LINE // lanes.itemsize):
+        lanes.prefetch(f, f.at(at, first, lanes.element))
+    return f.at(at, elements, lanes.element)
 
 
 def _factors(f: Function, micro: Micro, a: Value) -> list[Value]:

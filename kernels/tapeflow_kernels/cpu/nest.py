@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..machine import Host, host
 from .amx import DEPTH, SHARE, SIDE, Block, Registers, emit_sums
@@ -67,15 +67,17 @@ def _micro(c: Contraction, tile: Tile, height: int, columns: int) -> Micro:
         b = Walk(c.b[c.batch : -1], tile.width if c.pack_b else 0)
     present = max(1, height - HEIGHT_STEP + 1)
     a_row = 1 if c.pack_a else c.a[c.batch]
-    return Micro(tile.lanes, height, present, columns, a_row, a, b, pairs=c.products > 0)
+    sizes = height, present, columns, a_row
+    return Micro(tile.lanes, *sizes, a, b, pairs=c.products > 0, fetches=c.fetches_rows)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a tile is."""
+    """Where a tile is, and the tile of its group that comes next."""
 
     batch: list[Index]
     tile: Value
+    next_tile: Value
     in_group: Value
     row: Value
     rows: Value
@@ -128,7 +130,11 @@ class _Nest:
     def _item(self, item: Value, k: Value) -> list[Value]:
         f, place = self.f, self._place(item)
         length = f.smaller(self.reduce[0] - k, self.block)
-        operands = [*self._operands(place, k), self.sums, place.rows, length, *self.reduce[1:]]
+        a, b = self._operands(place, k)
+        operands = [a, b, self.sums, place.rows, length, *self.reduce[1:]]
+        if self.c.fetches_rows:
+            following = replace(place, tile=place.next_tile, row=place.next_tile * self.rows)
+            operands.append(self._operands(following, k)[0])
         self._sum(place, operands)
         last = f.less(self.reduce[0], k + self.block + 1)
         self._add_partial(item, k, last)
@@ -174,15 +180,17 @@ class _Nest:
         batch = coordinates(item // (self.tiles * panels), self.batch)
         if self.c.by_rows:
             tile, in_group, panel = in_batch // panels, f.integer(0), in_batch % panels
+            next_tile = tile + 1
         else:
             place = in_batch % (self.group * panels)
             first = in_batch // (self.group * panels) * self.group
             size = f.smaller(self.tiles - first, self.group)
             in_group, panel = place % size, place // size
             tile = first + in_group
+            next_tile = f.choose(f.less(in_group + 1, size), tile + 1, first)
         row = tile * self.rows
         rows = f.smaller(self.m - row, self.rows)
-        return _Place(batch, tile, in_group, row, rows, panel)
+        return _Place(batch, tile, next_tile, in_group, row, rows, panel)
 
     def _offset_a(self, place: _Place, k: Value) -> Index:
         c = self.c
