@@ -247,6 +247,22 @@ def test_uniform_numbers_stay_below_1(dtype: str) -> None:
     assert x.mean() == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
+@pytest.mark.parametrize("kind", [float, np.float32], ids=["numbers", "tensors"])
+def test_uniform_numbers_fill_a_range_wider_than_the_largest_number(run: Any, kind: Any) -> None:
+    draw = run(lambda low, high: random.uniform(COUNT, low, high))
+    x = draw(kind(-3e38), kind(3.2e38)).numpy()
+    assert x.dtype == np.float32 and np.isfinite(x).all()
+    assert stats.kstest(x.astype("f8"), stats.uniform(-3e38, 6.2e38).cdf).pvalue > UNLIKELY
+
+
+def test_uniform_numbers_do_not_depend_on_whether_their_bounds_are_traced() -> None:
+    bounds = tf.asarray([-1.5, -0.1]), tf.asarray([2.5, 0.3])
+    drawn = random.Generator(SEED).uniform((COUNT, 2), *bounds)
+    compiled = tf.jit(lambda low, high, g: g.uniform((COUNT, 2), low, high))
+    assert tf.array_equal(compiled(*bounds, random.Generator(SEED)), drawn)
+
+
 def test_truncated_normal_numbers_are_within_2_deviations() -> None:
     x = random.truncated_normal(COUNT, mean=1.0, stddev=2.0).numpy()
     assert 3.99 < np.abs(x - 1.0).max() <= 4.0
@@ -412,6 +428,13 @@ def test_parameters_broadcast_to_the_shape() -> None:
     assert within.max(0).tolist() == [0, 4]
 
 
+def test_compiled_numbers_as_parameters_have_no_dtype() -> None:
+    draw = tf.jit(lambda n, dtype: random.normal(2, n, dtype=dtype), static_argnames="dtype")
+    assert draw(0.1, None).dtype == tf.float32
+    draw = tf.jit(lambda low: random.uniform(2, low, low, dtype="float64"))
+    assert draw(0.1).tolist() == [0.1, 0.1]
+
+
 def test_the_dtype_is_that_of_floating_parameters() -> None:
     wide = tf.asarray([0.0, 1.0], dtype="float64")
     assert random.normal(2, wide).dtype == tf.float64
@@ -463,6 +486,8 @@ def test_numbers_have_the_dtype_asked_for(draw: Any, dtype: str) -> None:
         (lambda: random.categorical(2, [1, 2]), DTypeError),
         (lambda: random.categorical(2, 1.0), ArgumentError),
         (lambda: random.categorical(2, tf.zeros((3, 4))), ShapeError),
+        (lambda: random.categorical(2, tf.asarray([0.0, np.nan])), ArgumentError),
+        (lambda: random.categorical(2, [[0.0, 1.0], [-np.inf, -np.inf]]), ArgumentError),
         (lambda: random.randint(2, 0, tf.asarray([1, 0])), ArgumentError),
         (lambda: random.shuffle(3), ArgumentError),
         (lambda: random.multivariate_normal(2, [1.0], np.eye(2)), ShapeError),

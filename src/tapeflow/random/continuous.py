@@ -64,7 +64,7 @@ def _scaled_and_shifted(
     check(op, [*given][1], scale, 0)
     chosen = floating(op, dtype, location, scale)
     x = sample(op, generator, sizes, chosen)
-    return _affine(x, in_dtype(scale, chosen), in_dtype(location, chosen))
+    return _affine(x, in_dtype(scale, chosen, op), in_dtype(location, chosen, op))
 
 
 def _affine(x: Tensor, scale: TensorLike, shift: TensorLike) -> Tensor:
@@ -172,9 +172,18 @@ def uniform(
     low, high = operands("uniform", sizes, minval=minval, maxval=maxval)
     chosen = floating("uniform", dtype, low, high)
     x = _uniform("uniform", generator, sizes, chosen)
-    low, high = in_dtype(low, chosen), in_dtype(high, chosen)
-    from_zero = type(low) is float and low == 0.0
-    return _affine(x, high if from_zero else high - low, low)
+    low, high = (in_dtype(bound, chosen, "uniform") for bound in (low, high))
+    if type(low) is float and low == 0.0:
+        return _affine(x, high, low)
+    if _are_within(ops.finfo(chosen).max / 2, low, high):
+        return _affine(x, high - low, low)
+    return _affine(x, high * 0.5 - low * 0.5, low * 0.5) * 2.0  # since their difference overflows
+
+
+def _are_within(limit: float, *bounds: TensorLike) -> bool:
+    """Whether bounds are known to be that small."""
+    values = [x.value if isinstance(x, Tensor) and not x.is_traced else x for x in bounds]
+    return not any(isinstance(v, Tensor) or not np.all(np.abs(v) < limit) for v in values)
 
 
 def gamma(
@@ -202,7 +211,7 @@ def gamma(
     chosen = floating("gamma", dtype, alpha, beta)
     each = ops.broadcast_to(as_input(alpha, chosen, "gamma"), sizes)
     x = noise.standard_gamma(draw("gamma", generator), each, shape=sizes, dtype=chosen)
-    return x if type(beta) is float and beta == 1.0 else x / in_dtype(beta, chosen)
+    return x if type(beta) is float and beta == 1.0 else x / in_dtype(beta, chosen, "gamma")
 
 
 def beta(

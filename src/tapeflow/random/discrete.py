@@ -137,7 +137,8 @@ def categorical(
         dtype: of integers; int64 by default.
 
     Raises: DTypeError unless logits are floating and the dtype of integers; ShapeError unless they
-        broadcast to the shape; ArgumentError if there is nothing to choose from.
+        broadcast to the shape; ArgumentError if there is nothing to choose from, or, where logits
+        have values by now, for a NaN or for -inf everywhere.
     """
     sizes, chosen = arguments.sizes("categorical", shape), _integral("categorical", dtype)
     x = as_tensor(logits, op="categorical")
@@ -155,12 +156,25 @@ def categorical(
             why="there is nothing to choose from",
             fix="give logits f[..., k] for k choices",
         )
+    _refuse_impossible(x)
     (x,) = operands("categorical", (*sizes, x.shape[-1]), logits=x)
     wide = x if x.dtype in (float32, float64) else ops.cast(x, float32)
     # the greatest of logits with Gumbel noise is at a place with the probability of its logit
     perturbed = wide + gumbel((*sizes, x.shape[-1]), dtype=wide.dtype,
                               generator=known("categorical", generator))  # fmt: skip
     return ops.cast(ops.argmax(perturbed, axis=-1), chosen)
+
+
+def _refuse_impossible(logits: Tensor) -> None:
+    """Raise ArgumentError for logits that give no choice a probability, where that is known."""
+    most = np.empty(0) if logits.is_traced else logits.value.max(-1)  # NaN where any is NaN
+    if not (most > -np.inf).all():
+        raise ArgumentError(
+            "categorical",
+            got=f"logits {logits.spec}, {'NaN among them' if (most != most).any() else 'all -inf'}",
+            why="they say of no choice how likely it is",
+            fix="look for where they come from with tf.debug.check_numerics()",
+        )
 
 
 # ---- orders and choices

@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 def floating(op: str, dtype: Any, *parameters: TensorLike) -> DType:
     """The dtype that is asked for, else that of the parameters that are floating tensors."""
     if dtype is None:
-        found = [x.dtype for x in parameters if isinstance(x, Tensor) and is_floating(x.dtype)]
+        found = [x.dtype for x in parameters if type(x) is Tensor and is_floating(x.dtype)]
         chosen = found[0] if found else float32
         for other in found[1:]:
             chosen = promote(chosen, other, op)
@@ -55,9 +55,9 @@ def operands(op: str, shape: Shape, **given: TensorLike) -> list[TensorLike]:
     return found
 
 
-def in_dtype(x: TensorLike, dtype: DType) -> TensorLike:
+def in_dtype(x: TensorLike, dtype: DType, op: str) -> TensorLike:
     """A parameter beside numbers of this dtype."""
-    return ops.cast(x, dtype) if type(x) is Tensor else x
+    return as_input(x, dtype, op) if isinstance(x, Tensor) else x
 
 
 def as_input(x: TensorLike, dtype: DType, op: str) -> Tensor:
