@@ -16,6 +16,7 @@ import tapeflow as tf
 from tapeflow import config, random
 from tapeflow.errors import ArgumentError, DTypeError, LinAlgError, ShapeError
 
+both = pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
 COUNT = 20_000
 SEED = 1234
 # at fixed seeds the p-values are fixed too; 0.001 leaves room for another stream
@@ -247,7 +248,7 @@ def test_uniform_numbers_stay_below_1(dtype: str) -> None:
     assert x.mean() == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
+@both
 @pytest.mark.parametrize("kind", [float, np.float32], ids=["numbers", "tensors"])
 def test_uniform_numbers_fill_a_range_wider_than_the_largest_number(run: Any, kind: Any) -> None:
     draw = run(lambda low, high: random.uniform(COUNT, low, high))
@@ -404,18 +405,83 @@ def test_gradients_flow_to_the_shape_of_a_gamma_distribution(compiled: bool) -> 
     assert forward.shape == (5, len(alpha)) and np.isfinite(forward.numpy()).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "draw"),
-    [
-        ("gamma", tf.grad(lambda x: random.gamma((), x))),
-        ("beta", lambda x: random.beta((), x, 2.0)),
-        ("beta", lambda x: random.beta((), 2.0, x)),
-    ],
-)
-def test_a_derivative_that_is_not_defined_says_so(name: str, draw: Any) -> None:
-    for derivative in (tf.grad(draw), lambda x: tf.jvp(draw, (x,), (x,))):
-        with pytest.raises(ArgumentError, match=f"{name}: .*(rejection|first derivative)"):
+@both
+def test_the_shape_of_a_gamma_distribution_has_a_second_derivative(run: Any) -> None:
+    """Against second differences of quantiles of the same share."""
+    alpha = np.array([0.05, 0.7, 1.0, 3.0, 50.0, 900.0, 1100.0, 1e5])
+    g = random.Generator(SEED)
+
+    def total(a: Any) -> Any:
+        return tf.sum(random.gamma((5, len(alpha)), a, generator=g))
+
+    found = run(tf.grad(lambda a: tf.sum(tf.grad(total)(a))))(alpha).numpy()
+    x = random.gamma((5, len(alpha)), alpha, generator=random.Generator(SEED)).numpy()
+    share, step = special.gammainc(alpha, x), 2e-3 * alpha
+    ahead, here, behind = (special.gammaincinv(alpha + k * step, share) for k in (1, 0, -1))
+    np.testing.assert_allclose(found, ((ahead - 2 * here + behind) / step**2).sum(0), rtol=1e-4)
+    g.state.assign([SEED, 0, 0])
+    forward = tf.jvp(tf.grad(total), (alpha,), (np.ones_like(alpha),))[1]
+    np.testing.assert_allclose(forward.numpy(), found, rtol=1e-12)
+
+
+def test_the_third_derivative_by_the_shape_of_gamma_numbers_is_refused() -> None:
+    second = tf.grad(tf.grad(lambda x: random.gamma((), x)))
+    for derivative in (tf.grad(second), lambda x: tf.jvp(second, (x,), (x,))):
+        with pytest.raises(ArgumentError, match=r"gamma: .* a first and a second derivative only"):
             derivative(tf.asarray(2.0))
+
+
+BETAS = np.array([[0.05, 0.3], [0.7, 2.0], [3.0, 0.5], [20.0, 50.0]]).T
+
+
+def beta_gradients(run: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Beta numbers, and how each moves with its own alpha and beta."""
+    a, b = (np.broadcast_to(p, (COUNT, p.size)) for p in BETAS)
+
+    def gradients(a: Any, b: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([a, b])
+            x = random.beta(a.shape, a, b)
+        return x, *tape.gradient(x, [a, b])
+
+    x, by_a, by_b = run(gradients)(tf.asarray(a), tf.asarray(b))
+    return x.numpy(), by_a.numpy(), by_b.numpy()
+
+
+def is_near(samples: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Whether the means of columns are within 4 deviations of what is expected."""
+    return abs(samples.mean(0) - expected) < 4 * samples.std(0) / np.sqrt(len(samples))
+
+
+@both
+def test_gradients_flow_to_the_parameters_of_a_beta_distribution(run: Any) -> None:
+    """Against the derivatives of E[x] = a / (a + b) and of E[log x] = digamma(a) - digamma(a + b),
+    or of E[log(1 - x)] by symmetry."""
+    x, by_a, by_b = beta_gradients(run)
+    a, b = BETAS
+    assert is_near(by_a, b / (a + b) ** 2).all() and is_near(by_b, -a / (a + b) ** 2).all()
+    trigamma = special.polygamma(1, [a, b, a + b])
+    large = a >= 0.5  # of others some numbers are 0
+    assert is_near(by_a / x, trigamma[0] - trigamma[2])[large].all()
+    assert is_near(by_b / x, -trigamma[2])[large].all()
+
+
+@pytest.mark.parametrize("weight", [lambda x: x, lambda x: x**3, lambda x: np.sin(9 * x)])
+def test_beta_numbers_move_as_the_quantiles_of_their_share_do(weight: Any) -> None:
+    """On average among numbers of about one value: there is one such motion, however it is made."""
+    x, *found = beta_gradients(lambda f: f)
+    share, (a, b), step = special.betainc(*BETAS, x), BETAS, 1e-5 * BETAS
+    for moved, (da, db) in zip(found, [(step[0], 0.0), (0.0, step[1])], strict=True):
+        ahead = special.betaincinv(a + da, b + db, share)
+        behind = special.betaincinv(a - da, b - db, share)
+        inside = (x > 1e-12) & (x < 1 - 1e-12)
+        expected = np.where(inside, (ahead - behind) / (2 * (da + db)), moved)
+        assert is_near(weight(x) * (moved - expected), np.zeros(a.size)).all()
+
+
+def test_beta_numbers_of_tiny_parameters_are_0_or_1_as_often_as_these_say() -> None:
+    x = random.beta(COUNT, 3e-309, 1e-309, dtype="float64").numpy()
+    assert set(x.tolist()) == {0.0, 1.0} and abs(x.mean() - 0.75) < 4 * 0.44 / np.sqrt(COUNT)
 
 
 def test_parameters_broadcast_to_the_shape() -> None:

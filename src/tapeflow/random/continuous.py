@@ -196,8 +196,8 @@ def gamma(
     """Numbers of the gamma distribution of density x^(alpha - 1) exp(-beta x), but for a factor.
 
     Args:
-        alpha: the shape, at least 0. Gradients flow to it, of first order only: that of a gradient
-            raises ArgumentError.
+        alpha: the shape, at least 0. Gradients flow to it, of first and second order: a third
+            derivative raises ArgumentError.
         beta: the rate, to which gradients flow.
 
     Source of the gradient: Figurnov, Mohamed & Mnih (2018), arXiv:1805.08498.
@@ -222,7 +222,9 @@ def beta(
     generator: Generator | None = None,
 ) -> Tensor:
     """Numbers of the beta distribution, of density x^(alpha - 1) (1 - x)^(beta - 1), but for a
-    factor. Its parameters have no gradient: asking for it raises ArgumentError.
+    factor: each is the share of a gamma number of shape alpha in its sum with one of shape beta.
+
+    Gradients flow to alpha and beta, as those of gamma() do to its shape.
 
     Raises: as normal().
     """
@@ -231,5 +233,16 @@ def beta(
     check("beta", "alpha", a, np.nextafter(0, 1))
     check("beta", "beta", b, np.nextafter(0, 1))
     chosen = floating("beta", dtype, a, b)
-    inputs = (as_input(x, chosen, "beta") for x in (a, b))
-    return noise.random_beta(draw("beta", generator), *inputs, shape=sizes, dtype=chosen)
+    a, b = (ops.broadcast_to(as_input(x, float64, "beta"), sizes) for x in (a, b))
+    # A number of a small shape a underflows. Its logarithm does not: it is that of a number of
+    # shape a + 1, less an exponential number over a (Marsaglia & Tsang, 2000).
+    ratio = ops.log(_raised(a, generator)) - ops.log(_raised(b, generator))
+    first, second = (_exponential("beta", generator, sizes, float64) for _ in range(2))
+    log_odds = ratio - (first - second * (a / b)) / a  # each over its own might overflow alike
+    return ops.cast(ops.sigmoid(log_odds), chosen)
+
+
+def _raised(alpha: Tensor, generator: Generator | None) -> Tensor:
+    """Numbers of gamma distributions of shape alpha + 1."""
+    state = draw("beta", generator)
+    return noise.standard_gamma(state, alpha + 1.0, shape=alpha.shape, dtype=float64)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tapeflow import dispatch
 from tapeflow.dtypes import DType, int64
 from tapeflow.errors import ArgumentError
 from tapeflow.primitive import (
@@ -22,6 +23,7 @@ from tapeflow.primitive import (
     Tangents,
     discrete,
     primitive,
+    total,
 )
 from tapeflow.tensor import Array, Spec, Tensor
 from tapeflow_kernels import gamma, noise
@@ -87,18 +89,42 @@ def _undifferentiated(op: str, why: str) -> Callable[..., Any]:
     return refuse
 
 
-_beta_slope = _undifferentiated(
-    "beta", "numbers that are drawn by rejection are no differentiable function of it"
+_third = _undifferentiated("gamma", "its shape has a first and a second derivative only")
+
+
+@primitive(
+    name="random_gamma_curve",
+    spec=lambda alpha, x: (x, x),
+    batching=Leading(),
+    multiple=True,
+    adjoints=(_third, _third),
+    jvp=_third,
 )
-_second_slope = _undifferentiated("gamma", "its shape has a first derivative only")
+def _gamma_curve(alpha: Array, x: Array) -> tuple[Array, Array]:
+    """The derivatives of _gamma_slope, by alpha and by x."""
+    by_alpha, by_x = gamma.slope_slopes(alpha.astype("f8"), x.astype("f8"))
+    return by_alpha.astype(x.dtype), by_x.astype(x.dtype)
+
+
+def _curve(alpha: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    by_alpha, by_x = dispatch.apply(_gamma_curve, (alpha, x))
+    return by_alpha, by_x
+
+
+def _slope_jvp(ts: Tangents, y: Tensor, *inputs: Tensor) -> Tensor | None:
+    pairs = zip(ts, _curve(*inputs), strict=True)
+    return total([None if t is None else t * slope for t, slope in pairs])
 
 
 @primitive(
     name="random_gamma_slope",
     spec=lambda alpha, x: x,
     batching=Leading(),
-    adjoints=(_second_slope, _second_slope),
-    jvp=_second_slope,
+    adjoints=(
+        lambda g, y, alpha, x: g * _curve(alpha, x)[0],
+        lambda g, y, alpha, x: g * _curve(alpha, x)[1],
+    ),
+    jvp=_slope_jvp,
 )
 def _gamma_slope(alpha: Array, x: Array) -> Array:
     """How numbers of the gamma distribution move with its shape."""
@@ -123,18 +149,6 @@ def _gamma_jvp(ts: Tangents, y: Tensor, state: Tensor, alpha: Tensor, **_: Any) 
 def standard_gamma(state: Array, alpha: Array, *, shape: _Shape, dtype: DType) -> Array:
     """Numbers of the gamma distribution of rate 1; alpha is of this shape and dtype."""
     drawn = _drawn("gamma", _bits(state).standard_gamma, alpha.astype("f8"), shape=shape)
-    return np.asarray(drawn).astype(dtype)
-
-
-@primitive(
-    name="random_beta",
-    spec=_shaped,
-    batching=_OWN,
-    adjoints=(None, _beta_slope, _beta_slope),
-    jvp=_beta_slope,
-)
-def random_beta(state: Array, a: Array, b: Array, *, shape: _Shape, dtype: DType) -> Array:
-    drawn = _drawn("beta", _bits(state).beta, a.astype("f8"), b.astype("f8"), shape=shape)
     return np.asarray(drawn).astype(dtype)
 
 
