@@ -152,6 +152,16 @@ def test_what_needs_a_value_is_told_of_the_map() -> None:
         tf.vmap(lambda x: float(tf.sum(x)))(X)
 
 
+@pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
+@pytest.mark.parametrize("convert", [bool, int, float, lambda x: [1, 2][x]], ids=str)
+def test_the_fix_for_a_value_of_an_example_speaks_of_vmap(convert: Any, run: Any) -> None:
+    numbers = tf.asarray([0, 1])
+    with pytest.raises(TraceError, match=r"fix: .*None in in_axes of tf\.vmap") as caught:
+        run(tf.vmap(lambda x: x * float(convert(x))))(numbers)
+    assert "tf.jit" not in caught.value.fix
+
+
+
 def test_a_lane_that_is_kept_is_refused_later() -> None:
     kept = []
     tf.vmap(lambda x: kept.append(x) or x)(X)

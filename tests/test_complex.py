@@ -157,6 +157,22 @@ def test_no_derivative_at_zero_is_nan(f: Any) -> None:
     assert gradient.tolist() == [0j]
 
 
+def test_rows_of_a_complex_jacobian_are_what_is_pulled_back() -> None:
+    def f(z: Any) -> Any:
+        return tf.conj(z) * tf.sum(z)  # not holomorphic
+
+    z = tf.asarray(Z)
+    _, pull = tf.vjp(f, z)
+    rows = np.stack([pull(tf.asarray(one))[0].numpy() for one in np.eye(2, dtype="c16")])
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        y = f(z)
+    for found in (tf.jacobian(f)(z), tape.jacobian(y, z)):
+        np.testing.assert_allclose(found.numpy(), rows, rtol=1e-14)
+    slope = tf.jacobian(lambda z: z * z)(z).numpy()
+    np.testing.assert_allclose(slope, np.diag(2 * z.numpy()), rtol=1e-14)
+
+
 def test_check_gradients_takes_complex_arguments() -> None:
     x = [[0.5, -1.0], [0.3, 0.8]]
     tf.testing.check_gradients(lambda z, x: tf.abs(tf.matmul(x, z)) * z, [Z, np.array(x)])

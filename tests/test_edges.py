@@ -89,6 +89,13 @@ def test_values_and_gradients_are_the_limits(row: Row, dtype: str, run: Any) -> 
         np.testing.assert_allclose(slope.numpy(), np.asarray(expected, dtype), rtol=1e-6)
 
 
+@pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
+@pytest.mark.parametrize("x", [[INF, 0.0], [-INF, -INF]], ids=str)
+def test_softmax_of_what_has_no_shares_is_nan(x: list[float], run: Any) -> None:
+    for f in (tf.nn.softmax, tf.nn.log_softmax):
+        assert np.isnan(run(f)(tf.asarray(x))[0].numpy())
+
+
 def test_gradients_of_logsumexp_keep_their_digits_for_large_numbers() -> None:
     x = np.array([1e6, 1e6 + 1, 1e6 + 2])
     found = tf.grad(tf.logsumexp)(tf.asarray(x, dtype="float32")).numpy()

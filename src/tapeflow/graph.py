@@ -54,6 +54,13 @@ class Var:
     """A value of a graph, assigned once."""
 
     valueless: ClassVar[str] = "inside a compiled function a tensor has no value yet"
+    fixes: ClassVar[Mapping[str, str]] = {  # by what would need the value
+        "bool": "use tf.where or tf.cond instead of `if`, tf.while_loop instead of `while`, or "
+        "make the condition static",
+        "index": "pass the number in static_argnames of tf.jit, or use tf.take",
+        "int": "pass the number in static_argnames of tf.jit",
+        "float": "keep it a tensor, or return it from the compiled function",
+    }
 
     name: str
     shape: tuple[int, ...]

@@ -160,7 +160,7 @@ class Tensor:
                 op,
                 got=f"a traced value of type {self.spec}",
                 why=self.value.valueless,
-                fix=_TRACE_FIX.get(op, "return it from the function, and use the result outside"),
+                fix=self.value.fixes.get(op, "return it from the function, and use it outside"),
             )
         return self.value
 
@@ -274,15 +274,6 @@ class Tensor:
     def _repr_html_(self) -> str:
         text = repr(self).replace("&", "&amp;").replace("<", "&lt;")
         return f"<pre>{text}</pre>"
-
-
-_TRACE_FIX = {
-    "bool": "use tf.where or tf.cond instead of `if`, tf.while_loop instead of `while`, "
-    "or make the condition static",
-    "index": "pass the number in static_argnames of tf.jit, or use tf.take",
-    "int": "pass the number in static_argnames of tf.jit",
-    "float": "keep it a tensor, or return it from the compiled function",
-}
 
 
 def ended(op: str, x: Tensor) -> TraceError:

@@ -37,6 +37,13 @@ class Lane(Var):
     """One example, no matter which, of those that `whole` holds along its first axis."""
 
     valueless: ClassVar[str] = "inside tf.vmap a tensor stands for examples with different values"
+    fixes: ClassVar[Mapping[str, str]] = {
+        "bool": "use tf.where or tf.cond instead of `if`, tf.while_loop instead of `while`; or let "
+        "all examples share what decides, by None in in_axes of tf.vmap",
+        "index": "use tf.take; or let all examples share the number, by None in in_axes of tf.vmap",
+        "int": "let all examples share the number, by None in in_axes of tf.vmap",
+        "float": "keep it a tensor; or let all examples share it, by None in in_axes of tf.vmap",
+    }
 
     batch: Batch
     whole: Tensor

@@ -162,7 +162,9 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """A function that gives d f[i...] / d x[j...], of shape f.shape + x.shape.
 
     Reverse mode, for all elements of a result at once: see tf.vmap. Where `f` gives a tree, or the
-    arguments are trees, so is what this gives: that of `f`, with that of the arguments in it.
+    arguments are trees, so is what this gives: that of `f`, with that of the arguments in it. Of a
+    complex result each row is what tf.vjp makes of a 1 in its place: f' where `f` is holomorphic,
+    and else only half of what there is to know (docs/complex.md).
 
     Raises: ArgumentError if `f` is no function or has no such argument; DTypeError if it gives
         integers, or is to be differentiated by them.

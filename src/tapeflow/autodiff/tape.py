@@ -194,7 +194,8 @@ class GradientTape:
     ) -> Any:
         """d target[i...] / d source[j...] for each of `sources`: shape target.shape + source.shape.
 
-        The backward pass runs once, for all elements of `target` together: see tf.vmap.
+        The backward pass runs once, for all elements of `target` together: see tf.vmap, and
+        tf.jacobian for complex targets.
         Raises: as gradient().
         """
         y = self._read("jacobian", target)

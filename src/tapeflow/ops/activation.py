@@ -165,7 +165,8 @@ def _softmax(x: Tensor, *, axis: int) -> Tensor:
 
 
 def softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along `axis`, without overflow.
+    """exp(x) / sum(exp(x)) along `axis`, without overflow; NaN for an infinity, as in SciPy and
+    JAX, or where all are -inf.
 
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
 
@@ -194,7 +195,7 @@ def _log_softmax(x: Tensor, *, axis: int) -> Tensor:
 
 
 def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
-    """log(softmax(x)) along `axis`, without overflow or underflow.
+    """log(softmax(x)) along `axis`, without overflow or underflow; NaN where softmax() is.
 
     Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
     """

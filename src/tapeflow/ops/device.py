@@ -41,6 +41,9 @@ def dlpack(x: Tensor, /, *, stream: Any = None, max_version: tuple[int, int] | N
     """The elements for another library: marked as read-only where it understands that, else
     copied. With copy=False it shares the memory in any case, and must not write to it.
 
+    As with NumPy's read-only arrays, nothing holds a library to the mark: PyTorch 2.13 reads it and
+    writes nevertheless, into the tensor. Let it have a copy to write to: copy=True.
+
     Raises: BufferError for a dtype that DLPack does not have, or another device than the CPU.
     """
     array = x.numpy()

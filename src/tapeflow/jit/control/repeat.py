@@ -132,7 +132,8 @@ class While(Holder):
             "while_loop",
             got="reverse mode in compiled code, or in tf.vmap",
             why="the number of turns is known only when it runs, so their values are not kept",
-            fix="use tf.scan with a fixed number of turns, or forward mode: tf.jvp",
+            fix="use tf.scan for as many turns as may be, with tf.where to keep what is done, or "
+            "forward mode: tf.jvp",
         )
 
     def push(self, ts: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any) -> Any:
