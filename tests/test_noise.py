@@ -62,6 +62,18 @@ def test_kernels_give_the_bits_of_numpy(kind: str, dtype: str, numbers: Any) -> 
     assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("count", [1, 700, 1025])
+@each_dtype
+@each_kind
+def test_rows_of_numbers_have_a_state_each(kind: str, dtype: str, count: int) -> None:
+    states = np.array([*STATES.values(), [1, 2, 3]], np.uint64).reshape(2, 2, 3)
+    expected = [noise.draw(kind, s, count, dtype, DIGITS[dtype]) for s in states.reshape(4, 3)]
+    draw = drawn(kind, dtype)
+    for f in (draw, tf.jit(draw, static_argnames="shape")):
+        found = f(Tensor(states), shape=(2, 2, count)).numpy()
+        assert found.tobytes() == np.stack(expected).tobytes()
+
+
 @each_dtype
 @each_kind
 def test_an_empty_draw_is_empty(kind: str, dtype: str) -> None:
@@ -116,5 +128,14 @@ def test_a_compiled_draw_needs_no_host_step() -> None:
     @tf.jit
     def dropped(x: Any) -> Any:
         return tf.sum(tf.nn.dropout(tf.exp(x), 0.5, generator))
+
+    assert dropped.lower(tf.ones((4, 5))).host_steps == []
+
+
+def test_a_compiled_map_draws_in_kernels() -> None:
+    @tf.jit
+    @tf.vmap
+    def dropped(x: Any) -> Any:
+        return tf.sum(tf.nn.dropout(x, 0.5)) + tf.random.normal(())
 
     assert dropped.lower(tf.ones((4, 5))).host_steps == []

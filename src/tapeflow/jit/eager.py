@@ -96,29 +96,31 @@ class _ByKernel:
     ) -> Array:
         draw = self._kernels.get((dtype, digits))
         if draw is None:
-            _ByKernel.by_numpy += _CALL + math.prod(shape)
+            _ByKernel.by_numpy += _CALL * (state.size // 3) + math.prod(shape)
             if _ByKernel.by_numpy < _PAYS or not config.jit_enabled():
                 found: Array = self._prim.array_fn(state, shape=shape, dtype=dtype, digits=digits)
                 return found
             draw = self._kernels[dtype, digits] = _loaded(self._prim.name, dtype, digits)
         y = memory.empty(shape, dtype)
-        draw(np.ascontiguousarray(state), y)
+        if y.size:
+            draw(np.ascontiguousarray(state), y)
         return y
 
 
 def _loaded(name: str, dtype: DType, digits: int) -> Callable[[Array, Array], None]:
-    """The function that fills an array for a state, in the calling thread alone."""
+    """The function that fills an array for states, in the calling thread alone."""
     from tapeflow.jit import cache, noise
 
     state, out = Pointer(Var("state", (3,), uint64)), Var("y", (1,), dtype)
-    code = noise.launch(name, state, out, digits).code
+    code = noise.launch(name, state, out, digits, 1).code
     kind = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
     kernel = kind(cache.addresses([code])[code])
 
     def draw(state: Array, y: Array) -> None:
         rest = np.empty(noise.REST, np.uint8)
-        block = np.array([*(a.ctypes.data for a in (state, y, rest)), y.size], np.int64)
-        kernel(0, noise.items(y.nbytes), block.ctypes.data)
+        rows = state.size // 3
+        block = np.array([*(a.ctypes.data for a in (state, y, rest)), y.size // rows], np.int64)
+        kernel(0, noise.items(y.nbytes, rows), block.ctypes.data)
 
     return draw
 

@@ -24,30 +24,32 @@ def fits(node: Node[Var]) -> bool:
 
 
 def lower(node: Node[Var], layouts: Mapping[Var, Layout]) -> list[Launch]:
-    """The launch that draws the numbers of a node whose state is contiguous."""
+    """The launch that draws the numbers of a node whose states are contiguous."""
     (state,), (y,) = node.inputs, node.outputs
-    return [launch(node.prim.name, product.at(layouts[state]), y, node.attrs.get("digits", 0))]
+    pointer, digits = product.at(layouts[state]), node.attrs.get("digits", 0)
+    return [launch(node.prim.name, pointer, y, digits, state.spec.size // 3)]
 
 
-def launch(name: str, state: Pointer, y: Var, digits: int) -> Launch:
-    """The launch that fills `y` with what the primitive `name` draws."""
+def launch(name: str, states: Pointer, y: Var, digits: int, rows: int) -> Launch:
+    """The launch that fills `y` with what the primitive `name` draws for so many states, row after
+    row."""
     source = Source(name)
-    source.pointer("state", uint64, state)
+    source.pointer("states", uint64, states)
     source.pointer("y", y.dtype, Pointer(y))
     source.pointer("rest", y.dtype, Pointer(Scratch(0, REST)))
-    source.number("n", y.spec.size)
+    source.number("n", y.spec.size // rows)
     body = _body(name.removeprefix("standard_"), y.dtype.name, digits)
-    return source.launch(body, items(y.spec.nbytes), REST // y.dtype.itemsize)
+    return source.launch(body, items(y.spec.nbytes, rows), REST // y.dtype.itemsize)
 
 
-def items(nbytes: int) -> int:
-    """How many items of work draw so many bytes."""
-    return -(-nbytes // REST)
+def items(nbytes: int, rows: int) -> int:
+    """How many items of work draw so many bytes, of rows that begin an item each."""
+    return rows * -(-nbytes // (rows * REST))
 
 
 def _body(kind: str, dtype: str, digits: int) -> Lines:
     """Items of work: blocks side by side, so that vectors hold one word of each. What the last item
-    draws beyond the end goes to `rest`."""
+    of a row draws beyond its end goes to `rest`."""
     words = ["c0", "c1", "c2", "c3"]
     if dtype == "float64":
         words = ["(c0 | (c1 << half))", "(c2 | (c3 << half))"]
@@ -59,15 +61,18 @@ def _body(kind: str, dtype: str, digits: int) -> Lines:
     return [
         "low = uint64(0xFFFFFFFF)",
         "half = uint64(32)",
-        "call = state[2] & low",
-        "stream = state[1] + (state[2] >> half)",
-        *_keys(),
-        "for item in range(start, stop):",
+        f"items = (n + {size - 1}) // {size}",
+        "for number in range(start, stop):",
         [
+            "row = number // items",
+            "item = number - row * items",
+            *_keys(),
+            "call = states[3 * row + 2] & low",
+            "stream = states[3 * row + 1] + (states[3 * row + 2] >> half)",
             f"first = item * {size}",
             f"whole = first + {size} <= n",
             "to = y if whole else rest",
-            "at = first if whole else 0",
+            "at = row * n + first if whole else 0",
             f"for j in range({BLOCKS}):",
             [
                 f"c0 = uint64(item * {BLOCKS} + j)",
@@ -78,14 +83,14 @@ def _body(kind: str, dtype: str, digits: int) -> Lines:
                 *stores,
             ],
             "if not whole:",
-            ["for j in range(n - first):", ["y[first + j] = rest[j]"]],
+            ["for j in range(n - first):", ["y[row * n + first + j] = rest[j]"]],
         ],
     ]
 
 
 def _keys() -> Iterator[str]:
     """Lines that give the key of each round: the halves of the seed, one step further each."""
-    for i, half in enumerate(("(state[0] & low)", "(state[0] >> half)")):
+    for i, half in enumerate(("(states[3 * row] & low)", "(states[3 * row] >> half)")):
         for r in range(ROUNDS):
             yield f"k{i}_{r} = ({half} + uint64({r * WEYL[i] & 0xFFFFFFFF})) & low"
 

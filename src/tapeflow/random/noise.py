@@ -7,7 +7,7 @@ the same state, and run on the host in compiled programs too: they take as many 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -36,12 +36,22 @@ def _shaped(state: Spec, *parameters: Spec, shape: _Shape, dtype: DType, **_: in
     return Spec(shape, dtype)
 
 
+def _of_all(size: int, /, *, shape: _Shape, **rest: Any) -> Mapping[str, Any]:
+    return {"shape": (size, *shape), **rest}
+
+
 def _standard(kind: str) -> Primitive:
+    """Numbers for a state u64[3], or for each of u64[..., 3]: then `shape` begins as it does."""
+
     def array_fn(state: Array, *, shape: _Shape, dtype: DType, digits: int = 0) -> Array:
-        return noise.draw(kind, state, math.prod(shape), dtype.name, digits).reshape(shape)
+        states = state.reshape(-1, 3)
+        found = np.empty((len(states), math.prod(shape[state.ndim - 1 :])), dtype)
+        for own, row in zip(states, found, strict=True):
+            row[:] = noise.draw(kind, own, row.size, dtype.name, digits)
+        return found.reshape(shape)
 
     define = discrete(
-        name=f"standard_{kind}", spec=_shaped, lowering=Kernel("noise"), batching=_OWN
+        name=f"standard_{kind}", spec=_shaped, lowering=Kernel("noise"), batching=Leading(_of_all)
     )
     return define(array_fn)
 
