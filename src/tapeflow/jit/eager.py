@@ -19,7 +19,7 @@ from tapeflow.jit.kernel import Pointer
 from tapeflow.primitive import Kernel, Primitive
 from tapeflow.tensor import Array, Spec
 from tapeflow_kernels import memory
-from tapeflow_kernels.cpu import elements
+from tapeflow_kernels.cpu import loops
 
 if TYPE_CHECKING:
     from tapeflow.jit.program import Program
@@ -38,7 +38,7 @@ def _kept(symbol: str, begin: Callable[[], Assembly]) -> bytes:
     return cache.keep(symbol, begin)
 
 
-elements.kept_by(_kept)
+loops.kept_by(_kept)
 
 
 def by_program(prim: Primitive) -> None:

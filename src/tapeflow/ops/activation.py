@@ -15,8 +15,8 @@ from tapeflow.ops.logic import isinf
 from tapeflow.ops.shape import Axes
 from tapeflow.ops.transcendental import erf, exp, expm1, log, sigmoid
 from tapeflow.primitive import Tangents
-from tapeflow.tensor import Array, Axis, Tensor, TensorLike
-from tapeflow_kernels.cpu import elements
+from tapeflow.tensor import Array, Axis, Spec, Tensor, TensorLike
+from tapeflow_kernels.cpu import elements, rows
 
 # NumPy takes 0.2 us to make an array of 0, of the 1.2 that relu takes for 100 numbers
 _ZERO = {dtype.num: np.zeros((), dtype) for dtype in SIGNED + UNSIGNED + FLOATING}
@@ -75,14 +75,13 @@ def _slope_of_gelu(y: Tensor, x: Tensor) -> Tensor:
     return share + 0.5 * _ROOT_TWO_OVER_PI * near * exp(-0.5 * square(near))
 
 
-@elementwise(f"maximum({{x}}, {{t}}(-{_FAR}))"
-             f" * ({{t}}(0.5) + {{t}}(0.5) * erf({{t}}({_ROOT_HALF}) * {{x}}))",
-             _slope_of_gelu, of=FLOATS)
+_GELU = (f"maximum({{x}}, {{t}}(-{_FAR}))"
+         f" * ({{t}}(0.5) + {{t}}(0.5) * erf({{t}}({_ROOT_HALF}) * {{x}}))")
+
+
+@elementwise(_GELU, _slope_of_gelu, of=FLOATS)
 def _gelu(x: Array) -> Array:
-    far, half, root = map(x.dtype.type, (_FAR, 0.5, _ROOT_HALF))
-    share = half + half * elements.apply("erf", np.asarray(root * x))
-    y: Array = np.maximum(x, -far) * share
-    return y
+    return elements.apply("gelu", x, text=_GELU)
 
 
 def _slope_of_approximate_gelu(y: Tensor, x: Tensor) -> Tensor:
@@ -92,15 +91,14 @@ def _slope_of_approximate_gelu(y: Tensor, x: Tensor) -> Tensor:
     return share * (1.0 + near * (1.0 - share) * steepness)
 
 
-@elementwise(f"maximum({{x}}, {{t}}(-{_FAR})) * sigmoid({{t}}({2 * _ROOT_TWO_OVER_PI})"
-             f" * ({{x}} + {{t}}(0.044715) * {{x}} * {{x}} * {{x}}))",
-             _slope_of_approximate_gelu, of=FLOATS)
+_APPROXIMATE_GELU = (f"maximum({{x}}, {{t}}(-{_FAR})) * sigmoid({{t}}({2 * _ROOT_TWO_OVER_PI})"
+                     f" * ({{x}} + {{t}}(0.044715) * {{x}} * {{x}} * {{x}}))")
+
+
+@elementwise(_APPROXIMATE_GELU, _slope_of_approximate_gelu, of=FLOATS)
 def _approximate_gelu(x: Array) -> Array:
     """(1 + tanh(u)) / 2 is sigmoid(2 u)."""
-    far, cube, scale = map(x.dtype.type, (_FAR, 0.044715, 2 * _ROOT_TWO_OVER_PI))
-    share = elements.apply("sigmoid", np.asarray(scale * (x + cube * x * x * x)))
-    y: Array = np.maximum(x, -far) * share
-    return y
+    return elements.apply("approximate_gelu", x, text=_APPROXIMATE_GELU)
 
 
 def gelu(x: TensorLike, approximate: bool = False) -> Tensor:
@@ -119,17 +117,20 @@ def _slope_of_silu(y: Tensor, x: Tensor) -> Tensor:
     return share * (1.0 + apart * (1.0 - share))
 
 
-@elementwise("({t}(0) if {x} == -inf else {x} * sigmoid({x}))", _slope_of_silu, of=FLOATS)
+_SILU = "({t}(0) if {x} == -inf else {x} * sigmoid({x}))"
+_SOFTPLUS = "maximum({x}, {t}(0)) + log1p(exp(-abs({x})))"
+
+
+@elementwise(_SILU, _slope_of_silu, of=FLOATS)
 def silu(x: Array) -> Array:
     """x sigmoid(x), also called swish; 0 at -inf."""
-    return np.where(x == -np.inf, np.zeros_like(x), x * elements.apply("sigmoid", x))
+    return elements.apply("silu", x, text=_SILU)
 
 
-@elementwise("maximum({x}, {t}(0)) + log1p(exp(-abs({x})))", lambda y, x: sigmoid(x), of=FLOATS)
+@elementwise(_SOFTPLUS, lambda y, x: sigmoid(x), of=FLOATS)
 def softplus(x: Array) -> Array:
     """log(1 + exp(x)), without overflow."""
-    y: Array = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-    return y
+    return elements.apply("softplus", x, text=_SOFTPLUS)
 
 
 def log_sigmoid(x: TensorLike) -> Tensor:
@@ -158,7 +159,13 @@ def _softmax_adjoint(g: Tensor, y: Tensor, x: Tensor, *, axis: int) -> Tensor:
     return y * (g - reduce.sum(g * y, axis, keepdims=True))
 
 
-@composite(_softmax_adjoint, jvp=_softmax_jvp)
+def _as_x(x: Spec, *, axis: int) -> Spec:
+    return x
+
+
+# in one pass over memory: bench/eager_ops.py, 15.3 -> 2.3 us, f32[1000,1000] 1.6 -> 0.4 ms
+@composite(_softmax_adjoint, jvp=_softmax_jvp, spec=_as_x,
+           arrays=lambda x, *, axis: rows.apply("softmax", x, axis))
 def _softmax(x: Tensor, *, axis: int) -> Tensor:
     e = exp(x - greatest(x, axis))
     return e / reduce.sum(e, axis, keepdims=True)
@@ -188,7 +195,8 @@ def _log_softmax_jvp(ts: Tangents, y: Tensor, x: Tensor, *, axis: int) -> Tensor
     return t - reduce.sum(exp(y) * t, axis, keepdims=True)
 
 
-@composite(_log_softmax_adjoint, jvp=_log_softmax_jvp)
+@composite(_log_softmax_adjoint, jvp=_log_softmax_jvp, spec=_as_x,
+           arrays=lambda x, *, axis: rows.apply("log_softmax", x, axis))
 def _log_softmax(x: Tensor, *, axis: int) -> Tensor:
     shifted = x - greatest(x, axis)
     return shifted - log(reduce.sum(exp(shifted), axis, keepdims=True))

@@ -14,6 +14,7 @@ from tapeflow.ops.reduce import in_sum_dtype
 from tapeflow.ops.transcendental import logaddexp
 from tapeflow.primitive import along, discrete, linear
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+from tapeflow_kernels.cpu import rows
 
 
 def _cumsum_adjoint(g: Tensor, x: Spec, *, axis: int, reverse: bool) -> Tensor:
@@ -24,8 +25,11 @@ def _cumsum_adjoint(g: Tensor, x: Spec, *, axis: int, reverse: bool) -> Tensor:
         batching=along("axis"))
 def _cumsum(x: Array, *, axis: int, reverse: bool) -> Array:
     ordered = np.flip(x, axis) if reverse else x
-    wide = float64 if is_floating(x.dtype) else x.dtype   # NumPy adds one after the other
-    y = np.cumsum(ordered, axis, dtype=wide).astype(x.dtype, copy=False)
+    if axis == x.ndim - 1 and x.dtype.char in "fd":
+        y = rows.apply("cumsum", ordered, axis)
+    else:
+        wide = float64 if is_floating(x.dtype) else x.dtype   # NumPy adds one after the other
+        y = np.add.accumulate(ordered, axis, wide).astype(x.dtype, copy=False)
     return np.flip(y, axis) if reverse else y
 
 

@@ -1,0 +1,64 @@
+"""The loops of `rows`: from x[rows, n] to y[rows, n], both as they lie in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import float64
+
+from tapeflow_kernels.cpu.lowering import inlined
+from tapeflow_kernels.cpu.scalars import add_unordered, isinf, maximum, minimum
+from tapeflow_kernels.cpu.vecmath.exponential import exp
+from tapeflow_kernels.cpu.vecmath.logarithm import log
+
+_RUN = 1024  # elements that are added up in their own dtype, as a vector goes
+
+
+def cumsum(rows: int, n: int, x: Any, y: Any) -> None:
+    """The sum of the elements up to each one, carried in float64."""
+    for row in range(rows):
+        total = float64(0)
+        for i in range(row * n, row * n + n):
+            total += float64(x[i])
+            y[i] = total
+
+
+@inlined
+def _shift(x: Any, start: int, stop: int) -> Any:
+    """What a row is shifted by: its largest element, if that is finite."""
+    most = x[start]
+    for i in range(start, stop):
+        most = maximum(most, x[i])
+    return type(most)(0) if isinf(most) else most
+
+
+def softmax(rows: int, n: int, x: Any, y: Any) -> None:
+    """exp(x) / sum(exp(x)), without overflow."""
+    for at in range(0, rows * n, n):
+        most = _shift(x, at, at + n)
+        total = float64(0)
+        for start in range(at, at + n, _RUN):
+            part = type(most)(0)
+            for i in range(start, minimum(start + _RUN, at + n)):
+                e = exp(x[i] - most)
+                y[i] = e
+                part = add_unordered(part, e)
+            total += float64(part)
+        whole = type(most)(total)
+        for i in range(at, at + n):
+            y[i] = y[i] / whole
+
+
+def log_softmax(rows: int, n: int, x: Any, y: Any) -> None:
+    """x - log(sum(exp(x))), without overflow."""
+    for at in range(0, rows * n, n):
+        most = _shift(x, at, at + n)
+        total = float64(0)
+        for start in range(at, at + n, _RUN):
+            part = type(most)(0)
+            for i in range(start, minimum(start + _RUN, at + n)):
+                part = add_unordered(part, exp(x[i] - most))
+            total += float64(part)
+        whole = log(type(most)(total))
+        for i in range(at, at + n):
+            y[i] = (x[i] - most) - whole

@@ -1,0 +1,42 @@
+"""Functions of the rows of an array for eager code, by loops that are compiled when first used.
+
+NumPy makes a pass and an array for each step of these, and carries sums in float64 only if it
+converts the array first.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeflow_kernels.cpu import loops
+
+Array = NDArray[Any]
+
+
+def apply(name: str, x: Array, axis: int) -> Array:
+    """A function of `row_loops` along `axis` of x: f[...] -> f[...], in float32 or float64."""
+    if axis < x.ndim - 1:
+        return apply(name, x.swapaxes(axis, -1), x.ndim - 1).swapaxes(axis, -1)
+    x = x if x.flags.c_contiguous else np.ascontiguousarray(x)
+    y = np.empty_like(x)
+    if x.size:
+        n = x.shape[-1]
+        _loop(name, x.dtype.char)(x.size // n, n, id(x), id(y))
+    return y
+
+
+@functools.cache
+def _loop(name: str, char: str) -> Callable[..., None]:
+    def written() -> Callable[..., None]:
+        from tapeflow_kernels.cpu import row_loops  # which imports Numba
+
+        fn: Callable[..., None] = getattr(row_loops, name)
+        return fn
+
+    dtype = np.dtype(char).name
+    return loops.compiled(f"rows_{name}_{dtype}", written, dtype, 2, 2)
