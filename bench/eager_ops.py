@@ -2,7 +2,7 @@
 
 Each closed and with a tape open (PyTorch: on what requires a gradient), in turns of both libraries,
 one thread; the least median of a turn counts. `--torch PYTHON` names a Python that has PyTorch;
-`--tiny` runs each once.
+`--size 1000000` gives more numbers, a square; `--tiny` runs each once.
 
     python bench/eager_ops.py --torch /path/to/python --json out.json
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -22,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-# By name: tapeflow's expression, and PyTorch's where that is another. x and y are f32[100], m is
-# f32[10,10], c bool[100], i i64[10], `lib` the library.
+# By name: tapeflow's expression, and PyTorch's where that is another. x and y are f32[n * n], m is
+# f32[n,n], c bool[n * n], i i64[n], `lib` the library.
 OPS: dict[str, tuple[str, ...]] = {
     "x + y": ("x + y",),
     "x - y": ("x - y",),
@@ -56,38 +57,38 @@ OPS: dict[str, tuple[str, ...]] = {
     "cumsum": ("lib.cumsum(x, axis=0)",),
     "sort": ("lib.sort(x)",),
     "softmax": ("lib.nn.softmax(m)", "lib.softmax(m, -1)"),
-    "reshape": ("lib.reshape(x, (10, 10))",),
+    "reshape": ("lib.reshape(x, (n, n))",),
     "transpose": ("m.T",),
     "expand_dims": ("lib.expand_dims(x, axis=0)", "lib.unsqueeze(x, 0)"),
-    "broadcast_to": ("lib.broadcast_to(x, (10, 100))",),
+    "broadcast_to": ("lib.broadcast_to(x, (n, n * n))",),
     "concat": ("lib.concat([x, y])",),
     "stack": ("lib.stack([x, y])",),
     "x[3]": ("x[3]",),
     "x[2:50]": ("x[2:50]",),
     "take": ("lib.take(x, i, axis=0)", "lib.index_select(x, 0, i)"),
     "cast": ("lib.cast(x, 'float64')", "x.to(lib.float64)"),
-    "zeros": ("lib.zeros((100,))",),
+    "zeros": ("lib.zeros((n * n,))",),
 }
 
 
-def arrays() -> dict[str, np.ndarray[Any, Any]]:
+def arrays(n: int) -> dict[str, np.ndarray[Any, Any]]:
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((2, 100)).astype("float32")
-    m = x.reshape(10, 10).copy()
-    return {"x": x, "y": np.abs(y) + 0.1, "m": m, "c": x > 0, "i": np.arange(10)}
+    x, y = rng.standard_normal((2, n * n)).astype("float32")
+    m = x.reshape(n, n).copy()
+    return {"x": x, "y": np.abs(y) + 0.1, "m": m, "c": x > 0, "i": np.arange(n)}
 
 
-def library(name: str) -> tuple[dict[str, Any], Callable[[], Any]]:
+def library(name: str, n: int) -> tuple[dict[str, Any], Callable[[], Any]]:
     """What expressions may name, and a context in which they are recorded."""
     if name == "torch":
         import torch
 
         torch.set_num_threads(1)
-        given = {k: torch.from_numpy(a) for k, a in arrays().items()}
-        return {"lib": torch, **given}, lambda: _requiring([given[k] for k in "xym"])
+        given = {k: torch.from_numpy(a) for k, a in arrays(n).items()}
+        return {"lib": torch, "n": n, **given}, lambda: _requiring([given[k] for k in "xym"])
     import tapeflow as tf
 
-    given = {k: tf.asarray(a) for k, a in arrays().items()}
+    given = {k: tf.asarray(a) for k, a in arrays(n).items()}
 
     @contextmanager
     def taped() -> Iterator[None]:
@@ -95,7 +96,7 @@ def library(name: str) -> tuple[dict[str, Any], Callable[[], Any]]:
             tape.watch([given[k] for k in "xym"])
             yield
 
-    return {"lib": tf, **given}, taped
+    return {"lib": tf, "n": n, **given}, taped
 
 
 @contextmanager
@@ -107,34 +108,35 @@ def _requiring(tensors: list[Any]) -> Iterator[None]:
         t.requires_grad_(False)
 
 
-def timed(call: Callable[[int], None], context: Callable[[], Any], tiny: bool) -> float:
-    """Microseconds a call; a tape lasts for 100."""
+def timed(call: Callable[[int], None], context: Callable[[], Any], count: int) -> float:
+    """Microseconds a call; a tape lasts for `count`."""
     found = []
-    for _ in range(1 if tiny else 15):
+    for _ in range(1 if count == 1 else 15):
         with context():
             start = time.perf_counter()
-            call(1 if tiny else 100)
-            found.append((time.perf_counter() - start) * (1e6 if tiny else 1e4))
+            call(count)
+            found.append((time.perf_counter() - start) * 1e6 / count)
     return statistics.median(found)
 
 
-def measure(name: str, tiny: bool) -> dict[str, list[float]]:
+def measure(name: str, size: int, tiny: bool) -> dict[str, list[float]]:
     """Closed and open, in microseconds, by operation."""
-    names, recorded = library(name)
+    names, recorded = library(name, math.isqrt(size))
+    count = 1 if tiny else max(2, min(100, 1_000_000 // size))
     found = {}
     for op, texts in OPS.items():
         text = texts[-1] if name == "torch" else texts[0]
         scope = dict(names)
-        exec(f"def call(n):\n    for _ in range(n):\n        {text}\n", scope)
-        scope["call"](1 if tiny else 20)
-        found[op] = [timed(scope["call"], way, tiny) for way in (nullcontext, recorded)]
+        exec(f"def call(count):\n    for _ in range(count):\n        {text}\n", scope)
+        scope["call"](min(count, 20))
+        found[op] = [timed(scope["call"], way, count) for way in (nullcontext, recorded)]
     return found
 
 
-def in_turn(pythons: dict[str, str], tiny: bool) -> dict[str, dict[str, list[float]]]:
+def in_turn(pythons: dict[str, str], size: int, tiny: bool) -> dict[str, dict[str, list[float]]]:
     """The least of some turns, by library and operation."""
     best: dict[str, dict[str, list[float]]] = {}
-    flags = ["--tiny"] if tiny else []
+    flags = ["--size", str(size), *["--tiny"] * tiny]
     for _ in range(1 if tiny else 3):
         for name, python in pythons.items():
             command = [python, __file__, "--measure", name, *flags]
@@ -151,16 +153,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--torch", help="a Python that has PyTorch")
     parser.add_argument("--json", help="a file for the figures")
+    parser.add_argument("--size", type=int, default=100, help="how many numbers")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(measure(arguments.measure, arguments.tiny)))
+        print(json.dumps(measure(arguments.measure, arguments.size, arguments.tiny)))
         return
     pythons = {"tapeflow": sys.executable}
     if arguments.torch:
         pythons["torch"] = arguments.torch
-    found = in_turn(pythons, arguments.tiny)
+    found = in_turn(pythons, arguments.size, arguments.tiny)
     ratios: list[list[float]] = []
     for op, ours in found["tapeflow"].items():
         line = f"{op:14s} {ours[0]:7.2f} {ours[1]:7.2f} us"

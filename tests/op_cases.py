@@ -377,6 +377,15 @@ SHAPES = [
         bad=[Bad(ShapeError, ["f[2]", "f[3]"])],
         name="stack",
     ),
+    *[
+        Case(
+            lambda x, y, axis: tf.stack([x, y, x], axis=axis),
+            lambda x, y, axis: np.stack([x, y, x], axis),
+            ["f[2,3]", "f[2,3]"],
+            {"axis": axis},
+        )
+        for axis in (0, 1)
+    ],
     Case(
         lambda x, y: tf.add_n([x, y, x]),
         lambda x, y: 2 * x + y,

@@ -252,3 +252,12 @@ def test_taking_a_slice_shares_memory_that_no_assignment_changes() -> None:
     x[0, 0] = 9.0
     row[1] = 8.0
     assert (x.tolist(), row.tolist()) == ([[9.0, 2.0], [3.0, 4.0]], [1.0, 8.0])
+
+
+def test_a_tensor_as_bound_of_a_slice_may_be_rebound_before_the_gradient() -> None:
+    x, first = tf.asarray([1.0, 2.0, 3.0]), tf.asarray(1)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = x[first:]
+        first[...] = 2
+    np.testing.assert_array_equal(tape.gradient(y, x).numpy(), [0, 1, 1])

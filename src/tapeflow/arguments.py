@@ -65,7 +65,9 @@ def sizes(op: str, shape: Any) -> tuple[int, ...]:
     Raises: ArgumentError unless they are whole numbers of at least 0 that fit into memory.
     """
     found = integers(op, "shape", shape)
-    if found and not 0 <= min(found) <= max(found) <= max(math.prod(found), _LARGEST) == _LARGEST:
+    if not found or (min(found) > 0 and math.prod(found) <= _LARGEST):
+        return found
+    if not 0 <= min(found) <= max(found) <= _LARGEST:
         raise _no_size(op, f"shape {found}", min(found))
     return found
 

@@ -101,12 +101,11 @@ def as_dtype(dtype: object, op: str = "dtype") -> DType:
         found = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         found = None
-    if found not in SHORT and isinstance(dtype, str):
-        found = OF_SHORT.get(dtype)
-    if found not in SHORT:
+    if found is None or found not in SHORT:
+        found = OF_SHORT.get(dtype) if isinstance(dtype, str) else None
+    if found is None:
         raise DTypeError(op, got=f"dtype {dtype!r}", why="tapeflow has no such dtype",
                          fix="use one of " + ", ".join(d.name for d in SHORT))
-    assert found is not None
     return found
 
 

@@ -299,9 +299,12 @@ TensorLike: TypeAlias = (
 )
 
 
+NUMBER_TYPES = (float, int, bool, complex)
+
+
 def is_number(x: object) -> bool:
     """Whether `x` is a Python number, which takes the dtype of the tensor beside it."""
-    return type(x) in (float, int, bool, complex)
+    return type(x) in NUMBER_TYPES
 
 
 def as_tensor(x: TensorLike, dtype: DType | None = None, *, op: str = "asarray") -> Tensor:

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from tapeflow import dispatch
-from tapeflow.errors import ArgumentError, ShapeError
+from tapeflow.errors import ArgumentError
 from tapeflow.ops import (
     arithmetic,
     device,
@@ -52,7 +52,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "__dlpack__": device.dlpack, "__dlpack_device__": device.dlpack_device,
 }
 _PROPERTIES: dict[str, Callable[[Tensor], Any]] = {
-    "mT": shape.matrix_transpose, "T": lambda x: _transposed(x), "device": lambda x: device.DEVICE,
+    "mT": shape.matrix_transpose, "T": shape.transposed, "device": lambda x: device.DEVICE,
 }
 
 
@@ -93,10 +93,3 @@ def _method(op: Elementwise) -> Callable[[Tensor], Tensor]:
 def _iterate(x: Tensor) -> Iterator[Tensor]:
     len(x)   # which says why a tensor without axes has no elements to go through
     return iter(movement.unstack(x))
-
-
-def _transposed(x: Tensor) -> Tensor:
-    if x.ndim != 2:
-        raise ShapeError("T", got=x.spec, why="T is defined for matrices",
-                         fix="use .mT for the last two axes, or tf.transpose for all")
-    return shape.transpose(x)

@@ -199,7 +199,9 @@ def minimum(x: Array, y: Array) -> Array:
              Gate(lambda z, x, low, high: (x < low) & (low <= high)),
              Gate(lambda z, x, low, high: (x > high) | (low > high)))
 def _clip(x: Array, low: Array, high: Array) -> Array:
-    return np.minimum(np.maximum(x, low), high)
+    if x.dtype.kind == "V":   # NumPy cannot clip bfloat16
+        return np.minimum(np.maximum(x, low), high)
+    return x.clip(low, high)
 
 
 def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = None) -> Tensor:

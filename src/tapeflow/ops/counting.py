@@ -70,11 +70,11 @@ def histogram(x: TensorLike, bins: int | TensorLike = 10,
     >>> histogram([1.0, 2.0, 1.5], bins=2, range=(1.0, 2.0))[0]
     Tensor([1, 2], i64[2])
     """
-    t = movement.flattened(as_tensor(x, op="histogram"))
+    t = _shape.flattened(as_tensor(x, op="histogram"))
     t = t if is_floating(t.dtype) else cast(t, float64)
     edges = _edges(t, bins, range)
     count = edges.shape[0] - 1
-    values = create.ones(t.shape, dtype=int64) if weights is None else movement.flattened(
+    values = create.ones(t.shape, dtype=int64) if weights is None else _shape.flattened(
         as_tensor(weights, op="histogram"))
     if values.shape != t.shape:
         raise ShapeError("histogram", got=f"x {t.spec}, weights {values.spec}",

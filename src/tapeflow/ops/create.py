@@ -78,10 +78,13 @@ def full(shape: Shape, fill_value: TensorLike, dtype: Any = None, device: Any = 
 
 def _full(op: str, shape: Shape, fill_value: TensorLike, dtype: Any) -> Tensor:
     sizes = arguments.sizes(op, shape)
-    value = as_tensor(fill_value, None if dtype is None else as_dtype(dtype, op), op=op)
-    value = value if dtype is None else cast(value, dtype)
-    recorded = dispatch.here.context.records and not is_number(fill_value)
-    if value.is_traced or dispatch.tracer() or recorded or value.value.ndim:
+    wanted = None if dtype is None else as_dtype(dtype, op)
+    value = as_tensor(fill_value, wanted, op=op)
+    if wanted is not None and value.value.dtype is not wanted:
+        value = cast(value, wanted)
+    context = dispatch.here.context
+    is_recorded = context.records and not is_number(fill_value)
+    if is_recorded or context.tracer is not None or value.is_traced or value.value.ndim:
         return broadcast_to(value, sizes)
     try:
         array = np.empty(sizes, value.dtype)
@@ -89,7 +92,7 @@ def _full(op: str, shape: Shape, fill_value: TensorLike, dtype: Any) -> Tensor:
         nbytes = Spec(sizes, value.dtype).nbytes
         raise OutOfMemoryError(op, got=f"shape {sizes}, {value.dtype.name}", fix="make it smaller",
                                why=f"{nbytes:,} bytes cannot be had") from error
-    array[...] = value.value
+    array.fill(value.value)
     return dispatch.wrap(array)
 
 

@@ -12,7 +12,7 @@ DEVICE = "cpu:0"
 
 def on_cpu(op: str, device: object) -> None:
     """Raise ArgumentError in the name of `op` unless `device` is the CPU, or None."""
-    if device not in (None, "cpu", DEVICE):
+    if device is not None and device not in ("cpu", DEVICE):
         raise ArgumentError(op, got=f"device={device!r}", why="tensors live on the CPU",
                             fix=f'leave the device out, or give "{DEVICE}"')
 

@@ -37,7 +37,7 @@ from tapeflow.primitive import (
     register,
     total,
 )
-from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor, is_number
+from tapeflow.tensor import NUMBER_TYPES, Array, Spec, Tensor, TensorLike, as_tensor, is_number
 
 Definition: TypeAlias = "Callable[[Callable[..., Array]], Elementwise]"
 Result: TypeAlias = Callable[[DType], DType]   # the output's dtype, from that of the inputs
@@ -105,12 +105,18 @@ def coerce(op: str, *xs: TensorLike) -> list[Tensor]:
     """The inputs of `op` as tensors of one dtype; Python numbers take the dtype of the others."""
     first = xs[0]
     if type(first) is Tensor:
+        alike: list[Tensor] = []
         dtype = first.value.dtype
+        numbers = (float, int) if dtype.kind == "f" else ()
         for x in xs:
-            if type(x) is not Tensor or x.value.dtype is not dtype:
+            if type(x) is Tensor and x.value.dtype is dtype:
+                alike.append(x)
+            elif type(x) in numbers:
+                alike.append(dispatch.wrap(of_number(x, dtype, op)))
+            else:
                 break
         else:
-            return list(xs)
+            return alike
     strong: DType | None = None
     tensors: list[Tensor | None] = []
     for x in xs:
@@ -196,13 +202,13 @@ class Elementwise(Primitive):
 
     def _broadcast(self, xs: Sequence[TensorLike], tensors: list[Tensor]) -> list[Tensor]:
         """Each in the common shape; outside traces a number stays one: no gradient asks for it."""
-        eager = dispatch.here.context.tracer is None
-        stays = [eager and is_number(x) for x in xs]
-        if len({t.shape for t, s in zip(tensors, stays, strict=True) if not s}) == 1:
+        stays = NUMBER_TYPES if dispatch.here.context.tracer is None else ()
+        shapes = [t.value.shape for x, t in zip(xs, tensors, strict=True) if type(x) not in stays]
+        if shapes and shapes.count(shapes[0]) == len(shapes):
             return tensors
         shape = _shape.broadcast_shapes(self.name, *(t.spec for t in tensors))
-        return [t if s or t.shape == shape else _shape.broadcast_to(t, shape)
-                for t, s in zip(tensors, stays, strict=True)]
+        return [t if type(x) in stays or t.shape == shape else _shape.broadcast_to(t, shape)
+                for x, t in zip(xs, tensors, strict=True)]
 
 
 def _by_position(array_fn: Callable[..., Array]) -> inspect.Signature:

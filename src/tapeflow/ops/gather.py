@@ -8,7 +8,7 @@ import numpy as np
 from tapeflow import arguments
 from tapeflow.dtypes import as_dtype, float32, int64
 from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.ops import create, movement, places
+from tapeflow.ops import create, places
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import cast
 from tapeflow.ops.elementwise import coerce
@@ -80,7 +80,7 @@ def repeat(x: TensorLike, repeats: int | TensorLike, axis: int | None = None) ->
     """
     x = as_tensor(x, op="repeat")
     if axis is None:
-        x, axis = movement.flattened(x), 0
+        x, axis = _shape.flattened(x), 0
     axis = _shape.normalize_axis("repeat", axis, x.ndim)
     times = as_tensor(repeats, op="repeat").concrete("repeat")
     if times.dtype.kind not in "iu" or np.any(times < 0):

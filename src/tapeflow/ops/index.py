@@ -13,12 +13,20 @@ from tapeflow.dtypes import bool_
 from tapeflow.errors import DTypeError
 from tapeflow.ops import create
 from tapeflow.ops import shape as _shape
+from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import coerce, where
 from tapeflow.ops.joint import jointly_linear
-from tapeflow.ops.keys import Key, broadcast_update, of_numpy, parsed, require_mask
-from tapeflow.ops.movement import Ints, everywhere, selection, slice_
+from tapeflow.ops.keys import (
+    Key,
+    broadcast_update,
+    is_fixed,
+    of_numpy,
+    parsed,
+    require_mask,
+)
+from tapeflow.ops.movement import Ints, everywhere, place, selection, slice_
 from tapeflow.ops.places import flat_index, put_at, take_at
-from tapeflow.primitive import Copies, Leading, Part
+from tapeflow.primitive import Copies, Leading, Part, Tangents
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 # ---- writing a slice
@@ -56,18 +64,31 @@ def getitem(x: TensorLike, key: Any, op: str = "getitem") -> Tensor:
     """
     x = as_tensor(x, op=op)
     context = dispatch.here.context
-    if context.tracer is None and not context.records:
-        # 0.7 us where the general way takes 7; it says more
-        with suppress(IndexError, TypeError, ValueError):
-            return dispatch.wrap(x.value[of_numpy(key)])
-    elif type(key) is int and x.ndim and -x.shape[0] <= key < x.shape[0]:   # half the time
-        rest = (0,) * (x.ndim - 1)
-        row = slice_(x, starts=(key % x.shape[0], *rest), sizes=(1, *x.shape[1:]),
-                     steps=(1,) * x.ndim)
-        return _shape.reshape(row, x.shape[1:])
-    k = parsed(op, x, key)
+    if context.tracer is None:
+        if is_fixed(key):
+            return _part(x, key=key, op=op)
+        if not context.records:   # 0.7 us where the general way takes 7; it says more
+            with suppress(IndexError, TypeError, ValueError):
+                return dispatch.wrap(x.value[of_numpy(key)])
+    k = parsed(op, x.spec, key)
     y = _sliced(x, k)
     return _gathered(op, y, k) if k.at else y
+
+
+def _part_adjoint(g: Tensor, y: Tensor, x: Tensor, *, key: Any, op: str) -> Tensor:
+    k = parsed(op, x.spec, key)
+    return place(_shape.reshape(g, k.sizes), shape=x.shape, starts=k.starts, steps=k.steps)
+
+
+def _part_jvp(ts: Tangents, y: Tensor, x: Tensor, *, key: Any, op: str) -> Tensor | None:
+    return None if ts[0] is None else _part(ts[0], key=key, op=op)
+
+
+@composite(_part_adjoint, jvp=_part_jvp, arrays=lambda x, *, key, op: x[key],
+           spec=lambda x, *, key, op: Spec(parsed(op, x, key).shape, x.dtype))
+def _part(x: Tensor, *, key: Any, op: str) -> Tensor:
+    """The elements of x at a key without arrays."""
+    return _sliced(x, parsed(op, x.spec, key))
 
 
 def _sliced(x: Tensor, k: Key) -> Tensor:
@@ -111,7 +132,7 @@ def updated(x: Tensor, key: Any, value: TensorLike, op: str = "setitem") -> Tens
         require_mask(op, x.spec, mask.spec)
         held = _shape.reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim))
         return where(held, v, x)
-    k = parsed(op, x, key)
+    k = parsed(op, x.spec, key)
     selected = _put(op, x, k, v) if k.at else _shape.reshape(_broadcast(op, v, k.shape), k.sizes)
     if k.is_whole(x.shape) and (k.at or not context.records):
         return selected   # recorders must see that x is overwritten: they know it by its object

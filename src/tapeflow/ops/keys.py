@@ -140,13 +140,13 @@ class _Reader:
         return Key(starts, sizes, steps, tuple(self.shape), tuple(self.at), tuple(self.indices))
 
 
-def parsed(op: str, x: Tensor, key: Any) -> Key:
+def parsed(op: str, x: Spec, key: Any) -> Key:
     """What `key` takes of x.
 
     Raises: DTypeError for what is no key, OutOfRangeError for more indices than axes, for one that
         is not there and for a mask of other sizes than x, TraceError for a traced mask.
     """
-    reader = _Reader(op, x.spec)
+    reader = _Reader(op, x)
     items = _expanded(op, x, key)
     advanced = any(isinstance(item, _At | _New) for item in items)
     for item in items:
@@ -155,14 +155,14 @@ def parsed(op: str, x: Tensor, key: Any) -> Key:
     return reader.key()
 
 
-def _expanded(op: str, x: Tensor, key: Any) -> list[_Item]:
+def _expanded(op: str, x: Spec, key: Any) -> list[_Item]:
     """The items of a key, with slices for `...` and for the axes that it leaves out."""
     items = [found for item in (key if isinstance(key, tuple) else (key,))
              for found in _items(op, item)]
     used = sum(isinstance(item, int | slice | _At) for item in items)
     dots = [i for i, item in enumerate(items) if isinstance(item, EllipsisType)]
     if used > x.ndim or len(dots) > 1:
-        raise OutOfRangeError(op, got=f"{x.spec} and {used} indices", fix="give fewer",
+        raise OutOfRangeError(op, got=f"{x} and {used} indices", fix="give fewer",
                               why="there are more indices than axes" if used > x.ndim else
                               "`...` can stand only once")
     at = dots[0] if dots else len(items)
@@ -215,6 +215,18 @@ def of_numpy(key: Any) -> Any:
     if key is None or isinstance(key, int | slice | EllipsisType | np.ndarray | np.generic):
         return key
     raise TypeError("parsed() knows more")
+
+
+def is_fixed(key: Any) -> bool:
+    """Whether a key is made of Python's integers and slices of them, None and `...` only: what it
+    takes depends on nothing that changes."""
+    if type(key) is slice:
+        return key.start.__class__ in _FIXED and key.stop.__class__ in _FIXED \
+            and key.step.__class__ in _FIXED
+    return key.__class__ in _FIXED or key is ... or (type(key) is tuple and all(map(is_fixed, key)))
+
+
+_FIXED = (int, type(None))
 
 
 def broadcast_update(op: str, value: Spec, shape: Ints) -> Ints:

@@ -1,14 +1,13 @@
 """Cutting tensors apart and putting them together."""
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from tapeflow import arguments
+from tapeflow import arguments, dispatch
 from tapeflow.dtypes import bool_
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import create
@@ -193,7 +192,7 @@ def roll(x: TensorLike, shift: int | Sequence[int], axis: Axis = None) -> Tensor
     """
     y = _shape.another(as_tensor(x, op="roll"))
     if axis is None:
-        return _shape.reshape(roll(flattened(y), shift, 0), y.shape)
+        return _shape.reshape(roll(_shape.flattened(y), shift, 0), y.shape)
     shifts = arguments.integers("roll", "shift", shift)
     axes = arguments.integers("roll", "axis", axis)
     if len(shifts) == 1:
@@ -253,20 +252,30 @@ def concat(tensors: Sequence[TensorLike], axis: int | None = 0) -> Tensor:
     """
     xs = _several("concat", tensors)
     if axis is None:
-        xs = [_shape.reshape(x, (x.size,)) for x in xs]
-    along = _shape.normalize_axis("concat", 0 if axis is None else axis, xs[0].ndim)
-    return _shape.another(xs[0]) if len(xs) == 1 else _concat(*xs, axis=along)
+        xs = [_shape.flattened(x) for x in xs]
+    along = _shape.normalize_axis("concat", 0 if axis is None else axis, len(xs[0].value.shape))
+    return _joined(xs, along)
+
+
+def _joined(xs: Sequence[Tensor], axis: int) -> Tensor:
+    if len(xs) == 1:
+        return _shape.another(xs[0])
+    return dispatch.apply(_concat, tuple(xs), {"axis": axis})   # type: ignore[no-any-return]
 
 
 def _several(op: str, tensors: Sequence[TensorLike]) -> list[Tensor]:
+    given = tensors if type(tensors) in (list, tuple) else _listed(op, tensors)
+    if not given:
+        raise ArgumentError(op, got="no tensors", why=f"{op} needs at least one", fix="give one")
+    return coerce(op, *given)
+
+
+def _listed(op: str, tensors: Any) -> Sequence[TensorLike]:
     if isinstance(tensors, Tensor) or is_number(tensors):
         raise ArgumentError(op, got=type(tensors).__name__, why=f"{op} takes a list of tensors",
                             fix=f"write tf.{op}([x, y])")
     rows = getattr(tensors, "ndim", 0) > 0   # of a NumPy array
-    given = list(tensors) if rows else arguments.several(op, "tensors", tensors, "tensors")
-    if not given:
-        raise ArgumentError(op, got="no tensors", why=f"{op} needs at least one", fix="give one")
-    return coerce(op, *given)
+    return list(tensors) if rows else arguments.several(op, "tensors", tensors, "tensors")
 
 
 def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
@@ -275,12 +284,17 @@ def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     Raises: ShapeError if the shapes differ, OutOfRangeError if the result has no such axis.
     """
     xs = _several("stack", tensors)
-    axis = _shape.normalize_axis("stack", axis, xs[0].ndim + 1)
-    if any(x.shape != xs[0].shape for x in xs):
+    shape = xs[0].value.shape
+    ndim = len(shape)
+    axis = _shape.normalize_axis("stack", axis, ndim + 1)
+    if [x.value.shape for x in xs].count(shape) < len(xs):
         raise ShapeError("stack", got=", ".join(str(x.spec) for x in xs), why="the shapes differ",
                          fix="make them equal, or use tf.concat")
-    shape = (*xs[0].shape[:axis], 1, *xs[0].shape[axis:])
-    return concat([_shape.reshape(x, shape) for x in xs], axis)
+    if axis == ndim:
+        return _joined([_shape.reshape(x, (*shape, 1)) for x in xs], axis)
+    # the same order of elements in fewer steps than by an axis for each tensor
+    sizes = (*shape[:axis], len(xs), *shape[axis:])
+    return dispatch.unary(_shape.in_shape, _joined(xs, axis), {"shape": sizes})
 
 
 def add_n(tensors: Sequence[TensorLike]) -> Tensor:
@@ -384,8 +398,3 @@ def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
     """
     op = "broadcast_shapes"
     return _shape.broadcast_shapes(op, *[Spec(arguments.sizes(op, s), bool_) for s in shapes])
-
-
-def flattened(x: Tensor) -> Tensor:
-    """x as a vector."""
-    return _shape.reshape(x, (math.prod(x.shape),))

@@ -32,10 +32,15 @@ def normalize_axis(op: str, axis: int, ndim: int) -> int:
 _ALL = [tuple(range(ndim)) for ndim in range(8)]
 
 
+def _first(count: int) -> tuple[int, ...]:
+    """The axes 0, 1, ..., of which there are so many."""
+    return _ALL[count] if count < len(_ALL) else tuple(range(count))
+
+
 def normalize_axes(op: str, axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """All axes that `axis` names (None: every one), from the front and in order."""
     if axis is None:
-        return _ALL[ndim] if ndim < len(_ALL) else tuple(range(ndim))
+        return _first(ndim)
     if type(axis) is int:
         return (normalize_axis(op, axis, ndim),)
     axes = tuple([normalize_axis(op, a, ndim) for a in arguments.integers(op, "axis", axis)])
@@ -101,13 +106,14 @@ def contiguous(shape: tuple[int, ...]) -> Strides:
 
 
 def _reshape_adjoint(g: Tensor, x: Spec, *, shape: tuple[int, ...]) -> Tensor:
-    return _reshape(g, shape=x.shape)
+    return in_shape(g, shape=x.shape)
 
 
 @linear(name="reshape", spec=_reshape_spec, lowering=View(_reshape_layout),
         batching=Leading(lambda size, *, shape: {"shape": (size, *shape)}),
         adjoint=_reshape_adjoint)
-def _reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
+def in_shape(x: Array, *, shape: tuple[int, ...]) -> Array:
+    """The elements of x, in order, in `shape`, which has as many places."""
     return x.reshape(shape)
 
 
@@ -132,7 +138,12 @@ def reshape(x: TensorLike, shape: int | Sequence[int], *, copy: bool | None = No
         sizes = _fill(x.spec, sizes)
     if sizes == x.value.shape:
         return another(x)
-    return dispatch.unary(_reshape, x, {"shape": sizes})
+    return dispatch.unary(in_shape, x, {"shape": sizes})
+
+
+def flattened(x: Tensor) -> Tensor:
+    """x as a vector."""
+    return reshape(x, (x.size,))
 
 
 def _fill(x: Spec, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -150,15 +161,16 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int] = 0) -> Tensor:
 
     Raises: OutOfRangeError if the result has no such axis, ArgumentError if one is named twice.
     """
-    x = as_tensor(x, op="expand_dims")
+    x = x if type(x) is Tensor else as_tensor(x, op="expand_dims")
     if type(axis) is int:
-        at = normalize_axis("expand_dims", axis, x.ndim + 1)
-        return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+        sizes = x.value.shape
+        at = normalize_axis("expand_dims", axis, len(sizes) + 1)
+        return dispatch.unary(in_shape, x, {"shape": (*sizes[:at], 1, *sizes[at:])})
     named = arguments.integers("expand_dims", "axis", axis)
     ndim = x.ndim + len(named)
     axes = normalize_axes("expand_dims", named, ndim)
-    sizes = iter(x.shape)
-    return reshape(x, [1 if a in axes else next(sizes) for a in range(ndim)])
+    rest = iter(x.shape)
+    return reshape(x, [1 if a in axes else next(rest) for a in range(ndim)])
 
 
 def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
@@ -188,7 +200,7 @@ def _transpose_adjoint(g: Tensor, x: Spec, *, axes: Axes) -> Tensor:
         lowering=View(lambda shape, offset, strides, *, axes: (
             offset, tuple(strides[a] for a in axes))))
 def _transpose(x: Array, *, axes: tuple[int, ...]) -> Array:
-    return np.transpose(x, axes)
+    return x.transpose(axes)
 
 
 def inverse_order(axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -218,10 +230,19 @@ def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
 
     Raises: ArgumentError unless `axes` names every axis once.
     """
-    x = as_tensor(x, op="transpose")
-    if axes is not None or x.ndim < 2:
-        return permute_dims(x, range(x.ndim) if axes is None else axes)
-    return dispatch.unary(_transpose, x, {"axes": tuple(range(x.ndim))[::-1]})
+    x = x if type(x) is Tensor else as_tensor(x, op="transpose")
+    ndim = len(x.value.shape)
+    if axes is not None or ndim < 2:
+        return permute_dims(x, range(ndim) if axes is None else axes)
+    return dispatch.unary(_transpose, x, {"axes": _first(ndim)[::-1]})
+
+
+def transposed(x: Tensor) -> Tensor:
+    """A matrix with its axes swapped. Raises: ShapeError for all else."""
+    if len(x.value.shape) != 2:
+        raise ShapeError("T", got=x.spec, why="T is defined for matrices",
+                         fix="use .mT for the last two axes, or tf.transpose for all")
+    return dispatch.unary(_transpose, x, {"axes": (1, 0)})
 
 
 def matrix_transpose(x: TensorLike) -> Tensor:
@@ -258,8 +279,9 @@ def _spread_adjoint(g: Tensor, x: Spec, *, shape: tuple[int, ...], axes: Axes) -
         lowering=View(_broadcast_layout))
 def spread_over(x: Array, *, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
     """x repeated along the new axes `axes`, so that it has `shape`; the adjoint of sum."""
-    own = iter(x.strides)
-    strides = tuple(0 if a in axes else next(own) for a in range(len(shape)))
+    strides = list(x.strides)
+    for axis in axes:
+        strides.insert(axis, 0)
     if x.flags.c_contiguous and x.dtype.kind != "V":   # 0.4 us where np.broadcast_to takes 4
         return np.ndarray(shape, x.dtype, x, 0, strides)
     return np.broadcast_to(np.expand_dims(x, axes), shape)
@@ -293,16 +315,15 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
 
     Raises: ShapeError if another axis would have to change.
     """
-    y = as_tensor(x, op="broadcast_to")
-    if type(shape) is tuple and y.shape == shape:
-        return another(y)
+    y = x if type(x) is Tensor else as_tensor(x, op="broadcast_to")
+    own = y.value.shape
     shape = arguments.sizes("broadcast_to", shape)
-    if y.shape == shape:
+    if own == shape:
         return another(y)
-    new = len(shape) - y.ndim
-    if shape[new:] == y.shape:
-        return spread_over(y, shape=shape, axes=tuple(range(new)))
-    padded = (1,) * new + y.shape
+    new = len(shape) - len(own)
+    if shape[new:] == own:
+        return dispatch.unary(spread_over, y, {"shape": shape, "axes": _first(new)})
+    padded = (1,) * new + own
     if new < 0 or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
         raise ShapeError("broadcast_to", got=f"{y.spec} -> {list(shape)}",
                          why="counted from the right, each size must be equal or 1",
