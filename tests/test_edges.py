@@ -58,6 +58,7 @@ EDGES: dict[str, Row] = {
     "direction of tiny": (
         lambda x: tf.nn.l2_normalize(x, epsilon=0)[0], [[3e-30, 4e-30]], 0.6, [[1.28e29, -9.6e28]]),
     "xlogy": (tf.xlogy, [[0, 0, 2], [0, INF, 1]], [0, 0, 0], [[-INF, INF, 0], [0, 0, 2]]),
+    "digamma": (tf.digamma, [[INF, 1]], [INF, -np.euler_gamma], [[0, np.pi**2 / 6]]),
     "i1": (tf.i1, [[0, INF, -INF, 1e4]], [0, INF, -INF, INF], [[0.5, INF, INF, INF]]),
     "sinc": (tf.sinc, [[0, INF, 2**20, 2**20 + 1, 3e38]], [1, 0, 0, 0, 0],
              [[0, 0, 2**-20, -1 / (2**20 + 1), 1 / 3e38]]),

@@ -203,6 +203,28 @@ def of_double(*coefficients: float) -> Any:
     return polynomial(coefficients, coefficients)
 
 
+def of_two(*polynomials: Sequence[float]) -> Any:
+    """The function of x and y that gives p(x) + q(x) y + r(x) y² + ..., for the polynomials of
+    float64 that have these coefficients."""
+
+    @instruction
+    def evaluate(context: Any, x: Any, y: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
+            at_x, at_y = args
+            total = ir.Constant(at_x.type, 0.0)
+            for coefficients in reversed(polynomials):
+                factor = ir.Constant(at_x.type, 0.0)
+                for c in reversed(coefficients):
+                    constant = ir.Constant(at_x.type, c)
+                    factor = _fma(context, builder, signature, (factor, at_x, constant))
+                total = _fma(context, builder, signature, (total, at_y, factor))
+            return total
+
+        return x(x, y), generate
+
+    return evaluate
+
+
 def difference(*coefficients: float) -> Any:
     """The function of x and y that gives (p(x) - p(y)) / (x - y), which does not cancel, for the
     polynomial p of float64 with these coefficients."""

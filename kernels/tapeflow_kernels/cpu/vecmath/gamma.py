@@ -6,7 +6,6 @@ Source of the identities: NIST Digital Library of Mathematical Functions, chapte
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ import numpy as np
 from tapeflow_kernels.cpu.lowering import inlined
 from tapeflow_kernels.cpu.vecmath.bits import (
     copysign,
-    floor,
     fma,
     is_double,
     like,
@@ -22,11 +20,10 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     of_double,
     rint,
     select,
-    table,
 )  # fmt: skip
-from tapeflow_kernels.cpu.vecmath.exponential import nearest
-from tapeflow_kernels.cpu.vecmath.logarithm import log, sum_of
-from tapeflow_kernels.cpu.vecmath.power import log_of, pow_double
+from tapeflow_kernels.cpu.vecmath.logarithm import log
+from tapeflow_kernels.cpu.vecmath.pairs import sum_of
+from tapeflow_kernels.cpu.vecmath.power import log_of
 from tapeflow_kernels.cpu.vecmath.zeros import (
     SIN_PI,
     digamma_beside_zero,
@@ -98,7 +95,7 @@ def _lgamma_far(a: Any) -> Any:
 
 
 @inlined
-def _lgamma_of_positive(a: Any) -> Any:
+def lgamma_pair(a: Any) -> Any:
     """log(Gamma(a)) as a pair, for float64 a >= 1/2."""
     u, v = a - 1.0, a - 2.0
     y, rest = _lgamma_far(select(a < 2.5, 2.5, a))
@@ -109,7 +106,7 @@ def _lgamma_of_positive(a: Any) -> Any:
 @inlined
 def lgamma_positive(a: Any) -> Any:
     """log(Gamma(a)) for float64 a >= 1/2."""
-    y, rest = _lgamma_of_positive(a)
+    y, rest = lgamma_pair(a)
     return y + rest
 
 
@@ -150,7 +147,7 @@ def lgamma(x: Any) -> Any:
     a = magnitude(v)
     small = a < 0.5
     near = lgamma_1p(select(small, v, 0.0)) - log(a)
-    y, rest = _lgamma_of_positive(select(small, 1.0, a))
+    y, rest = lgamma_pair(select(small, 1.0, a))
     if is_double(x):
         below = _lgamma_below(a, y, rest)
     else:
@@ -192,60 +189,3 @@ def sinc(x: Any) -> Any:
     y = r * sin_pi_over(r * r) / (3.141592653589793 * select(a > 0.0, a, 1.0))
     y = select(rint(half) == half, y, -y)
     return like(select(a < 1e-100, 1.0, select(a == np.inf, 0.0, y)), x)
-
-
-# ---- polygamma, by a loop
-
-# B(2 j) / (2 j)!, j = 1, 2, ...
-_BERNOULLI = table([
-    0.08333333333333333, -0.001388888888888889, 3.306878306878307e-05, -8.267195767195768e-07,
-    2.08767569878681e-08, -5.284190138687493e-10, 1.3382536530684679e-11, -3.3896802963225827e-13,
-    8.586062056277845e-15, -2.174868698558062e-16,
-])
-
-
-_FACTORIAL = table([float(math.factorial(n)) for n in range(171)])
-
-
-@inlined
-def zeta_positive(s: Any, q: Any) -> Any:
-    """The sum of (q + k)^-s over k >= 0, for float64 s > 1 and q > 0, by Euler and Maclaurin."""
-    total, w = 0.0, q
-    while w < 12.0 + 0.5 * s:
-        total += pow_double(w, -s)
-        w += 1.0
-    power = pow_double(w, -s)
-    over = 1.0 / (w * w)
-    # s (s+1) ... (s + 2 j - 2) / w^(2 j - 1) B(2 j) / (2 j)!
-    c, rest = s / w, 0.0
-    for j in range(10):
-        rest += c * _BERNOULLI(j)
-        c *= (s + (2.0 * j + 1.0)) * (s + (2.0 * j + 2.0)) * over
-    return total + power * (w / (s - 1.0) + (0.5 + rest))
-
-
-@inlined
-def polygamma(n: Any, x: Any) -> Any:
-    """The derivative of order n of digamma, n = 0, 1, ...; NaN for another n.
-
-    (-1)^(n+1) n! zeta(n + 1, x); for negative x the sum over all integers less that above 1 - x.
-    """
-    order, v = like(n, 0.0), like(x, 0.0)
-    if order == 0.0:
-        return digamma(x)
-    s = order + 1.0
-    if order < 0.0 or rint(order) != order or v == -np.inf:
-        return like(np.nan, x)
-    sign = 1.0 if rint(0.5 * s) == 0.5 * s else -1.0
-    if v > 0.0:
-        total = zeta_positive(s, v)
-    else:
-        above, below = v - floor(v), -v - floor(-v)   # what the next whole numbers are away
-        if below == 0.0:
-            return like(np.inf if sign > 0.0 else np.nan, x)
-        mirrored = zeta_positive(s, below) - zeta_positive(s, 1.0 - v)
-        total = zeta_positive(s, above) + sign * mirrored
-    if order > 170.0:
-        return like(sign * np.inf, x)
-    k, _ = nearest(order, 1.0)
-    return like(sign * _FACTORIAL(k) * total, x)

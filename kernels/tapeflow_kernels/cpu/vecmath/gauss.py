@@ -77,10 +77,15 @@ _FAR = of_double(
 
 
 @inlined
+def shape_of_tail(a: Any) -> Any:
+    """(1 + 2 a) exp(a²) erfc(a), a >= 0."""
+    return _ERFCX((a - 3.75) / (a + 3.75))
+
+
+@inlined
 def _scaled_tail(a: Any) -> Any:
     """exp(a²) erfc(a), a >= 0."""
-    t = (a - 3.75) / (a + 3.75)
-    return _ERFCX(t) * 0.5 / (0.5 + a)
+    return shape_of_tail(a) * 0.5 / (0.5 + a)
 
 
 @inlined

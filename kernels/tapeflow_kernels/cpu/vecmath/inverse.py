@@ -19,7 +19,8 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     select,
 )  # fmt: skip
 from tapeflow_kernels.cpu.vecmath.exponential import LN2
-from tapeflow_kernels.cpu.vecmath.logarithm import log, log1p_of, sum_of
+from tapeflow_kernels.cpu.vecmath.logarithm import log, log1p_of
+from tapeflow_kernels.cpu.vecmath.pairs import sum_of
 
 _hex = float.fromhex
 _QUARTER = constant(_hex("0x1.921fb6p+0"), _hex("0x1.921fb54442d18p+0"))  # pi/2

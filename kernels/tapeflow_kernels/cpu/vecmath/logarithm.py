@@ -22,6 +22,7 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     whole,
 )  # fmt: skip
 from tapeflow_kernels.cpu.vecmath.exponential import DIGITS, LN2, LN2_REST, exp
+from tapeflow_kernels.cpu.vecmath.pairs import sum_of
 
 _hex = float.fromhex
 _LOG2_E = constant(_hex("0x1.715476p+0"), _hex("0x1.71547652b82fep+0"))
@@ -47,14 +48,6 @@ _TAIL = polynomial(
     (0.6666666666666666, 0.4000000000000088, 0.28571428570803614, 0.22222222391713917,
      0.18181795640132906, 0.15386239702814658, 0.13268773138656886, 0.13086626147840102),
 )  # fmt: skip
-
-
-@inlined
-def sum_of(a: Any, b: Any) -> Any:
-    """a + b as a pair: a number and what it lacks."""
-    s = a + b
-    part = s - a
-    return s, (a - (s - part)) + (b - part)
 
 
 @inlined

@@ -18,7 +18,6 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     select,
 )
 from tapeflow_kernels.cpu.vecmath.exponential import (
-    EXP_TAIL,
     LN2,
     LN2_REST,
     LOG2_E,
@@ -28,6 +27,7 @@ from tapeflow_kernels.cpu.vecmath.exponential import (
     scaled,
 )
 from tapeflow_kernels.cpu.vecmath.logarithm import split, split_any
+from tapeflow_kernels.cpu.vecmath.pairs import exp_less_1, product
 
 # ((2 atanh(s) / s - 2) / s² - 2/3) / s², in s²
 _COEFFICIENTS = (
@@ -51,12 +51,12 @@ _TWO_THIRDS, _TWO_THIRDS_REST = 2 / 3, 3.700743415417188e-17
 
 
 @inlined
-def _product(a: Any, b: Any) -> Any:
-    """The product of two pairs, each a number and what it lacks, as a pair."""
-    x, x_rest = a
-    y, y_rest = b
-    p = x * y
-    return p, fma(x, y, -p) + fma(x, y_rest, x_rest * y)
+def atanh_rest(s: Any) -> Any:
+    """2 atanh(s) - 2 s as a pair, for a pair s up to 0.17: s³ (2/3 + ...)."""
+    z, z_rest = product(s, s)
+    t = z * atanh_tail(z)
+    r = _TWO_THIRDS + t
+    return product(s, product((z, z_rest), (r, (t - (r - _TWO_THIRDS)) + _TWO_THIRDS_REST)))
 
 
 @inlined
@@ -71,11 +71,7 @@ def log_of(x: Any) -> Any:
     over = 1.0 / d
     s = f * over
     s_rest = fma(-s, d_rest, fma(-s, d, f)) * over
-    z, z_rest = _product((s, s_rest), (s, s_rest))
-    t = z * atanh_tail(z)
-    r = _TWO_THIRDS + t
-    r_rest = (t - (r - _TWO_THIRDS)) + _TWO_THIRDS_REST
-    v, v_rest = _product((s, s_rest), _product((z, z_rest), (r, r_rest)))
+    v, v_rest = atanh_rest((s, s_rest))
     a = 2.0 * s + v
     a_rest = (v - (a - 2.0 * s)) + (v_rest + 2.0 * s_rest)
     k = e * LN2(x)
@@ -89,12 +85,8 @@ def _of_positive(x: Any, y: Any) -> Any:
     high, low = log_of(x)
     p = high * y
     lost = fma(high, y, -p) + low * y
-    lost = select(magnitude(p) < 1000.0, lost, 0.0)
-    p = clipped(p, -746.0, 710.0)
-    k, whole_k = nearest(p, LOG2_E(p))
-    r, rest = fma(-whole_k, LN2(p), p), fma(-whole_k, LN2_REST(p), lost)
-    both = r + rest
-    return scaled(1.0 + (r + fma(EXP_TAIL(both) * both, both, rest)), k)
+    (s, rest), k = exp_less_1((p, lost))
+    return scaled(1.0 + (s + rest), k)
 
 
 @inlined

@@ -22,7 +22,7 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     select,
     table,
 )  # fmt: skip
-from tapeflow_kernels.cpu.vecmath.logarithm import sum_of
+from tapeflow_kernels.cpu.vecmath.pairs import sum_of
 
 _hex = float.fromhex
 _TO_QUARTERS = _hex("0x1.45f306dc9c883p-1")  # 2/pi
