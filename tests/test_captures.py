@@ -1,4 +1,4 @@
-"""What a custom_gradient function uses without being passed it: no derivative is left out."""
+"""What functions use without being passed it: no derivative by that is left out silently."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def test_the_gradient_by_a_variable_that_was_not_passed_is_refused(name: str) ->
         gradient(ANY[name](steep), W)
 
 
-@pytest.mark.parametrize("name", EAGER)
+@pytest.mark.parametrize("name", ANY)
 def test_the_gradient_by_a_tensor_that_was_not_passed_is_refused(name: str) -> None:
     with pytest.raises(tf.errors.ArgumentError, match=LEFT_OUT.format(r"f32\[\]")):
-        gradient(EAGER[name](steep), C)
+        gradient(ANY[name](steep), C)
 
 
 def test_a_compiled_gradient_by_what_was_not_passed_is_refused() -> None:
@@ -128,3 +128,55 @@ def test_a_tensor_that_is_written_inside_counts_as_used() -> None:
 
     with pytest.raises(tf.errors.ArgumentError, match="would be left out"):
         gradient(lambda x: tf.sum(f(tf.stack([x, x]))), C)
+
+
+# ---- closures of compiled functions
+
+
+def curved(x: Any) -> Any:
+    return tf.sin(x * C) * W * C
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_gradients_flow_to_tensors_of_a_closure(name: str) -> None:
+    plain = EAGER.get(name.removeprefix("jit of "), lambda f: f)
+    sources = [X, C, W]
+    for found, expected in zip(
+        gradient(ANY[name](curved), sources), gradient(plain(curved), sources), strict=True
+    ):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5)
+
+
+def of_closure(c: Any) -> Any:
+    return tf.jit(lambda x: tf.sin(x * c) * c)(X)
+
+
+@pytest.mark.parametrize("run", [lambda f: f, tf.jit], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    "derive",
+    [
+        tf.grad,
+        lambda f: tf.grad(tf.grad(f)),
+        lambda f: lambda c: tf.jvp(f, (c,), (c,))[1],
+        lambda f: lambda c: tf.jvp(tf.grad(f), (c,), (c,))[1],
+    ],
+    ids=["reverse", "second", "forward", "forward of reverse"],
+)
+def test_derivatives_of_any_order_reach_closures_of_compiled_functions(
+    derive: Any, run: Any
+) -> None:
+    expected = derive(lambda c: tf.sin(X * c) * c)(C)
+    np.testing.assert_allclose(run(derive(of_closure))(C).numpy(), expected.numpy(), rtol=1e-5)
+
+
+def test_constants_that_a_function_makes_are_not_of_its_closure() -> None:
+    f = tf.jit(lambda x: x * tf.asarray([1.0, 2.0]) + 0.5 * tf.cast(tf.arange(2), "float32"))
+    f(X)
+    (entry,) = f.programs.values()
+    assert entry.compiled.trace.captured == ()
+
+
+def test_checks_of_numerics_replay_a_function_with_a_closure() -> None:
+    f = tf.jit(lambda x: tf.log(x - 5.0) * C)
+    with tf.debug.check_numerics(), pytest.raises(tf.errors.NumericsError, match="log: "):
+        f(X)

@@ -64,6 +64,7 @@ class _Check:
         arrays, found = [x.value for x in inputs], [y.value for y in results]
         if not all(map(_is_finite, found)):
             if isinstance(prim, Recorded):
+                arrays = arrays[: len(prim.graph.inputs)]  # the others are constants of the graph
                 replay(prim.graph, arrays)
             makers = [self._makers.get(id(a), (None, ""))[1] for a in arrays]
             _refuse(prim.name, found, _given(prim, arrays, makers), None)

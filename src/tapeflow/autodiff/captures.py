@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+
+import numpy as np
 
 from tapeflow import dispatch
 from tapeflow.autodiff.reverse import Change, settled
@@ -11,6 +14,15 @@ from tapeflow.dispatch import Record
 from tapeflow.dtypes import is_inexact
 from tapeflow.tensor import Tensor
 from tapeflow.variable import Variable
+
+
+def held_outside(used: Mapping[int, Tensor]) -> set[int]:
+    """The ids of those inexact tensors of `used` that others hold too: nobody else knows a constant
+    that a function made, once that has ended, so nobody asks for its derivative."""
+    alone = Tensor(np.zeros(()))  # held by this name, as the others are by `used`
+    every = {0: alone, **used}  # 0 is the id of nothing
+    holders = {key: sys.getrefcount(x) for key, x in every.items()}
+    return {key for key, x in used.items() if holders[key] > holders[0] and is_inexact(x.dtype)}
 
 
 class Captures:

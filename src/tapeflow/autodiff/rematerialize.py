@@ -8,14 +8,12 @@ and changes none. In a trace `barrier` keeps the second run apart from the first
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from tapeflow import arguments, dispatch
 from tapeflow.autodiff.batching import Batch, renewed
+from tapeflow.autodiff.captures import held_outside
 from tapeflow.autodiff.forward import ForwardAccumulator
 from tapeflow.autodiff.tape import GradientTape
 from tapeflow.dispatch import Record
@@ -153,16 +151,8 @@ class _FirstRun(_Run):
     def captured(self) -> list[Tensor]:
         """What variables held, and what else was used and may have a derivative: of what only this
         holds, such as a constant that was made inside, nobody else knows."""
-        self._used[0] = Tensor(np.zeros(()))  # which nothing else holds; 0 is the id of nothing
-        holders = {key: sys.getrefcount(x) for key, x in self._used.items()}
-        alone = holders[0]
-        del self._used[0]
-        read = set(map(id, self.readings.values()))
-        return [
-            x
-            for key, x in self._used.items()
-            if key in read or (is_inexact(x.dtype) and holders[key] > alone)
-        ]
+        kept = held_outside(self._used) | set(map(id, self.readings.values()))
+        return [x for key, x in self._used.items() if key in kept]
 
     def _reading(self, variable: Variable, written: int) -> Tensor:
         if (variable, written) not in self.readings:  # of the tapes around it is a reading, too

@@ -330,8 +330,9 @@ def jit(
     Tensors, NumPy arrays, Python numbers and trees of them are passed to the compiled program;
     strings, bools, modules and other hashable objects are compiled in, and another one means
     another trace. Variables that are read and assigned, tapes, optimizers and random numbers all
-    work inside. Numbers named in `static_argnames` are compiled in too, e.g. sizes. With an
-    `input_signature`, a tf.TensorSpec for each argument, arguments of other types are refused.
+    work inside. Tensors of a closure are compiled in, and gradients flow to them. Numbers named in
+    `static_argnames` are compiled in too, e.g. sizes. With an `input_signature`, a tf.TensorSpec
+    for each argument, arguments of other types are refused.
     With `background` the first calls do not wait for machine code: what was traced runs op by op
     until a thread has compiled it. Where that fails, the next call says so.
 

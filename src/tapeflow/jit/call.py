@@ -145,13 +145,14 @@ class Compiled:
         return outputs[: self.trace.results]
 
     def apply(self, primitive: Recorded, passed: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The results as one recorded op; variables that it read are inputs of it."""
+        """The results as one recorded op; variables that it read are inputs of it, and tensors of
+        its closure."""
         return claims.exclusively(self._reads, self._writes, self._apply_claimed, primitive, passed)
 
     def _apply_claimed(
         self, claim: claims.Claim, primitive: Recorded, passed: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
-        inputs = (*passed, *(v.value for v in self.trace.read))
+        inputs = (*passed, *(v.value for v in self.trace.read), *self.trace.captured)
         outputs: tuple[Tensor, ...] = dispatch.apply(primitive, inputs)
         for variable, value in zip(self.trace.written, outputs[self.trace.results :], strict=True):
             variable.assign(value)
@@ -178,7 +179,7 @@ class Recorded(Primitive):
         form = self._compiled.form
         kept = [
             memory.copy(a) if v in form.updated else a
-            for v, a in zip(form.graph.inputs, arrays, strict=True)
+            for v, a in zip(form.graph.inputs, arrays, strict=False)  # what is captured is in it
         ]
         return tuple(form.execute(kept))
 
@@ -197,13 +198,11 @@ class Recorded(Primitive):
     def _backward(
         self, chosen: Sequence[int], sent: Sequence[int], cotangents: Any, inputs: Sequence[Tensor]
     ) -> Any:
-        """Gradients of chosen inputs (arguments, then variables) from those of outputs."""
-        trace = self._compiled.trace
-        first = len(inputs) - len(trace.read)
-        args, state = inputs[:first], inputs[first:]
-        sources = [*args, *trace.read]
-        with rerun(trace, args, state) as run, GradientTape() as tape:
-            tape.watch([args[i] for i in chosen if i < len(args)])
+        """Gradients of chosen inputs (arguments, variables, what is captured) from those of
+        outputs."""
+        args, state, sources = self._sources(inputs)
+        with rerun(self._compiled.trace, args, state) as run, GradientTape() as tape:
+            tape.watch([sources[i] for i in chosen if isinstance(sources[i], Tensor)])
             outputs = run()
             return tape.gradient(
                 [outputs[i] for i in sent],
@@ -211,6 +210,16 @@ class Recorded(Primitive):
                 output_gradients=cotangents,
                 unconnected_gradients="zero",
             )
+
+    def _sources(
+        self, inputs: Sequence[Tensor]
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor | Variable]]:
+        """The arguments among the inputs, the values of variables, and what a run knows all by."""
+        trace = self._compiled.trace
+        last = len(inputs) - len(trace.captured)
+        first = last - len(trace.read)
+        args, state = inputs[:first], inputs[first:last]
+        return args, state, [*args, *trace.read, *trace.captured]
 
     def push(self, ts: Any, ys: Any, xs: tuple[Tensor, ...], attrs: Any) -> Any:
         chosen = tuple(i for i, t in enumerate(ts) if t is not None)
@@ -225,12 +234,11 @@ class Recorded(Primitive):
     def _forward(
         self, chosen: Sequence[int], every: Sequence[int], tangents: Any, inputs: Sequence[Tensor]
     ) -> Any:
-        """Tangents of the floating outputs, from those of chosen arguments."""
-        trace = self._compiled.trace
-        first = len(inputs) - len(trace.read)
-        args, state = inputs[:first], inputs[first:]
-        primals = [args[i] for i in chosen]
-        with rerun(trace, args, state) as run, ForwardAccumulator(primals, tangents) as pushed:
+        """Tangents of the floating outputs, from those of chosen inputs."""
+        args, state, sources = self._sources(inputs)
+        primals = [x for x in (sources[i] for i in chosen) if isinstance(x, Tensor)]
+        pushed = ForwardAccumulator(primals, tangents)
+        with rerun(self._compiled.trace, args, state) as run, pushed:
             outputs = run()
             found = [(outputs[i], pushed.jvp(outputs[i])) for i in every]
             return [ops.zeros_like(y) if t is None else t for y, t in found]

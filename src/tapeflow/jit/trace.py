@@ -12,6 +12,7 @@ import numpy as np
 
 from tapeflow import config, dispatch, scope
 from tapeflow.autodiff import batching
+from tapeflow.autodiff.captures import held_outside
 from tapeflow.errors import user_line
 from tapeflow.graph import Graph, Node, Var, evaluate
 from tapeflow.jit.purity import watched
@@ -24,11 +25,13 @@ from tapeflow.variable import Variable
 @dataclass(frozen=True)
 class Trace:
     """A pure graph of what a function did: its inputs are those of the function, then the variables
-    that it read; its outputs are those of the function, then the new values of `written`."""
+    that it read; its outputs are those of the function, then the new values of `written`. Tensors
+    of its closure are constants of the graph; derivatives flow to those `captured`."""
 
     graph: Graph
     read: tuple[Variable, ...]
     written: tuple[Variable, ...]
+    captured: tuple[Tensor, ...]
     call: Callable[[Sequence[Tensor]], Sequence[Tensor]] = field(compare=False)  # what was traced
     numerics: config.Numerics = field(default_factory=config.numerics)  # that it was traced under
 
@@ -102,6 +105,7 @@ class Tracer:
         self.constants: dict[Var, Array] = {}
         self._vars: set[Var] = set()
         self._of_array: dict[int, Var] = {}  # by id; constants keeps the arrays alive
+        self.used: dict[int, Tensor] = {}  # by id: tensors with a value
         self._state: dict[Variable, Tensor] = {}  # what each variable holds by now
         self.reads: dict[Variable, Var] = {}  # what it held when the trace began
         self.writes: dict[Variable, Tensor] = {}
@@ -122,6 +126,7 @@ class Tracer:
             if not self.knows(value):
                 raise ended(self.name, x)
             return value
+        self.used[id(x)] = x
         if id(value) not in self._of_array:
             var = self._of_array[id(value)] = self.new_var(x.spec, "c")
             self.constants[var] = value
@@ -222,7 +227,9 @@ def trace_state(
         tuple(outputs),
         tracer.constants,
     )
-    return Trace(graph, tuple(tracer.reads), tuple(tracer.writes), wrapped)
+    held = held_outside(tracer.used)
+    captured = tuple(x for key, x in tracer.used.items() if key in held)
+    return Trace(graph, tuple(tracer.reads), tuple(tracer.writes), captured, wrapped)
 
 
 def interpret(graph: Graph, *arrays: Array) -> list[Array]:

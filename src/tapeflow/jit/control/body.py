@@ -117,6 +117,11 @@ class BodyTracer(Tracer):
         self._captured: dict[int, tuple[Tensor, Var]] = {}
         self._stands: dict[Var, list[Tensor]] = {}
         self.saved: dict[Var, Var] = {}  # inputs for values of another body
+        around = self.outer
+        while around is not None and not isinstance(around, Tracer):
+            around = around.outer
+        if around is not None:
+            self.used = around.used
 
     def run(self, call: Call, specs: Sequence[Spec]) -> Body:
         """The body that `call` makes of symbols of these types."""
