@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.linalg as sl
@@ -68,3 +70,33 @@ def test_the_exponential_of_a_nilpotent_matrix_is_exact() -> None:
 def test_the_exponential_of_what_is_not_finite_is_nan() -> None:
     a = np.stack([np.full((2, 2), np.inf), np.zeros((2, 2))])
     assert np.isnan(dense.expm(a)).all(axis=(1, 2)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("dtype", "room"), [("f4", 2e-5), ("f8", 1e-13)])
+def test_the_loops_give_what_numpy_gives_for_complex_numbers(dtype: str, room: float) -> None:
+    a, b = normal(2, 90, 90).astype(dtype), normal(2, 90, 3).astype(dtype)
+    for found, expected in zip(dense.lu(a), dense.lu(a + 0j), strict=True):
+        assert found.dtype in (dtype, "i8")
+        np.testing.assert_allclose(found, expected.real, atol=room * 10)
+    for lower in (True, False):
+        t = a + 90 * np.eye(90, dtype=dtype)
+        found = dense.solve_triangular(t, b, lower)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(
+            found, dense.solve_triangular(t + 0j, b + 0j, lower).real, atol=room
+        )
+
+
+@pytest.mark.parametrize("laid", [lambda a: a.mT, lambda a: a[:, ::-1], np.asfortranarray])
+def test_a_triangular_system_is_read_as_it_lies(laid: Any) -> None:
+    a, b = laid(normal(80, 80) + 80), normal(3, 80, 2)[..., ::-1]
+    x = dense.solve_triangular(a, b, lower=True)
+    expected = dense.solve_triangular(a.copy(), b.copy(), lower=True)
+    np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_a_zero_on_the_diagonal_of_any_matrix_is_refused(lower: bool) -> None:
+    a = np.stack([np.eye(3), np.diag([1.0, 0.0, 1.0])])
+    with pytest.raises(np.linalg.LinAlgError):
+        dense.solve_triangular(a, np.ones((3, 1)), lower)

@@ -1,20 +1,25 @@
 """What NumPy's linear algebra lacks: triangular systems, the factors of LU, the exponential.
 
 Arrays of matrices in, arrays of matrices out, over any leading axes, in the dtype of the input. All
-heavy work is done by NumPy's products and its LAPACK; Python loops over blocks of columns only.
+heavy work is done by NumPy's products; what is left of a block is done by loops that are compiled
+when first used, for complex numbers by NumPy.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tapeflow_kernels.cpu import loops
+
 Array = NDArray[Any]
 
-_BLOCK = 64  # rows of a triangular system that LAPACK solves at once
+_BLOCK = 64  # rows of a triangular system that are solved at once
 _PANEL = 32  # columns that are eliminated one by one
 
 
@@ -27,26 +32,35 @@ def solve_triangular(a: Array, b: Array, lower: bool) -> Array:
 
     Raises: numpy.linalg.LinAlgError if a 0 stands on the diagonal.
     """
-    n = a.shape[-1]
-    if n <= _BLOCK:
-        return _substituted(a, b, lower)
-    half = n // 2
-    first, last = slice(None, half), slice(half, None)
-    if not lower:
-        first, last = last, first
-    x = solve_triangular(a[..., first, first], b[..., first, :], lower)
-    rest = b[..., last, :] - a[..., last, first] @ x
-    y = solve_triangular(a[..., last, last], rest, lower)
-    return np.concatenate((x, y) if lower else (y, x), -2)
+    n, k = b.shape[-2:]
+    if not a.diagonal(axis1=-2, axis2=-1).all():
+        raise np.linalg.LinAlgError("Singular matrix")
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a = np.broadcast_to(a, (*batch, n, n)).reshape(math.prod(batch), n, n)
+    x = np.array(np.broadcast_to(b, (*batch, n, k)), order="C")
+    rows = x.reshape(math.prod(batch), n, k)
+    starts = range(0, n, _BLOCK)
+    for start in starts if lower else reversed(starts):
+        stop = min(start + _BLOCK, n)
+        known = slice(start) if lower else slice(stop, None)
+        block = rows[:, start:stop]
+        if start if lower else stop < n:
+            block -= a[:, start:stop, known] @ rows[:, known]
+        _substitute(a[:, start:stop, start:stop], block, lower)
+    return x
 
 
-def _substituted(a: Array, b: Array, lower: bool) -> Array:
-    """The solution by LAPACK's general solver: it exchanges no rows of an upper triangular matrix,
-    which is its own factor U, and then substitutes back."""
-    if lower:  # with rows and columns in reverse order it is an upper one
-        backwards = np.linalg.solve(np.triu(a[..., ::-1, ::-1]), b[..., ::-1, :])
-        return backwards[..., ::-1, :]
-    return np.linalg.solve(np.triu(a), b)
+def _substitute(a: Array, x: Array, lower: bool) -> None:
+    """Replace [b, n, k] by the solution for triangles [b, n, n]; if complex by LAPACK's general
+    solver, which exchanges no rows of an upper triangular matrix: that is its own factor U."""
+    by_lapack = a.dtype.kind == "c"
+    if lower == by_lapack:  # in reverse order an upper triangle is a lower one, and the other way
+        a, x = a[:, ::-1, ::-1], x[:, ::-1]
+    if by_lapack:
+        x[...] = np.linalg.solve(np.triu(a), x)
+        return
+    strides = [s // x.itemsize for s in (*a.strides, *x.strides[:2])]
+    _loop("substitute", a.dtype.char)(*x.shape, *strides, id(a), id(x))
 
 
 def lu(a: Array) -> tuple[Array, Array, Array]:
@@ -60,18 +74,18 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
     """
     *batch, m, n = a.shape
     k = min(m, n)
-    work = np.array(a.reshape(math.prod(batch), m, n))
+    work = np.array(a.reshape(math.prod(batch), m, n), order="C")
     order = np.tile(np.arange(m), (len(work), 1))
     for start in range(0, k, _PANEL):
         stop = min(start + _PANEL, k)
-        rows = _eliminate(work[:, start:, start:stop])
-        order[:, start:] = np.take_along_axis(order[:, start:], rows, 1)
-        for others in (work[:, start:, :start], work[:, start:, stop:]):
-            others[...] = np.take_along_axis(others, rows[:, :, None], 1)
-        block = np.tril(work[:, start:stop, start:stop], -1) + np.eye(stop - start, dtype=a.dtype)
+        panel = work[:, start:, start:stop].copy()
+        _eliminate(panel, work, order)
+        work[:, start:, start:stop] = panel
+        block, one = panel[:, : stop - start], np.arange(stop - start)
+        block[:, one, one] = 1
         above = work[:, start:stop, stop:]
-        above[...] = solve_triangular(block, above, lower=True)
-        work[:, stop:, stop:] -= work[:, stop:, start:stop] @ above
+        _substitute(block, above, lower=True)
+        work[:, stop:, stop:] -= panel[:, stop - start :] @ above
     lower = np.tril(work[:, :, :k], -1) + np.eye(m, k, dtype=a.dtype)
     upper = np.triu(work[:, :k])
     return (
@@ -81,19 +95,31 @@ def lu(a: Array) -> tuple[Array, Array, Array]:
     )
 
 
-def _eliminate(panel: Array) -> Array:
-    """Replace [b, m, k] by its factors, l below the diagonal; gives the order of its rows."""
+def _eliminate(panel: Array, work: Array, order: Array) -> None:
+    """Replace [b, m, k] by its factors, l below the diagonal. As its rows are exchanged, so are the
+    last m of work [b, ..., n] and of order [b, ...]."""
     count, m, k = panel.shape
+    done, n = order.shape[1] - m, work.shape[2]
+    if panel.dtype.kind != "c":
+        loop = _loop("eliminate", panel.dtype.char)
+        loop(count, m, k, n, done, id(panel), id(work), id(order))
+        return
     each = np.arange(count)
-    order = np.tile(np.arange(m), (count, 1))
     for j in range(min(m, k)):
         at = j + np.abs(panel[:, j:, j]).argmax(1)
-        for rows in (panel, order):
+        for rows in (panel, work[:, done:], order[:, done:]):
             rows[each, j], rows[each, at] = rows[each, at], rows[each, j]
         pivot = panel[:, j, j, None]
         panel[:, j + 1 :, j] /= np.where(pivot == 0, 1, pivot)  # all below a pivot of 0 is 0
         panel[:, j + 1 :, j + 1 :] -= panel[:, j + 1 :, j, None] * panel[:, j, None, j + 1 :]
-    return order
+
+
+@functools.cache
+def _loop(name: str, char: str) -> Callable[..., None]:
+    """A loop of `dense_loops` for float32 or float64, by the letter."""
+    own = np.dtype(char).name
+    sizes, dtypes = (8, [own, own]) if name == "substitute" else (5, [own, own, "int64"])
+    return loops.written("dense_loops", name, sizes, dtypes)
 
 
 # of the numerator of the [13/13] Padé approximant of exp, as multiples of the first

@@ -51,7 +51,7 @@ def _loop(name: str, text: str, char: str, arity: int) -> Callable[..., None]:
     names = dict(zip("xyz", elements, strict=False))
     value = text.format(**names, t=dtype) if text else f"{name}({', '.join(elements)})"
     symbol = f"elements_{name}_{dtype}_{hashlib.sha256(value.encode()).hexdigest()[:12]}"
-    return loops.compiled(symbol, lambda: _written(value, dtype, arity), dtype, 1, arity + 1)
+    return loops.compiled(symbol, lambda: _written(value, dtype, arity), 1, [dtype] * (arity + 1))
 
 
 def _written(value: str, dtype: str, arity: int) -> Callable[..., None]:

@@ -5,7 +5,8 @@ used, and take arrays as they are.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -28,43 +29,54 @@ def kept_by(keep: Keep) -> None:
 
 
 def compiled(
-    symbol: str, written: Callable[[], Callable[..., None]], dtype: str, sizes: int, arrays: int
+    symbol: str, load: Callable[[], Callable[..., None]], sizes: int, dtypes: Sequence[str]
 ) -> Callable[..., None]:
-    """The machine code of the function that `written` gives, which is asked for it if there is no
-    code of this symbol yet: of so many sizes, then arrays of this dtype.
+    """The machine code of the function that `load` gives, which is asked for it if there is no
+    code of this symbol yet: of so many sizes, then an array of each of these dtypes.
 
     Arrays are given as objects of CPython's, by id(): NumPy takes 1 us to give an address away.
     """
     from tapeflow_kernels import machine  # 20 ms that programs do without that call no function
 
     def begin() -> machine.Assembly:
-        return machine.Assembly(_lowered(symbol, written(), dtype, sizes, arrays))
+        return machine.Assembly(_lowered(symbol, load(), sizes, dtypes))
 
     code = _keep[0](symbol, begin)
-    kinds = [*[ctypes.c_int64] * sizes, *[ctypes.c_void_p] * arrays]
+    kinds = [*[ctypes.c_int64] * sizes, *[ctypes.c_void_p] * len(dtypes)]
     call: Callable[..., None] = ctypes.CFUNCTYPE(None, *kinds)(machine.load(code, [symbol])[symbol])
     return call
 
 
-def _lowered(symbol: str, fn: Callable[..., None], dtype: str, sizes: int, arrays: int) -> str:
+def written(module: str, name: str, sizes: int, dtypes: Sequence[str]) -> Callable[..., None]:
+    """The machine code of the function `name` of a module beside this one, which is imported, and
+    Numba with it, only if there is no code yet."""
+
+    def load() -> Callable[..., None]:
+        fn: Callable[..., None] = getattr(import_module(f"tapeflow_kernels.cpu.{module}"), name)
+        return fn
+
+    return compiled(f"{module}_{name}_{dtypes[0]}", load, sizes, dtypes)
+
+
+def _lowered(symbol: str, fn: Callable[..., None], sizes: int, dtypes: Sequence[str]) -> str:
     """LLVM IR of the loop; Numba is imported only now."""
     import numba
 
     from tapeflow_kernels.cpu import lowering
 
-    element: Any = getattr(numba.types, dtype)
-    pointer = numba.types.CPointer(element)  # type: ignore[no-untyped-call]
-    lowered = lowering.lower(fn, [numba.types.int64] * sizes + [pointer] * arrays)
+    pointer: Any = numba.types.CPointer
+    pointers = [pointer(getattr(numba.types, dtype)) for dtype in dtypes]
+    lowered = lowering.lower(fn, [numba.types.int64] * sizes + pointers)
     counts = [f"i64 %n{i}" for i in range(sizes)]
-    given = [f"ptr %a{i}" for i in range(arrays)]
+    arrays = range(len(dtypes))
     data = [
         f"  %at{i} = getelementptr i8, ptr %a{i}, i64 {object.__basicsize__}\n"
         f"  %data{i} = load ptr, ptr %at{i}\n"
-        for i in range(arrays)
+        for i in arrays
     ]
-    passed = ", ".join([*counts, *[f"ptr %data{i}" for i in range(arrays)]])
+    passed = ", ".join([*counts, *[f"ptr %data{i}" for i in arrays]])
     return f"""{lowered.text}
-define void @{symbol}({", ".join([*counts, *given])}) {{
+define void @{symbol}({", ".join([*counts, *[f"ptr %a{i}" for i in arrays]])}) {{
   %result = alloca ptr
   %error = alloca ptr
 {"".join(data)}  %status = call i32 @"{lowered.name}"(ptr %result, ptr %error, {passed})

@@ -32,11 +32,4 @@ def apply(name: str, x: Array, axis: int) -> Array:
 
 @functools.cache
 def _loop(name: str, char: str) -> Callable[..., None]:
-    def written() -> Callable[..., None]:
-        from tapeflow_kernels.cpu import row_loops  # which imports Numba
-
-        fn: Callable[..., None] = getattr(row_loops, name)
-        return fn
-
-    dtype = np.dtype(char).name
-    return loops.compiled(f"rows_{name}_{dtype}", written, dtype, 2, 2)
+    return loops.written("row_loops", name, 2, [np.dtype(char).name] * 2)
