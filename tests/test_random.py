@@ -229,7 +229,7 @@ def test_a_million_numbers_have_the_moments(name: str) -> None:
         x = draw(million).numpy().astype("f8")
     mean, variance, skew, kurtosis = expected.stats("mvsk")
     standard = (x - mean) / np.sqrt(variance)
-    spread = kurtosis + 2   # the variance of the squares
+    spread = kurtosis + 2  # the variance of the squares
     assert abs(standard.mean()) < 4 / 1e3
     assert abs((standard**2).mean() - 1) < 4 * np.sqrt(spread) / 1e3
     assert abs((standard**3).mean() - skew) < 0.05 * max(1, abs(kurtosis))
@@ -309,6 +309,15 @@ def test_choice_without_replacement_takes_each_once() -> None:
     assert sorted(drawn) == [5, 6, 7, 8]
     firsts = [int(random.choice(3, (1,), replace=False, p=[0.7, 0.1, 0.2])[0]) for _ in range(2000)]
     assert stats.chisquare(np.bincount(firsts), [1400, 200, 400]).pvalue > UNLIKELY
+
+
+@pytest.mark.parametrize("drawn", [2, 40])
+def test_a_few_of_many_are_different_and_in_any_order(drawn: int) -> None:
+    draws = np.array([random.choice(50, (drawn,), replace=False).numpy() for _ in range(2000)])
+    assert all(len(set(draw)) == drawn for draw in draws)
+    for place in (0, drawn - 1):
+        counts = np.bincount(draws[:, place], minlength=50)
+        assert stats.chisquare(counts).pvalue > UNLIKELY
 
 
 def test_calls_are_uncorrelated() -> None:

@@ -36,9 +36,12 @@ def exp(x: Array) -> Array:
 
 def _complex_expm1(z: Array) -> Array:
     """NumPy's, but where a part is 0, infinite or NaN, for which that misses what C99 says."""
-    plain = (z.imag != 0) & np.isfinite(z)
+    y: Array = np.expm1(z)
+    plain = np.isfinite(z) & (z.imag != 0)
+    if plain.all():
+        return y
     of_real = np.expm1(z.real) + 0.0 + z.imag * 1j   # -0 becomes 0
-    return np.where(plain, np.expm1(z), np.where(z.imag == 0, of_real, np.exp(z) - 1))
+    return np.where(plain, y, np.where(z.imag == 0, of_real, np.exp(z) - 1))
 
 
 @elementwise("expm1({x})", lambda y, x: y + 1.0, of=INEXACT)

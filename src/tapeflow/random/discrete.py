@@ -198,7 +198,7 @@ def shuffle(x: TensorLike, generator: Generator | None = None) -> Tensor:
 
 def _permuted(op: str, x: int | TensorLike, generator: Generator | None) -> Tensor:
     count, rows = _counted(op, x)
-    order = noise.random_order(draw(op, generator), count=count)
+    order = noise.random_order(draw(op, generator), count=count, drawn=count)
     return order if rows is None else ops.take(rows, order, axis=0)
 
 
@@ -250,7 +250,7 @@ def choice(
     if replace:
         places = _with_replacement(sizes, count, weights, generator)
     else:
-        places = ops.reshape(_without_replacement(count, weights, generator)[:drawn], sizes)
+        places = ops.reshape(_without_replacement(drawn, count, weights, generator), sizes)
     return places if rows is None else ops.take(rows, places, axis=0)
 
 
@@ -286,9 +286,10 @@ def _with_replacement(
 
 
 def _without_replacement(
-    count: int, weights: Tensor | None, generator: Generator | None
+    drawn: int, count: int, weights: Tensor | None, generator: Generator | None
 ) -> Tensor:
     if weights is None:
-        return permutation(count, generator)
+        return noise.random_order(draw("choice", generator), count=count, drawn=drawn)
     # who waits for an exponential time at this rate comes in the order of drawing one by one
-    return ops.argsort(exponential((count,), dtype=float64, generator=generator) / weights)
+    times = exponential((count,), dtype=float64, generator=generator)
+    return ops.argsort(times / weights)[:drawn]

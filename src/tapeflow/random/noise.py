@@ -185,7 +185,14 @@ def random_integers(state: Array, low: Array, last: Array, *, shape: _Shape, dty
     return np.asarray(_drawn("randint", draw, low, last, shape=shape))
 
 
-@discrete(name="random_order", spec=lambda state, *, count: Spec((count,), int64), batching=_OWN)
-def random_order(state: Array, *, count: int) -> Array:
-    """The numbers from 0 to count - 1, in any order."""
-    return _bits(state).permutation(count)
+@discrete(
+    name="random_order",
+    spec=lambda state, *, count, drawn: Spec((drawn,), int64),
+    batching=_OWN,
+)
+def random_order(state: Array, *, count: int, drawn: int) -> Array:
+    """The first `drawn` of the numbers from 0 to count - 1, in any order."""
+    bits = _bits(state)
+    if drawn == count:
+        return bits.permutation(count)
+    return bits.choice(count, drawn, replace=False)  # of many a few: without an order of all
