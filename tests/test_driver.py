@@ -36,6 +36,29 @@ end:
   ret void
 }
 """
+# Writes to element `start` which thread's stack it runs on, once two of them are here.
+WHERE = """
+define void @note_stack(i64 %start, i64 %stop, ptr %args) {
+  %here = alloca i64
+  %word = ptrtoint ptr %here to i64
+  %out = load ptr, ptr %args
+  %at = getelementptr i64, ptr %out, i64 %start
+  store i64 %word, ptr %at
+  %came = getelementptr i64, ptr %out, i64 2
+  %before = atomicrmw add ptr %came, i64 1 acq_rel
+  br label %wait
+wait:
+  %looks = phi i64 [ 0, %0 ], [ %looks.next, %wait ]
+  %looks.next = add i64 %looks, 1
+  %now = load atomic i64, ptr %came acquire, align 8
+  %both = icmp uge i64 %now, 2
+  %enough = icmp uge i64 %looks.next, 2000000000
+  %go = or i1 %both, %enough
+  br i1 %go, label %end, label %wait
+end:
+  ret void
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +69,7 @@ def kernel() -> int:
 @pytest.fixture(scope="module")
 def functions() -> dict[str, ctypes._CFuncPtr]:
     at = machine.load(machine.assemble(driver.source()), driver.SYMBOLS)
-    words = {"tapeflow_run": 4, "tapeflow_work": 2, "tapeflow_bind": 5, "tapeflow_call": 1}
+    words = {"tapeflow_run": 4, "tapeflow_work": 3, "tapeflow_bind": 5, "tapeflow_call": 1}
     return {name: ctypes.CFUNCTYPE(Word, *[Word] * n)(at[name]) for name, n in words.items()}
 
 
@@ -57,11 +80,11 @@ def helping(
     """Threads that look for work until the block ends."""
     over = threading.Event()
 
-    def live() -> None:
+    def live(thread: int) -> None:
         while not over.is_set():
-            functions["tapeflow_work"](pool.ctypes.data, 100)
+            functions["tapeflow_work"](pool.ctypes.data, 100, thread)
 
-    threads = [threading.Thread(target=live) for _ in range(helpers)]
+    threads = [threading.Thread(target=live, args=(i + 1,)) for i in range(helpers)]
     for thread in threads:
         thread.start()
     try:
@@ -72,10 +95,17 @@ def helping(
             thread.join()
 
 
+def pool_of(threads: int) -> np.ndarray:
+    pool = np.zeros(driver.POOL_WORDS, np.int64)
+    pool[driver.THREADS_WORD] = threads
+    return pool
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 300), st.integers(1, 50)), min_size=1, max_size=12),
     helpers=st.integers(0, 3),
+    threads=st.integers(1, 6),
     repeats=st.integers(1, 20),
 )
 def test_every_item_of_every_row_is_done_once_a_run(
@@ -83,6 +113,7 @@ def test_every_item_of_every_row_is_done_once_a_run(
     functions: dict[str, ctypes._CFuncPtr],
     rows: list[tuple[int, int]],
     helpers: int,
+    threads: int,
     repeats: int,
 ) -> None:
     counts = [np.zeros(extent + 1, np.int64) for extent, _ in rows]
@@ -94,13 +125,29 @@ def test_every_item_of_every_row_is_done_once_a_run(
         ],
         np.int64,
     )
-    pool = np.zeros(driver.POOL_WORDS, np.int64)
+    pool = pool_of(threads)
     with helping(functions, pool, helpers):
         for _ in range(repeats):
             functions["tapeflow_run"](table.ctypes.data, 0, len(rows), pool.ctypes.data)
     for count in counts:
         assert (count[:-1] == repeats).all()
         assert count[-1] == 0
+
+
+def test_each_thread_begins_with_the_same_shares_in_every_run(
+    functions: dict[str, ctypes._CFuncPtr],
+) -> None:
+    note = machine.load(machine.assemble(WHERE), ["note_stack"])["note_stack"]
+    pool, seen = pool_of(2), set()
+    with helping(functions, pool, 1):
+        for _ in range(20):
+            found = np.zeros(3, np.int64)
+            block = np.array([found.ctypes.data], np.int64)
+            table = np.array([[note, block.ctypes.data, 2, 1]], np.int64)
+            functions["tapeflow_run"](table.ctypes.data, 0, 1, pool.ctypes.data)
+            seen.add(found[1] - found[0] > 0)
+            assert abs(found[1] - found[0]) > 1 << 16
+    assert len(seen) == 1
 
 
 def test_a_row_runs_without_a_pool(kernel: int, functions: dict[str, ctypes._CFuncPtr]) -> None:

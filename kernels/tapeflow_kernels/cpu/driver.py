@@ -3,14 +3,15 @@
 A launch is a row `{kernel, argument block, extent, share}`. A loop or branch is a row too, of
 extent -1: its kernel is a function of the driver (`turns.py`), which gets the pool and runs rows of
 its own, and says whether it was stopped.
-Shares of a row are claimed one by one from a ticket that the calling thread and the workers of a
-pool increment by atomic addition, so a worker that is late or absent costs nothing but its help,
-and no row waits for a thread to wake.
+Each thread of a pool has a ticket for a part of a row's shares, the caller the first: the same part
+of equal rows in every call, so that what it wrote is in its own cache still. It claims them one by
+one by atomic addition, then what others have not begun, so a worker that is late or absent costs
+nothing but its help, and no row waits for a thread to wake.
 
-    ticket = generation << 40 | shares << 20 | next share to claim
+    ticket = generation << 40 | end of its shares << 20 | next share to claim
 
-A claim is valid if its share is below the number of shares that the same ticket named; while valid
-claims are unfinished the caller waits in that row, so the row that the pool names is the right one.
+A claim is valid if its share is before the end that the same ticket named; while valid claims are
+unfinished the caller waits in that row, so the row that the pool names is the right one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from ..machine import assemble, load
 from . import turns
 
 ROW = 4  # i64 words of a row
-POOL_WORDS = 32  # the pool: ticket, row and finished shares, each on a cache line of its own
+# The pool: row, finished shares, number of threads, and a ticket each, on cache lines of their own.
+MAX_THREADS = 256
+THREADS_WORD, _FIRST_TICKET, _LINE = 16, 24, 8
+POOL_WORDS = _FIRST_TICKET + _LINE * MAX_THREADS
 MAX_SHARES = 4096
 STOPPED = -2  # what a run gives that was stopped
 
@@ -44,48 +48,98 @@ define internal void @share(ptr %row, i64 %k) {{
   ret void
 }}
 
-; Claims one share and does it; false if there was none to claim.
-define internal i1 @claim(ptr %pool) {{
-  %seen = load atomic i64, ptr %pool acquire, align 8
+define internal ptr @ticket(ptr %pool, i64 %thread) {{
+  %line = mul i64 %thread, {line}
+  %word = add i64 %line, {first_ticket}
+  %at = getelementptr i64, ptr %pool, i64 %word
+  ret ptr %at
+}}
+
+; Claims one share of a ticket and does it; false if there was none to claim.
+define internal i1 @claim(ptr %pool, ptr %ticket.at) {{
+  %seen = load atomic i64, ptr %ticket.at acquire, align 8
   %seen.next = and i64 %seen, 1048575
   %seen.shifted = lshr i64 %seen, 20
-  %seen.shares = and i64 %seen.shifted, 1048575
-  %open = icmp ult i64 %seen.next, %seen.shares
+  %seen.end = and i64 %seen.shifted, 1048575
+  %open = icmp ult i64 %seen.next, %seen.end
   br i1 %open, label %try, label %none
 try:
-  %ticket = atomicrmw add ptr %pool, i64 1 acq_rel
+  %ticket = atomicrmw add ptr %ticket.at, i64 1 acq_rel
   %k = and i64 %ticket, 1048575
   %shifted = lshr i64 %ticket, 20
-  %shares = and i64 %shifted, 1048575
-  %valid = icmp ult i64 %k, %shares
+  %end = and i64 %shifted, 1048575
+  %valid = icmp ult i64 %k, %end
   br i1 %valid, label %work, label %none
 work:
-  %row.at = getelementptr i64, ptr %pool, i64 8
-  %row = load ptr, ptr %row.at
+  %row = load ptr, ptr %pool
   call void @share(ptr %row, i64 %k)
-  %done.at = getelementptr i64, ptr %pool, i64 16
+  %done.at = getelementptr i64, ptr %pool, i64 {line}
   %done = atomicrmw add ptr %done.at, i64 1 acq_rel
   ret i1 true
 none:
   ret i1 false
 }}
 
-define internal void @split(ptr %row, i64 %shares, ptr %pool) {{
-  %row.at = getelementptr i64, ptr %pool, i64 8
-  %done.at = getelementptr i64, ptr %pool, i64 16
-  store ptr %row, ptr %row.at
-  store atomic i64 0, ptr %done.at monotonic, align 8
-  %last = load atomic i64, ptr %pool monotonic, align 8
+; Does what is left of each ticket, from that of `thread` on.
+define internal void @help(ptr %pool, i64 %thread) {{
+  %threads.at = getelementptr i64, ptr %pool, i64 {threads_word}
+  %threads = load atomic i64, ptr %threads.at monotonic, align 8
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %0 ], [ %i.next, %next ]
+  %more = icmp slt i64 %i, %threads
+  br i1 %more, label %body, label %end
+body:
+  %sum = add i64 %thread, %i
+  %of = urem i64 %sum, %threads
+  %ticket.at = call ptr @ticket(ptr %pool, i64 %of)
+  br label %work
+work:
+  %worked = call i1 @claim(ptr %pool, ptr %ticket.at)
+  br i1 %worked, label %work, label %next
+next:
+  %i.next = add i64 %i, 1
+  br label %loop
+end:
+  ret void
+}}
+
+; Hands out the shares of a row: to each of the threads those between two parts of all.
+define internal void @hand_out(ptr %pool, i64 %shares) {{
+  %threads.at = getelementptr i64, ptr %pool, i64 {threads_word}
+  %threads = load i64, ptr %threads.at
+  %first = call ptr @ticket(ptr %pool, i64 0)
+  %last = load atomic i64, ptr %first monotonic, align 8
   %generation = lshr i64 %last, 40
   %following = add i64 %generation, 1
   %high = shl i64 %following, 40
-  %middle = shl i64 %shares, 20
-  %ticket = or i64 %high, %middle
-  store atomic i64 %ticket, ptr %pool release, align 8
-  br label %work
-work:
-  %worked = call i1 @claim(ptr %pool)
-  br i1 %worked, label %work, label %wait
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %0 ], [ %i.next, %body ]
+  %begin = phi i64 [ 0, %0 ], [ %end, %body ]
+  %more = icmp slt i64 %i, %threads
+  br i1 %more, label %body, label %leave
+body:
+  %i.next = add i64 %i, 1
+  %part = mul i64 %i.next, %shares
+  %end = udiv i64 %part, %threads
+  %middle = shl i64 %end, 20
+  %low = or i64 %middle, %begin
+  %ticket = or i64 %high, %low
+  %ticket.at = call ptr @ticket(ptr %pool, i64 %i)
+  store atomic i64 %ticket, ptr %ticket.at release, align 8
+  br label %loop
+leave:
+  ret void
+}}
+
+define internal void @split(ptr %row, i64 %shares, ptr %pool) {{
+  %done.at = getelementptr i64, ptr %pool, i64 {line}
+  store ptr %row, ptr %pool
+  store atomic i64 0, ptr %done.at monotonic, align 8
+  call void @hand_out(ptr %pool, i64 %shares)
+  call void @help(ptr %pool, i64 0)
+  br label %wait
 wait:
   %done = load atomic i64, ptr %done.at acquire, align 8
   %finished = icmp eq i64 %done, %shares
@@ -145,14 +199,23 @@ end:
   ret i64 0
 }}
 
-; Helps until nothing was to be claimed for `patience` looks in a row.
-define void @tapeflow_work(ptr %pool, i64 %patience) {{
+; Helps as this thread of the pool, until its ticket was the same for `patience` looks in a row.
+; Where there are more threads than tickets, some share one.
+define void @tapeflow_work(ptr %pool, i64 %patience, i64 %thread) {{
+  %threads.at = getelementptr i64, ptr %pool, i64 {threads_word}
   br label %loop
 loop:
   %idle = phi i64 [ 0, %0 ], [ 0, %busy ], [ %idle.next, %spin ]
-  %worked = call i1 @claim(ptr %pool)
-  br i1 %worked, label %busy, label %nothing
+  %known = phi i64 [ 0, %0 ], [ %left, %busy ], [ %known, %spin ]
+  %threads = load atomic i64, ptr %threads.at monotonic, align 8
+  %own = urem i64 %thread, %threads
+  %ticket.at = call ptr @ticket(ptr %pool, i64 %own)
+  %seen = load atomic i64, ptr %ticket.at acquire, align 8
+  %same = icmp eq i64 %seen, %known
+  br i1 %same, label %nothing, label %busy
 busy:
+  call void @help(ptr %pool, i64 %own)
+  %left = load atomic i64, ptr %ticket.at acquire, align 8
   br label %loop
 nothing:
   %idle.next = add i64 %idle, 1
@@ -260,6 +323,9 @@ def source() -> str:
     text = _TEXT.format(
         row=ROW,
         stopped=STOPPED,
+        line=_LINE,
+        first_ticket=_FIRST_TICKET,
+        threads_word=THREADS_WORD,
         items=head + word,
         data=head,
         flags=head + 6 * word,

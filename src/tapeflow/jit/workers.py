@@ -25,7 +25,7 @@ class Driver:
         self.call = _function(at["tapeflow_call"], 1, _Word)
         self.run = _function(at["tapeflow_run"], 4, _Word)
         self.bind = _function(at["tapeflow_bind"], 5, _Word)
-        self.work = _function(at["tapeflow_work"], 2)
+        self.work = _function(at["tapeflow_work"], 3)
         self.loop, self.branch = at["tapeflow_loop"], at["tapeflow_branch"]  # for rows
 
 
@@ -48,6 +48,7 @@ class Pool:
     def __init__(self) -> None:
         self._users: list[object] = []
         self._words = np.zeros(driver.POOL_WORDS, np.int64)
+        self._words[driver.THREADS_WORD] = 1
         self.address = int(self._words.ctypes.data)
         self._asleep = threading.Semaphore(0)
         self._counting = threading.Lock()
@@ -61,6 +62,7 @@ class Pool:
             if not self._users:
                 self._users.append(user)
             if self._users[:1] == [user]:
+                self._words[driver.THREADS_WORD] = min(helpers + 1, driver.MAX_THREADS)
                 self.wake(helpers)
                 run(self.address)
             else:
@@ -76,19 +78,19 @@ class Pool:
         with self._counting:
             for i in range(self._size, helpers):
                 name = f"tapeflow-worker-{i}"
-                threading.Thread(target=self._live, name=name, daemon=True).start()
+                threading.Thread(target=self._live, args=(i + 1,), name=name, daemon=True).start()
             self._size = max(self._size, helpers)
             for _ in range(self._awake, helpers):
                 self._asleep.release()
             self._awake = max(self._awake, helpers)
 
-    def _live(self) -> None:
+    def _live(self, thread: int) -> None:
         work = compiled_driver().work
         while True:
             self._asleep.acquire()
-            work(self.address, _PATIENCE)
+            work(self.address, _PATIENCE, thread)
             while not self._retired():
-                work(self.address, _PATIENCE)
+                work(self.address, _PATIENCE, thread)
 
     def _retired(self) -> bool:
         """Whether a worker that found nothing to do for a while is counted out, to sleep. Not while
