@@ -288,6 +288,29 @@ def test_rows_in_several_items_and_panels_in_several_chunks(
     case.check_result()
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5, 7])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_places_of_few_channels_become_pairs(channels: int, dtype: str) -> None:
+    """Several at a time, the last of a row fewer; rounded if they are float32."""
+    case = problem((1, 5, 37), (1, 3, 3), channels, 20, before=(0, 1, 1), dtype=dtype)
+    case.way = Way(True, "model")
+    wanted = case.by_group(reference.convolution, case.b, case.out)
+    case.check_close(case.convolved(), wanted, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("taps", [1, 2, 5])
+def test_tiles_pass_over_some_taps_of_a_panel_before_the_next(
+    taps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the first taps, the last or all of them meet nothing but padding."""
+    monkeypatch.setattr(window, "_NEAR_BYTES", taps * 2 * 3 * 16 * 32 * 4)
+    for way in ways(host()):
+        case = problem((2, 7, 18), (2, 5, 3), 32, 40, before=(1, 7, 1), dtype="bfloat16")
+        case.way = way
+        wanted = case.by_group(reference.convolution, case.b, case.out)
+        case.check_close(case.convolved(), wanted, 10 * TOLERANCE["bfloat16"])
+
+
 def test_sums_do_not_depend_on_how_items_are_split() -> None:
     case = problem((1, 30, 30), (1, 3, 3), 8, 40, images=4, before=(0, 1, 1))
     y = memory((4, 30, 30, 40), "float32", 3)
@@ -332,6 +355,7 @@ def test_innermost_loops_of_tiles_are_loads_and_products() -> None:
     )
     assert c is not None
     text = assembly(window_code.emit(c, "kernel", AMX), AMX, optimise=False)
-    loop = text[text.index("grid_2_2:") :].split("tileloadd", 1)[1].split("j", 1)[0]
-    assert (loop.count("tileloadd"), loop.count("tdpbf16ps")) == (3, 4)  # after the first load
+    before, behind = text[text.index("grid_2_2:") :].split("tdpbf16ps", 1)
+    loop = before[before.rindex(".LBB") :] + "tdpbf16ps" + behind.split("j", 1)[0]
+    assert (loop.count("tileloadd"), loop.count("tdpbf16ps")) == (4, 4)
     assert not re.search(r"[xyz]mm|%rsp", loop)

@@ -222,15 +222,7 @@ def emit_sums(module: Module, registers: Registers, block: Block, name: str) -> 
         2 * r + c: f.at(sums, r * SIDE * block.columns + c * SIDE, "float") for r, c in block.grid
     }
 
-    def resume() -> None:
-        for tile, place in places.items():
-            tiles.load(tile, place, pitch)
-
-    def begin() -> None:
-        for tile in places:
-            tiles.zero(tile)
-
-    f.when(f.less(0, begun), resume, begin)
+    begin(tiles, places, pitch, begun)
 
     def step(_: Value, at: list[Value]) -> list[Value]:
         for line in range(0, 0 if block.by_rows else block.step_b // SHARE, _LINE):
@@ -242,6 +234,20 @@ def emit_sums(module: Module, registers: Registers, block: Block, name: str) -> 
     f.loop(0, steps, step, [a, b, ahead])
     for tile, place in places.items():
         tiles.store(tile, place, pitch)
+
+
+def begin(tiles: Tiles, places: dict[int, Value], pitch: int, begun: Value) -> None:
+    """Let tiles hold the sums at these places, if they are begun, else zero."""
+
+    def resume() -> None:
+        for tile, place in places.items():
+            tiles.load(tile, place, pitch)
+
+    def clear() -> None:
+        for tile in places:
+            tiles.zero(tile)
+
+    tiles.f.when(tiles.f.less(0, begun), resume, clear)
 
 
 def _multiply(tiles: Tiles, block: Block, a: Value, b: Value) -> None:

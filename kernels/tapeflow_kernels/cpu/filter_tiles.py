@@ -18,7 +18,7 @@ from .turned import Turned, emit_turn
 def emit_tiles(module: Module, c: Filter, target: Host) -> None:
     """Write what `TileSums` calls."""
     turned, patch = _turned(c), c.patch(target)
-    Filler(module, c.copied(target), patch, c.is_dense, is_whole=True).emit()
+    Filler(module, c.copied(target), patch, c.channels * c.is_dense, is_whole=True).emit()
     emit_turn(module, turned, patch)
     _emit_panel(module, c, turned, Memory(c.lanes(target), c.memory))
     registers, columns = Registers(c.way.tiles, c.size), c.columns(target)
@@ -30,7 +30,6 @@ def emit_tiles(module: Module, c: Filter, target: Host) -> None:
             grid = Grid(
                 *(rows, vectors, turned.pitch, columns, a_steps, b_steps),
                 apart=c.tile_elements(target),
-                accumulates=True,
             )
             emit_grid(module, registers, grid, f"grid_{vectors}_{rows}")
 
@@ -169,6 +168,6 @@ class TileSums(Sums):
         index = ((z * c.loops[1] + y) * c.loops[2] + x) * c.row_tiles + tile
         sums = f.at(block.sums, index * self.tile, kind)
         inputs = [*rows, f.at(self.panel, b, kind), sums]
-        sizes: list[Index] = [block.extents[0], stop - start, chunks]
+        sizes: list[Index] = [1, block.extents[0], stop - start, chunks]
         f.call(f"grid_{block.vectors}_{count}", [*inputs, *sizes])
         return []

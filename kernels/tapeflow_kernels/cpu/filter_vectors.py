@@ -15,7 +15,7 @@ from .patch import Filler, taps
 
 def emit_vectors(module: Module, c: Filter, target: Host) -> None:
     """Write what `Sums` calls."""
-    Filler(module, c.copied(target), c.patch(target), c.is_dense).emit()
+    Filler(module, c.copied(target), c.patch(target), c.channels * c.is_dense).emit()
     for vectors in sorted({c.vectors, c.tail} - {0}):
         for height in c.heights:
             emit_micro(module, _micro(c, vectors, height, target), f"sums_{vectors}_{height}")

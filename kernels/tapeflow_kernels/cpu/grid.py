@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .amx import SIDE, Registers, Tiles
+from .amx import SIDE, Registers, Tiles, begin
 from .ir import Module, Value
 
 _PAIR = "float"  # as LLVM counts them: 32 bits
@@ -25,7 +25,6 @@ class Grid:
     a_steps, b_steps: pairs of A, elements of B for each step of each reduction loop; the innermost
         passes over what one instruction takes.
     apart: elements from one tile of rows to the next in the memory of sums.
-    accumulates: the sums start as what memory holds.
     """
 
     rows: int
@@ -35,26 +34,21 @@ class Grid:
     a_steps: tuple[int, ...]
     b_steps: tuple[int, ...]
     apart: int
-    accumulates: bool = False
 
 
 def emit_grid(module: Module, registers: Registers, grid: Grid, name: str) -> None:
-    """Write `void name(ptr a…, ptr b, ptr sums, i64 extents…)`, with an `a` for each tile of rows;
-    sums: [tiles of rows][rows, columns]."""
-    kinds = ["ptr"] * (grid.rows + 2) + ["i64"] * len(grid.a_steps)
+    """Write `void name(ptr a…, ptr b, ptr sums, i64 begun, i64 extents…)`, an `a` for each tile of
+    rows; sums: [tiles of rows][rows, columns], written; if they are begun, they are added to."""
+    kinds = ["ptr"] * (grid.rows + 2) + ["i64"] * (1 + len(grid.a_steps))
     f = module.internal(name, kinds)
-    pointers, (sums, *extents) = f.parameters[: grid.rows + 1], f.parameters[grid.rows + 1 :]
+    pointers, (sums, begun, *extents) = f.parameters[: grid.rows + 1], f.parameters[grid.rows + 1 :]
     tiles, pitch = registers.tiles(f), grid.columns * SIDE * _PAIR_BYTES
     places = {
         2 * r + c: f.at(sums, r * grid.apart + c * SIDE, _PAIR)
         for r in range(grid.rows)
         for c in range(grid.columns)
     }
-    for tile, place in places.items():
-        if grid.accumulates:
-            tiles.load(tile, place, pitch)
-        else:
-            tiles.zero(tile)
+    begin(tiles, places, pitch, begun)
     _nest(tiles, grid, extents, pointers)
     for tile, place in places.items():
         tiles.store(tile, place, pitch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .ir import Function, Value
@@ -118,9 +119,13 @@ class Lanes:
 
     def _interleave(self, f: Function, a: Value, b: Value, start: int) -> Value:
         lanes = (lane for i in range(self.count // 2) for lane in (i, i + self.count))
-        order = ", ".join(f"i32 {start + lane}" for lane in lanes)
-        operands = f"{self.vector} {a.name}, {self.vector} {b.name}"
-        return f.value(self.vector, f"shufflevector {operands}, <{self.count} x i32> <{order}>")
+        return self.shuffle(f, a, b, [start + lane for lane in lanes])
+
+    def shuffle(self, f: Function, a: Value, b: Value, order: Sequence[int]) -> Value:
+        """Elements of both vectors in this order; those of b count on from those of a."""
+        lanes = ", ".join(f"i32 {lane}" for lane in order)
+        operands = f"{a.type} {a.name}, {b.type} {b.name}, <{len(order)} x i32> <{lanes}>"
+        return f.value(f"<{len(order)} x {self.element}>", f"shufflevector {operands}")
 
     def prefetch(self, f: Function, pointer: Value, *, near: bool = True) -> None:
         """Fetch a line for reading into the first-level cache, or the second if not `near`; any

@@ -61,14 +61,14 @@ class Filler:
     """Writes `void fill(ptr patch, ptr x, i64 limit, i64 z, i64 y, i64 x, i64 sizes…, strides…)`:
     the patch whose first element is at z, y, x of X, which may lie in the padding.
 
-    is_dense: neighbours along x lie side by side in X.
+    dense: the numbers from one place of X along x to the next, where all of them are read; else 0.
     is_whole: rows that lie outside X are zero; else they are left as they are: nothing reads them.
     """
 
     module: Module
     copied: Copied
     patch: Patch
-    is_dense: bool
+    dense: int
     is_whole: bool = False
 
     def emit(self) -> None:
@@ -136,9 +136,11 @@ class Filler:
         self._sweep(f, to, low * pitch, lambda at, mask: zero)
         behind = f.at(to, high * pitch, held.element)
         self._sweep(f, behind, whole - high * pitch, lambda at, mask: zero)
-        if self.is_dense:
-            into, out = (f.at(p, low * pitch, m.element) for p, m in ((to, held), (x, source)))
-            self._copy(f, into, out, (high - low) * pitch)
+        if self.dense == pitch or 0 < self.dense <= pitch <= lanes.count // 2:
+            into = f.at(to, low * pitch, held.element)
+            out = f.at(x, low * self.dense, source.element)
+            copy = self._copy if self.dense == pitch else self._spread
+            copy(f, into, out, high - low)
             return
 
         def position(index: Value, _: list[Value]) -> list[Value]:
@@ -153,12 +155,35 @@ class Filler:
 
         f.loop(low, high, position)
 
-    def _copy(self, f: Function, to: Value, source: Value, length: Value) -> None:
+    def _copy(self, f: Function, to: Value, source: Value, places: Value) -> None:
         def load(at: Value, mask: Value | None) -> Value:
             read = self.copied.source
             return read.load(f, f.at(source, at, read.element), mask)
 
-        self._sweep(f, to, length, load)
+        self._sweep(f, to, places * self.dense, load)
+
+    def _spread(self, f: Function, to: Value, source: Value, places: Value) -> None:
+        """Copy places with zeros behind each, as many at a time as a vector takes."""
+        read, held, pitch = self.copied.source, self.copied.held, self.patch.pitch
+        pitch *= self.copied.numbers
+        lanes, most = held.lanes, held.lanes.count // pitch
+        order = [p * self.dense + i if i < self.dense else lanes.count
+                 for p in range(most) for i in range(pitch)]  # fmt: skip
+        order += [lanes.count] * (lanes.count - len(order))
+
+        def some(at: Value, count: Index) -> list[Value]:
+            numbers, written = (
+                size * count if isinstance(count, int) else lanes.first(f, count * size)
+                for size in (self.dense, pitch)
+            )
+            row = read.load(f, f.at(source, at * self.dense, read.element), numbers)
+            spread = lanes.shuffle(f, row, lanes.zero(f), order)
+            held.store(f, spread, f.at(to, at * pitch, held.element), written)
+            return []
+
+        whole = places // most * most
+        f.loop(0, whole, lambda at, _: some(at, most), step=most)
+        f.loop(whole, places, lambda at, _: some(at, places - whole), step=most)
 
     def _sweep(
         self, f: Function, to: Value, length: Value, value: Callable[[Value, Value | None], Value]

@@ -99,10 +99,10 @@ class TileCopy:
         f = self.f
         low, high = rows[0], rows[1] if len(rows) > 1 else self._memory.stored.zero(f)
         if self.dtype == "bfloat16":
-            self._write([_shuffled(f, low, high, _ALTERNATELY)], place)
+            self._write([_HALVES.shuffle(f, low, high, _ALTERNATELY)], place)
         else:
             terms = self._terms(low, high)
-            self._write([_shuffled(f, term, term, _ALTERNATELY) for term in terms], place)
+            self._write([_HALVES.shuffle(f, term, term, _ALTERNATELY) for term in terms], place)
 
     def _write(self, terms: Sequence[Value], place: Value) -> None:
         """Write a row of the tiles of each term."""
@@ -139,8 +139,8 @@ class TileCopy:
             found.append(self._rounded(low, high))
             if len(found) == self.terms:
                 return found
-            for_low = _shuffled(f, found[-1], found[-1], range(SIDE))
-            for_high = _shuffled(f, found[-1], found[-1], range(SIDE, DEPTH))
+            for_low = _HALVES.shuffle(f, found[-1], found[-1], range(SIDE))
+            for_high = _HALVES.shuffle(f, found[-1], found[-1], range(SIDE, DEPTH))
             low = _LANES.subtract(f, low, memory.widened(f, for_low))
             high = _LANES.subtract(f, high, memory.widened(f, for_high))
 
@@ -148,14 +148,7 @@ class TileCopy:
         f, memory = self.f, Memory(_LANES, "bfloat16")
         if multiplies_pairs(f.module.target):
             return rounded_by_instruction(f, low, high)
-        return _shuffled(f, memory.narrowed(f, low), memory.narrowed(f, high), range(DEPTH))
+        return _HALVES.shuffle(f, memory.narrowed(f, low), memory.narrowed(f, high), range(DEPTH))
 
 
 _ALTERNATELY = [lane for i in range(SIDE) for lane in (i, i + SIDE)]
-
-
-def _shuffled(f: Function, a: Value, b: Value, order: Sequence[int]) -> Value:
-    """16-bit elements of both in this order; those of b count on from those of a."""
-    lanes = ", ".join(f"i32 {lane}" for lane in order)
-    operands = f"{a.type} {a.name}, {b.type} {b.name}, <{len(order)} x i32> <{lanes}>"
-    return f.value(f"<{len(order)} x i16>", f"shufflevector {operands}")

@@ -38,8 +38,12 @@ _PATCH_BYTES = 160 * 1024
 MOST_PATCH_BYTES = 512 * 1024
 # Panels of B that items walk before the next panels are begun: the rest waits in memory.
 _CHUNK_BYTES = 2560 * 1024
-# Positions that repay the reading of B's panels.
+# What of a panel of B stays in the first-level cache.
+_NEAR_BYTES = 40 * 1024
+# Positions that repay the reading of B's panels; of tiles, those that repay the rows of X which
+# items copy both: 8 of 224x224x3 by 7x7x64 s2 2.87 -> 2.41 ms, more would leave few items.
 _POSITIONS = 200
+_POSITIONS_OF_TILES = 400
 # Longest row of outputs whose tiles have just the heights that it needs.
 _EXACT = 64
 # Outputs that code for images of all sizes is cut for.
@@ -101,6 +105,22 @@ class Window:
         pitch = self.width(target) if self.is_diagonal else self.pitch
         return Patch.of(self.geometry, self.rows, self.positions, pitch)
 
+    def dense(self, target: Host) -> int:
+        """Numbers of X from one place along x to the next, where these are neighbours; else 0."""
+        return self.is_dense * (self.channels or self.width(target))
+
+    def part(self, target: Host) -> int:
+        """The taps along y that all tiles of an item sum up before the next: those of which a panel
+        of B stays near, where that holds for one."""
+        z, y, x = self.geometry.taps
+        row = z * x * self.pitch * self.width(target) * self.lanes(target).itemsize
+        return min(y, _NEAR_BYTES // max(1, row)) or y
+
+    def kept(self, target: Host) -> int:
+        """Tiles of registers whose sums are in work: two, or all of an item."""
+        is_whole = self.part(target) == self.geometry.taps[1]
+        return 2 if is_whole else math.ceil(self.rows * self.tiles / 2) * 2
+
     @property
     def size(self) -> Size:
         """Of its tiles, if there are."""
@@ -154,14 +174,14 @@ def plan(
     width = vectors * lanes.count
     rest = math.ceil(shape.columns % width / lanes.count)
     pitch = width if is_diagonal else pairs_of(channels, 1)[0] if way.paired else channels
-    rows, tiles = _block(lanes, geometry, cut.out, heights[0], pitch)
+    rows, tiles = _block(lanes, geometry, cut.out, (heights[0], pitch), way)
     window = Window(
         *(lanes.dtype, memory, *((0, 0) if is_diagonal else (channels, pitch)), geometry),
         *(heights, vectors),
         vectors if is_diagonal and rest else rest,
         is_unrolled or (shape.out[2] <= _EXACT and not any_size),
         *(rows, tiles),
-        shape.source[-1] == _dense(channels, pitch, shape.columns, way, is_diagonal),
+        _are_neighbours(shape, pitch if is_diagonal else channels, is_diagonal),
         epilogue.opened(), is_diagonal=is_diagonal, is_unrolled=is_unrolled, way=way,
     )  # fmt: skip
     if way.tiles:
@@ -171,11 +191,9 @@ def plan(
     return window if stack <= MOST_PATCH_BYTES else None
 
 
-def _dense(channels: int, pitch: int, columns: int, way: Way, is_diagonal: bool) -> int:
-    """The stride of X along x with which a row of a patch is one copy; 0 if there is none."""
-    if is_diagonal:
-        return pitch if pitch == columns else 0
-    return channels if channels == pitch * (2 if way.paired else 1) else 0
+def _are_neighbours(shape: Shape, numbers: int, is_diagonal: bool) -> bool:
+    """Whether places along x, all of whose numbers an item reads, are side by side in X."""
+    return shape.source[-1] == numbers and (numbers == shape.columns or not is_diagonal)
 
 
 def _square(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...]]:
@@ -230,20 +248,23 @@ def _tile(lanes: Lanes, shape: Shape, target: Host) -> tuple[int, tuple[int, ...
 
 
 def _block(
-    lanes: Lanes, geometry: Geometry, out: Triple, height: int, pitch: int
+    lanes: Lanes, geometry: Geometry, out: Triple, tile: tuple[int, int], way: Way
 ) -> tuple[int, int]:
-    """Rows of outputs and tiles of each that an item covers, so that its patch stays cached."""
+    """Rows of outputs and tiles of each that an item covers, so that its patch stays cached; `tile`
+    is the height of one and the pitch of a patch."""
+    height, pitch = tile
+    positions = _POSITIONS_OF_TILES if way.tiles else _POSITIONS
 
     def fits(rows: int, tiles: int) -> bool:
         patch = Patch.of(geometry, rows, tiles * height, pitch)
         return patch.elements * lanes.itemsize <= _PATCH_BYTES
 
     tiles = max(1, math.ceil(out[2] / height))
-    while tiles > 1 and not (fits(1, tiles) and tiles * height <= _POSITIONS):
+    while tiles > 1 and not (fits(1, tiles) and tiles * height <= positions):
         tiles = math.ceil(tiles / 2)
     rows = 1
     if not geometry.spreads_rows:
-        while rows < out[1] and fits(rows + 1, tiles) and rows * tiles * height < _POSITIONS:
+        while rows < out[1] and fits(rows + 1, tiles) and rows * tiles * height < positions:
             rows += 1
     return max(1, math.ceil(out[1] / math.ceil(max(1, out[1]) / rows))), tiles
 

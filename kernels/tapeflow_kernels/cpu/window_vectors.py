@@ -22,7 +22,7 @@ _HELD = 200
 
 def emit_vectors(module: Module, window: Window, target: Host) -> None:
     """Write what `Items` calls: tiles of all widths and heights."""
-    Filler(module, window.copied(target), window.patch(target), window.is_dense).emit()
+    Filler(module, window.copied(target), window.patch(target), window.dense(target)).emit()
     lanes, held = window.lanes(target), _held(window)
     for vectors, height in itertools.product({window.vectors, window.tail} - {0}, window.heights):
         micro = micro_of(window, vectors, height, target)
@@ -170,9 +170,9 @@ class Items:
         rows, positions = window.rows, window.positions
         self.across = [ceiling(self.out[1], rows), ceiling(self.out[2], positions)]
         self.panels = f.integer(1) if window.is_diagonal else ceiling(words["columns"], self.width)
-        height = max(window.heights) * window.vectors * self.lanes.count
-        height *= 2 if window.way.tiles else 1  # two tiles in work
-        self.sums = f.value("ptr", f"alloca [{height} x {self.lanes.element}], align 64")
+        self.tile = max(window.heights) * window.vectors * self.lanes.count
+        room = self.tile * (window.kept(target) if window.way.tiles else 1)
+        self.sums = f.value("ptr", f"alloca [{room} x {self.lanes.element}], align 64")
         size = self.patch.elements + self.lanes.count
         self.room = f.value("ptr", f"alloca [{size} x {self.lanes.element}], align 64")
 
