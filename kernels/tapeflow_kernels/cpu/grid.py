@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .amx import SIDE, Registers, Tiles, begin
+from .amx import SIDE, Registers, Tiles, begin, keep_storing
 from .ir import Module, Value
 
 _PAIR = "float"  # as LLVM counts them: 32 bits
@@ -35,6 +35,11 @@ class Grid:
     b_steps: tuple[int, ...]
     apart: int
 
+    @property
+    def pitch(self) -> int:
+        """Bytes from one row of sums to the next."""
+        return self.columns * SIDE * _PAIR_BYTES
+
 
 def emit_grid(module: Module, registers: Registers, grid: Grid, name: str) -> None:
     """Write `void name(ptr a…, ptr b, ptr sums, i64 begun, i64 extents…)`, an `a` for each tile of
@@ -42,33 +47,38 @@ def emit_grid(module: Module, registers: Registers, grid: Grid, name: str) -> No
     kinds = ["ptr"] * (grid.rows + 2) + ["i64"] * (1 + len(grid.a_steps))
     f = module.internal(name, kinds)
     pointers, (sums, begun, *extents) = f.parameters[: grid.rows + 1], f.parameters[grid.rows + 1 :]
-    tiles, pitch = registers.tiles(f), grid.columns * SIDE * _PAIR_BYTES
+    tiles, pitch = registers.tiles(f), grid.pitch
     places = {
         2 * r + c: f.at(sums, r * grid.apart + c * SIDE, _PAIR)
         for r in range(grid.rows)
         for c in range(grid.columns)
     }
     begin(tiles, places, pitch, begun)
-    _nest(tiles, grid, extents, pointers)
+    _nest(tiles, grid, extents, [*pointers, f.integer(1)], sums)
     for tile, place in places.items():
         tiles.store(tile, place, pitch)
 
 
-def _nest(tiles: Tiles, grid: Grid, extents: Sequence[Value], pointers: Sequence[Value]) -> None:
-    """The loops over `extents`, the last of the reduction's, from where `pointers` are."""
+def _nest(
+    tiles: Tiles, grid: Grid, extents: Sequence[Value], carried: Sequence[Value], sums: Value
+) -> Value:
+    """The loops over `extents`, the last of the reduction's, from where pointers are, which are
+    carried before the number of the step; gives that of the next."""
     f = tiles.f
     level = len(grid.a_steps) - len(extents)
 
-    def body(_: Value, at: list[Value]) -> list[Value]:
+    def body(_: Value, now: list[Value]) -> list[Value]:
+        *a, b, count = now
         if len(extents) > 1:
-            _nest(tiles, grid, extents[1:], at)
+            count = _nest(tiles, grid, extents[1:], now, sums)
         else:
-            _step(tiles, grid, at)
-        *a, b = at
+            keep_storing(tiles, count, grid.rows * grid.columns, sums, grid.pitch)
+            _step(tiles, grid, now[:-1])
+            count = count + 1
         ahead = [f.at(pointer, grid.a_steps[level], _PAIR) for pointer in a]
-        return [*ahead, f.at(b, grid.b_steps[level], _PAIR)]
+        return [*ahead, f.at(b, grid.b_steps[level], _PAIR), count]
 
-    f.loop(0, extents[0], body, pointers)
+    return f.loop(0, extents[0], body, carried)[-1]
 
 
 def _step(tiles: Tiles, grid: Grid, at: list[Value]) -> None:

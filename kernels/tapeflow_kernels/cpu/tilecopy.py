@@ -99,10 +99,10 @@ class TileCopy:
         f = self.f
         low, high = rows[0], rows[1] if len(rows) > 1 else self._memory.stored.zero(f)
         if self.dtype == "bfloat16":
-            self._write([_HALVES.shuffle(f, low, high, _ALTERNATELY)], place)
+            self._write([_HALVES.shuffle(f, low, high, ALTERNATELY)], place)
         else:
             terms = self._terms(low, high)
-            self._write([_HALVES.shuffle(f, term, term, _ALTERNATELY) for term in terms], place)
+            self._write([_HALVES.shuffle(f, term, term, ALTERNATELY) for term in terms], place)
 
     def _write(self, terms: Sequence[Value], place: Value) -> None:
         """Write a row of the tiles of each term."""
@@ -151,4 +151,4 @@ class TileCopy:
         return _HALVES.shuffle(f, memory.narrowed(f, low), memory.narrowed(f, high), range(DEPTH))
 
 
-_ALTERNATELY = [lane for i in range(SIDE) for lane in (i, i + SIDE)]
+ALTERNATELY = [lane for i in range(SIDE) for lane in (i, i + SIDE)]

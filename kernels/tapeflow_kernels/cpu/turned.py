@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from .amx import SIDE
 from .geometry import Patch
-from .halves import Memory, as_bits, pair
+from .halves import Memory
 from .ir import Index, Module, Value
 from .lanes import Lanes
+from .tilecopy import ALTERNATELY
 
 _LANES = Lanes("float32", SIDE)
-_NUMBERS = Memory(_LANES, "bfloat16")
+_NUMBERS = Lanes("int16", SIDE)  # of bfloat16
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ def _emit_channels(module: Module, turned: Turned, patch: Patch, count: int) -> 
         def both(p: Value, masks: tuple[Value | int, Value | int]) -> list[Value]:
             halves = []
             for i, mask in enumerate(masks):
-                at = y * patch.steps[1] + (p * 2 + i) * step
-                half = _NUMBERS.load(f, f.at(source, at, _NUMBERS.element), mask)
-                halves.append(as_bits(f, _LANES, half))
-            held = pair(f, _LANES, *halves)
-            _LANES.store(f, held, f.at(room, (y * turned.pairs + p) * SIDE, _LANES.element))
+                at = f.at(source, y * patch.steps[1] + (p * 2 + i) * step, _NUMBERS.element)
+                halves.append(Memory(_NUMBERS, "int16").load(f, at, mask))
+            held = _NUMBERS.shuffle(f, halves[0], halves[1], ALTERNATELY)
+            to = f.at(room, (y * turned.pairs + p) * SIDE, _LANES.element)
+            Lanes("int16", 2 * SIDE).store(f, held, to)
             return []
 
         def rest(p: Value, _: list[Value]) -> list[Value]:
