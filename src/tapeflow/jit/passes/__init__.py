@@ -18,6 +18,7 @@ from tapeflow.jit.passes.gather_products import gather_products
 from tapeflow.jit.passes.pooled import pooled
 from tapeflow.jit.passes.regroup import regroup
 from tapeflow.jit.passes.simplify import simplify
+from tapeflow.jit.passes.widen import widen
 
 Pass = Callable[[Graph], Graph]
 
@@ -28,7 +29,7 @@ def _bodies(graph: Graph) -> Graph:
 
 PIPELINE: tuple[Pass, ...] = (
     dce, simplify, fold_constants, cse, simplify, pooled, assemble, gather_products, regroup,
-    bounds, flatten, simplify, cse, dce, _bodies, epilogue, fuse, barriers, dce)
+    bounds, flatten, simplify, cse, dce, _bodies, widen, epilogue, fuse, barriers, dce)
 
 
 def optimize(graph: Graph) -> Graph:
