@@ -195,7 +195,8 @@ class _Kernel:
         return self.source.pointer(f"r{result.accumulator}", result.value.dtype, result.to)
 
     def _launches(self, body: Lines, extent: int, elements: int) -> list[Launch]:
-        return [self.source.launch(body, extent, elements)] if extent else []
+        work = elements * self.body.work()
+        return [self.source.launch(body, extent, work)] if extent else []
 
     def _scratches(self, elements: int) -> list[Scratch]:
         """Memory for so many accumulators of each result, as parameters s0, s1, ..."""
