@@ -325,6 +325,19 @@ def test_a_number_is_no_text_and_no_list(x: Any) -> None:
         arguments.number("op", "n", x)
 
 
+@pytest.mark.parametrize("shape", [(2**62, 100), (2**64,), (0, 2**64), (-1, 100)])
+@pytest.mark.parametrize("op", [tf.zeros, lambda shape: tf.broadcast_to(tf.ones(100), shape)])
+def test_a_shape_that_no_memory_holds_is_refused(op: Call, shape: tuple[int, ...]) -> None:
+    with pytest.raises((ArgumentError, ShapeError)):
+        op(shape)
+
+
+@pytest.mark.parametrize("shape", [(2**62, 100), (2**64,), (0, 2**64), (-1, 100)])
+def test_sizes_whose_product_no_memory_holds_are_none(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ArgumentError, match=r"no memory holds|not negative"):
+        arguments.sizes("op", shape)
+
+
 def test_a_traced_number_says_that_it_is_traced() -> None:
     with pytest.raises(tf.errors.TraceError, match="static_argnames"):
         tf.jit(lambda n: tf.zeros(n))(3)

@@ -67,7 +67,7 @@ def sizes(op: str, shape: Any) -> tuple[int, ...]:
     found = integers(op, "shape", shape)
     if not found or (min(found) > 0 and math.prod(found) <= _LARGEST):
         return found
-    if not 0 <= min(found) <= max(found) <= _LARGEST:
+    if not 0 <= min(found) <= max(found) <= max(math.prod(found), _LARGEST) == _LARGEST:
         raise _no_size(op, f"shape {found}", min(found))
     return found
 

@@ -272,7 +272,7 @@ def _spread_adjoint(g: Tensor, x: Spec, *, shape: tuple[int, ...], axes: Axes) -
 
 
 @linear(name="broadcast_to",
-        spec=lambda x, *, shape, axes: Spec(shape, x.dtype),
+        spec=lambda x, *, shape, axes: Spec(arguments.sizes("broadcast_to", shape), x.dtype),
         adjoint=_spread_adjoint,
         batching=Leading(lambda size, *, shape, axes: {
             "shape": (size, *shape), "axes": tuple(a + 1 for a in axes)}),
@@ -317,12 +317,13 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     """
     y = x if type(x) is Tensor else as_tensor(x, op="broadcast_to")
     own = y.value.shape
-    shape = arguments.sizes("broadcast_to", shape)
+    shape = arguments.integers("broadcast_to", "shape", shape)
     if own == shape:
         return another(y)
     new = len(shape) - len(own)
     if shape[new:] == own:
         return dispatch.unary(spread_over, y, {"shape": shape, "axes": _first(new)})
+    arguments.sizes("broadcast_to", shape)
     padded = (1,) * new + own
     if new < 0 or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
         raise ShapeError("broadcast_to", got=f"{y.spec} -> {list(shape)}",
