@@ -73,8 +73,11 @@ def test_the_exponential_of_what_is_not_finite_is_nan() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "room"), [("f4", 2e-5), ("f8", 1e-13)])
-def test_the_loops_give_what_numpy_gives_for_complex_numbers(dtype: str, room: float) -> None:
-    a, b = normal(2, 90, 90).astype(dtype), normal(2, 90, 3).astype(dtype)
+@pytest.mark.parametrize("sides", [1, 3])
+def test_the_loops_give_what_numpy_gives_for_complex_numbers(
+    dtype: str, room: float, sides: int
+) -> None:
+    a, b = normal(2, 90, 90).astype(dtype), normal(2, 90, sides).astype(dtype)
     for found, expected in zip(dense.lu(a), dense.lu(a + 0j), strict=True):
         assert found.dtype in (dtype, "i8")
         np.testing.assert_allclose(found, expected.real, atol=room * 10)

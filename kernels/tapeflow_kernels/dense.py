@@ -39,9 +39,10 @@ def solve_triangular(a: Array, b: Array, lower: bool) -> Array:
     a = np.broadcast_to(a, (*batch, n, n)).reshape(math.prod(batch), n, n)
     x = np.array(np.broadcast_to(b, (*batch, n, k)), order="C")
     rows = x.reshape(math.prod(batch), n, k)
-    starts = range(0, n, _BLOCK)
+    step = _BLOCK if k > 1 else 4 * _BLOCK
+    starts = range(0, n, step)
     for start in starts if lower else reversed(starts):
-        stop = min(start + _BLOCK, n)
+        stop = min(start + step, n)
         known = slice(start) if lower else slice(stop, None)
         block = rows[:, start:stop]
         if start if lower else stop < n:
@@ -60,7 +61,11 @@ def _substitute(a: Array, x: Array, lower: bool) -> None:
         x[...] = np.linalg.solve(np.triu(a), x)
         return
     strides = [s // x.itemsize for s in (*a.strides, *x.strides[:2])]
-    _loop("substitute", a.dtype.char)(*x.shape, *strides, id(a), id(x))
+    count, n, k = x.shape
+    if k == 1:
+        _loop("substitute_one", a.dtype.char)(count, n, *strides, id(a), id(x))
+    else:
+        _loop("substitute", a.dtype.char)(count, n, k, *strides, id(a), id(x))
 
 
 def lu(a: Array) -> tuple[Array, Array, Array]:
@@ -114,12 +119,15 @@ def _eliminate(panel: Array, work: Array, order: Array) -> None:
         panel[:, j + 1 :, j + 1 :] -= panel[:, j + 1 :, j, None] * panel[:, j, None, j + 1 :]
 
 
+_SIZES = {"substitute": 8, "substitute_one": 7, "eliminate": 5}  # before the arrays
+
+
 @functools.cache
 def _loop(name: str, char: str) -> Callable[..., None]:
-    """A loop of `dense_loops` for float32 or float64, by the letter."""
+    """A loop of `dense_loops`, for float32 or float64 by the letter."""
     own = np.dtype(char).name
-    sizes, dtypes = (8, [own, own]) if name == "substitute" else (5, [own, own, "int64"])
-    return loops.written("dense_loops", name, sizes, dtypes)
+    dtypes = [own, own, *["int64"] * (name == "eliminate")]
+    return loops.written("dense_loops", name, _SIZES[name], dtypes)
 
 
 # of the numerator of the [13/13] Padé approximant of exp, as multiples of the first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tapeflow_kernels.cpu.lowering import inlined
-from tapeflow_kernels.cpu.scalars import absolute
+from tapeflow_kernels.cpu.scalars import absolute, add_unordered
 
 
 @inlined
@@ -62,3 +62,18 @@ def substitute(
         pivot = a[row + i * a_column]
         for p in range(k):
             x[at + p] /= pivot
+
+
+def substitute_one(
+    count: int, n: int, a_matrix: int, a_row: int, a_column: int, x_matrix: int, x_row: int,
+    a: Any, x: Any,
+) -> None:  # fmt: skip
+    """substitute() for x[count, n]: by products of rows, which need not go through memory."""
+    for item in range(count * n):
+        matrix, i = item // n, item % n
+        first, row = matrix * x_matrix, matrix * a_matrix + i * a_row
+        known = type(x[first])(0)
+        for j in range(i):
+            known = add_unordered(known, a[row + j * a_column] * x[first + j * x_row])
+        at = first + i * x_row
+        x[at] = (x[at] - known) / a[row + i * a_column]
