@@ -533,6 +533,16 @@ def test_numbers_that_another_thread_may_have_drawn_are_warned_of(draw: Any, tol
     thread.join()
 
 
+def test_a_profiler_of_the_user_sees_all_of_a_trace() -> None:
+    seen: set[str] = set()
+    sys.setprofile(lambda frame, event, called: seen.add(frame.f_code.co_name))
+    try:
+        tf.jit(lambda x: x * 2.0)(tf.ones(1))
+    finally:
+        sys.setprofile(None)
+    assert {"emit", "user_line"} <= seen
+
+
 def test_a_library_may_read_the_clock_for_itself_wherever_it_is_installed() -> None:
     hook: dict[str, Any] = {"time": time}
     exec(compile("def read(): time.time()", "/elsewhere/site-packages/hook.py", "exec"), hook)

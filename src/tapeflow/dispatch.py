@@ -17,7 +17,7 @@ import numpy as np
 
 from tapeflow.arrays import silent
 from tapeflow.errors import OutOfMemoryError
-from tapeflow.tensor import Spec, Tensor
+from tapeflow.tensor import Tensor
 
 if TYPE_CHECKING:
     from tapeflow.primitive import Primitive
@@ -54,11 +54,7 @@ class Tracer(Protocol):
     def is_heard(self) -> bool: ...  # whether recorders around it are told of steps
 
     def emit(
-        self,
-        prim: Primitive,
-        inputs: tuple[Tensor, ...],
-        attrs: Mapping[str, Any],
-        specs: tuple[Spec, ...],
+        self, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]
     ) -> tuple[Tensor, ...]: ...
 
     def told(self, record: Record) -> None: ...
@@ -147,8 +143,7 @@ def is_heard() -> bool:
 def _traced(
     tracer: Tracer, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]
 ) -> Outputs:
-    specs = prim.output_specs(tuple(x.spec for x in inputs), attrs)
-    emitted = tracer.emit(prim, inputs, attrs, specs)
+    emitted = tracer.emit(prim, inputs, attrs)
     return emitted if prim.multiple else emitted[0]
 
 

@@ -110,12 +110,9 @@ class Batch:
         return ops.broadcast_to(x, (self.size, *x.shape))
 
     def emit(
-        self,
-        prim: Primitive,
-        inputs: tuple[Tensor, ...],
-        attrs: Attrs,
-        specs: tuple[Spec, ...],
+        self, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Attrs
     ) -> tuple[Tensor, ...]:
+        specs = prim.output_specs(tuple(x.spec for x in inputs), attrs)
         batched = tuple(map(self.owns, inputs))
         wholes = self._unwrapped(inputs)
         with self.outside():

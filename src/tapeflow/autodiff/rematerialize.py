@@ -87,11 +87,7 @@ class _Run:
         return self.outer is not None and self.outer.is_heard
 
     def emit(
-        self,
-        prim: Primitive,
-        inputs: tuple[Tensor, ...],
-        attrs: Mapping[str, Any],
-        specs: tuple[Spec, ...],
+        self, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]
     ) -> tuple[Tensor, ...]:
         given = tuple([self._stands.get(id(x), x) for x in inputs])
         with self._outside():

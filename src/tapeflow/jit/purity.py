@@ -12,16 +12,18 @@ import sysconfig
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
 from tapeflow.errors import Place, TraceError, in_package, line_of, user_frame
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _CLOCKS = {time.time, time.time_ns, time.perf_counter, time.perf_counter_ns, time.monotonic}
 _INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 _PACKAGES = re.compile(r"[/\\](site|dist)-packages[/\\]")  # of another environment, on the path too
@@ -54,44 +56,69 @@ def watched(name: str) -> Iterator[None]:
     arguments, closures, globals and `self`. Where another thread may have drawn from the global
     one, that is warned of.
     """
-    found: dict[Place, _Impure] = {}
-    seen: dict[int, CodeType] = {}  # by id: they are slow to compare
-    run: list[CodeType] = []  # what of these is the user's
-    held: dict[int, tuple[str, _Generator, str]] = {}
+    watch = _Watch()
+    numpy_state, previous = _numpy_state(), sys.getprofile()
+    if previous is None:
+        sys.setprofile(watch.see)
+    try:
+        yield
+    finally:
+        if previous is None:
+            sys.setprofile(None)
+    found, call = watch.found, user_frame()
+    if call and _numpy_state() != numpy_state:
+        place = _mention(watch.run, "random")
+        found[place or call] = _Impure("numpy.random", is_sure=place is not None or _is_alone())
+    for what, rng, state in watch.held.values():
+        if call and _state(rng) != state:
+            place = _mention(watch.run, what.rpartition(".")[2])
+            found[place or call] = _Impure(f"the NumPy generator {what}")
+    for at, impure in found.items():
+        _tell(name, at, impure)
 
-    def profile(frame: FrameType, event: str, called: Any) -> None:
-        if event == "call" and id(frame.f_code) not in seen:
-            seen[id(frame.f_code)] = frame.f_code
+
+class _Watch:
+    """What was seen of impure calls, and of the functions that were called."""
+
+    def __init__(self) -> None:
+        self.found: dict[Place, _Impure] = {}
+        self.run: list[CodeType] = []  # the user's
+        self.held: dict[int, tuple[str, _Generator, str]] = {}
+        self._seen: dict[int, CodeType] = {}  # by id: they are slow to compare
+
+    def see(self, frame: FrameType, event: str, called: Any) -> None:
+        """Take note of an event, as sys.setprofile tells of them."""
+        if event == "call" and id(frame.f_code) not in self._seen:
+            self._seen[id(frame.f_code)] = frame.f_code
             if _is_users(frame.f_code.co_filename):
-                run.append(frame.f_code)
+                self.run.append(frame.f_code)
                 for what, rng in _generators(frame):
-                    held.setdefault(id(rng), (what, rng, _state(rng)))
+                    self.held.setdefault(id(rng), (what, rng, _state(rng)))
         elif event == "c_call":
             while frame.f_code.co_filename == random.__file__ and frame.f_back:
                 frame = frame.f_back  # of who asks for it; NumPy, which asks for a seed, has none
             code = frame.f_code
             impure = _impure(called) if _is_users(code.co_filename) else None
             if impure:
-                found.setdefault((code.co_filename, frame.f_lineno, code.co_name), impure)
+                self.found.setdefault((code.co_filename, frame.f_lineno, code.co_name), impure)
 
-    numpy_state, previous = _numpy_state(), sys.getprofile()
-    if previous is None:
-        sys.setprofile(profile)
-    try:
-        yield
-    finally:
-        if previous is None:
-            sys.setprofile(None)
-    call = user_frame()
-    if call and _numpy_state() != numpy_state:
-        place = _mention(run, "random")
-        found[place or call] = _Impure("numpy.random", is_sure=place is not None or _is_alone())
-    for what, rng, state in held.values():
-        if call and _state(rng) != state:
-            place = _mention(run, what.rpartition(".")[2])
-            found[place or call] = _Impure(f"the NumPy generator {what}")
-    for at, impure in found.items():
-        _tell(name, at, impure)
+
+def unwatched(fn: Callable[P, R]) -> Callable[P, R]:
+    """`fn`, which runs none of the user's code, with its calls not looked at: that takes as long as
+    they do."""
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        see = sys.getprofile()
+        if not isinstance(getattr(see, "__self__", None), _Watch):  # a profiler of the user's
+            return fn(*args, **kwargs)
+        sys.setprofile(None)
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            sys.setprofile(see)
+
+    return call
 
 
 def _tell(name: str, place: Place, impure: _Impure) -> None:

@@ -15,7 +15,7 @@ from tapeflow.autodiff import batching
 from tapeflow.autodiff.captures import held_outside
 from tapeflow.errors import user_line
 from tapeflow.graph import Graph, Node, Var, evaluate
-from tapeflow.jit.purity import watched
+from tapeflow.jit.purity import unwatched, watched
 from tapeflow.ops.shape import another
 from tapeflow.primitive import Primitive, Rule
 from tapeflow.tensor import Array, Spec, Tensor, ended
@@ -132,13 +132,11 @@ class Tracer:
             self.constants[var] = value
         return self._of_array[id(value)]
 
+    @unwatched
     def emit(
-        self,
-        prim: Primitive,
-        inputs: tuple[Tensor, ...],
-        attrs: Mapping[str, Any],
-        specs: tuple[Spec, ...],
+        self, prim: Primitive, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]
     ) -> tuple[Tensor, ...]:
+        specs = prim.output_specs(tuple([x.spec for x in inputs]), attrs)
         if prim.has_effect:
             token = self.read(EFFECTS)
             *outputs, token = self._written(
