@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
+import tapeflow as tf
 from tapeflow.jit import workers
+from tapeflow.primitive import Primitive
+from tapeflow.tensor import Array
 
 TIMEOUT = 20.0
 
@@ -38,3 +42,23 @@ def test_a_worker_sleeps_between_programs_and_is_woken_by_the_next(
         while looks.acquire(timeout=0.2):
             pass
         assert pool._awake == 0
+
+
+def test_workers_sleep_while_a_program_waits_for_the_host() -> None:
+    awake = []
+
+    def wait(x: Array) -> Array:
+        end = time.monotonic() + TIMEOUT
+        while workers.pool()._awake and time.monotonic() < end:
+            pass
+        awake.append(workers.pool()._awake)
+        return x
+
+    waiting = Primitive(wait, lambda x: x)
+    f = tf.jit(lambda x: waiting(tf.exp(x)) + tf.exp(x))
+    try:
+        tf.config.set_num_threads(2)
+        assert (f(tf.zeros(10**6)).numpy() == 2.0).all()
+    finally:
+        tf.config.set_num_threads(None)
+    assert awake == [0]

@@ -104,10 +104,7 @@ class Program:
         with self._lock:
             slots = self._filled(inputs)
             try:
-                if not self._helpers:
-                    self._run(0)
-                else:
-                    workers.pool().lend(self._helpers, self._run)
+                self._run()
                 return [
                     slots[i] if shape is None else slots[i].reshape(shape)  # type: ignore[union-attr, misc]
                     for i, shape in self._returns
@@ -123,12 +120,21 @@ class Program:
         self._slots[:] = [*inputs, *[o.take() for o in self._outputs]]
         return self._slots
 
-    def _run(self, pool: int) -> None:
+    def _run(self) -> None:
         if self._table.watch is not None:
             self._table.watch.start()
         if self._segments:
-            self._run_segments(pool)
-            return
+            self._run_segments()
+        else:
+            self._with_workers(self._run_rows)
+
+    def _with_workers(self, run: Callable[[int], object]) -> None:
+        if self._helpers:
+            workers.pool().lend(self._helpers, run)
+        else:
+            run(0)
+
+    def _run_rows(self, pool: int) -> None:
         if pool != self._state[7]:
             self._state[7] = pool
         while (unfit := self._driver.call(self._state_address)) >= 0:
@@ -151,14 +157,17 @@ class Program:
         while (unfit := self._driver.bind(*map(int, self._state[:5]))) >= 0:
             self._make_contiguous(unfit)
 
-    def _run_segments(self, pool: int) -> None:
+    def _run_segments(self) -> None:
         self._bind()
-        rows = int(self._table.rows.ctypes.data)
         for segment in self._segments:
             if isinstance(segment, HostStep):
                 self._run_on_host(segment)
             else:
-                self._end(self._driver.run(rows, *segment, pool))
+                self._with_workers(partial(self._run_range, segment))
+
+    def _run_range(self, segment: tuple[int, int], pool: int) -> None:
+        rows = int(self._table.rows.ctypes.data)
+        self._end(self._driver.run(rows, *segment, pool))
 
     # ---- timing
 

@@ -13,7 +13,7 @@ import numpy as np
 from tapeflow.jit import cache
 from tapeflow_kernels.cpu import driver
 
-_PATIENCE = 20_000  # looks at the ticket, about 1 ms, before a worker goes to sleep
+_PATIENCE = 40_000  # looks at the ticket, about 1 ms, before a worker goes to sleep
 _Word = ctypes.c_int64
 
 
@@ -95,7 +95,7 @@ class Pool:
     def _retired(self) -> bool:
         """Whether a worker that found nothing to do for a while is counted out, to sleep. Not while
         a program has the pool: one that began just now took it for awake and wakes nobody, and one
-        whose row takes a thread alone has further rows."""
+        whose row takes a thread alone has further rows. Steps on the host run without it."""
         with self._counting:
             self._awake -= 1  # before the look at users: who comes after it wakes this worker
             if not self._users:
