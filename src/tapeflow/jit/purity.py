@@ -12,7 +12,7 @@ import sysconfig
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -83,7 +83,7 @@ class _Watch:
     def __init__(self) -> None:
         self.found: dict[Place, _Impure] = {}
         self.run: list[CodeType] = []  # the user's
-        self.held: dict[int, tuple[str, _Generator, str]] = {}
+        self.held: dict[int, tuple[str, _Generator, object]] = {}
         self._seen: dict[int, CodeType] = {}  # by id: they are slow to compare
 
     def see(self, frame: FrameType, event: str, called: Any) -> None:
@@ -152,20 +152,22 @@ def _is_users(filename: str) -> bool:
     return not (in_package(filename) or installed)
 
 
-def _numpy_state() -> str:
+def _numpy_state() -> object:
     """What changes whenever NumPy's global generator is used, whichever kind it is."""
-    return _text(np.random.get_state(legacy=False))
+    return _frozen(np.random.get_state(legacy=False))
 
 
-def _state(generator: _Generator) -> str:
+def _state(generator: _Generator) -> object:
     if isinstance(generator, np.random.Generator):
-        return _text(generator.bit_generator.state)
-    return _text(generator.get_state(legacy=False))
+        return _frozen(generator.bit_generator.state)
+    return _frozen(generator.get_state(legacy=False))
 
 
-def _text(state: object) -> str:
-    with np.printoptions(threshold=sys.maxsize):
-        return repr(state)
+def _frozen(state: object) -> object:
+    """A state that can be compared, and stays as it is; as text it would take 2 ms."""
+    if isinstance(state, Mapping):
+        return {name: _frozen(part) for name, part in state.items()}
+    return state.tobytes() if isinstance(state, np.ndarray) else state
 
 
 def _generators(frame: FrameType) -> Iterator[tuple[str, _Generator]]:
