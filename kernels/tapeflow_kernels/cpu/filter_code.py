@@ -48,13 +48,14 @@ class _Finishing(Kernel):
 
     def _item(self, index: Value, _: list[Value]) -> list[Value]:
         f, c, word = self.f, self.c, self.word
-        self._add_parts(index)
-        tile, index = index % c.row_tiles, index // c.row_tiles
         found = []
-        for extent in (*c.loops[::-1], word["panels"], word["slices"]):
+        for extent in (word["panels"], c.row_tiles, *c.loops[::-1], word["slices"]):
             found.append(index % extent)
             index = index // extent
-        x, y, z, panel, slice_ = found
+        panel, tile, x, y, z, slice_ = found
+        of_panel = (index * word["slices"] + slice_) * word["panels"] + panel
+        tap = (z * c.loops[1] + y) * c.loops[2] + x
+        self._add_parts(of_panel * c.tiles + tap * c.row_tiles + tile)
         row = tile * c.heights[0]
         passed = slice_ * c.channels
         count = f.integer(c.count)
