@@ -80,3 +80,23 @@ def test_an_activation_has_the_same_bits_eager_as_compiled(op: Any, dtype: str) 
     x = tf.cast(np.array([*np.linspace(-90, 90, 501), INF, -INF, NAN]), dtype)
     eager, compiled = (f(x).numpy().astype(np.float64) for f in (op, tf.jit(op)))
     np.testing.assert_array_equal(eager, compiled)
+
+
+@dtypes
+def test_running_products_are_the_same_on_a_tape(dtype: str) -> None:
+    x = tf.asarray(RANDOM.normal(size=(4, 9)).astype(dtype))
+    for axis in (0, 1):
+        alone = tf.cumprod(x, axis)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            recorded = tf.cumprod(x, axis)
+        np.testing.assert_allclose(alone.numpy(), recorded.numpy(), rtol=1e-6, atol=1e-30)
+        np.testing.assert_allclose(alone.numpy(), np.cumprod(x.numpy(), axis), rtol=1e-6)
+
+
+def test_a_sparse_cross_entropy_of_infinite_logits_is_the_same_compiled() -> None:
+    logits = np.array([[INF, 1.0], [INF, 1.0], [-INF, 1.0], [-INF, 1.0], [-INF, -INF], [NAN, 0]])
+    labels = tf.asarray([0, 1, 0, 1, 0, 1])
+    loss = tf.nn.sparse_softmax_cross_entropy
+    eager, compiled = (f(labels, tf.asarray(logits)).numpy() for f in (loss, tf.jit(loss)))
+    np.testing.assert_array_equal(eager, compiled)

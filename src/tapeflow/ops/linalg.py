@@ -107,8 +107,9 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
             x, y = _together(a, b, x, y)
         product = _product(x, y)
     if left or right:
-        axes = ((-2,) if left else ()) + ((-1,) if right else ())
-        return _shape.squeeze(product, axes)
+        rows, columns = product.shape[-2:]
+        kept = (() if left else (rows,)) + (() if right else (columns,))
+        return _shape.reshape(product, product.shape[:-2] + kept)
     return product
 
 

@@ -16,7 +16,8 @@ from tapeflow.ops.elementwise import FLOATS, coerce, elementwise, where
 from tapeflow.ops.places import require_integer
 from tapeflow.ops.transcendental import exp, log, sigmoid
 from tapeflow.primitive import Tangents, require_floating
-from tapeflow.tensor import Array, Tensor, TensorLike, as_tensor
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
+from tapeflow_kernels.cpu import rows
 
 
 def _is_label(labels: Tensor, logits: Tensor) -> Tensor:
@@ -33,9 +34,17 @@ def _sparse_jvp(ts: Tangents, y: Tensor, labels: Tensor, logits: Tensor) -> Tens
     return None if ts[1] is None else reduce.sum(ts[1] * _away(labels, logits), -1)
 
 
+def _sparse_array(labels: Array, logits: Array) -> Array:
+    found = rows.apply("log_softmax", logits, logits.ndim - 1)
+    starts = np.arange(0, found.size, found.shape[-1]).reshape(labels.shape)
+    y: Array = np.negative(found.take(starts + labels))
+    return y
+
+
 # compiled, exponentials and their sum are those of softmax in the derivative
 @composite(None, lambda g, y, labels, logits: _shape.expand_dims(g, -1) * _away(labels, logits),
-           jvp=_sparse_jvp)
+           jvp=_sparse_jvp, arrays=_sparse_array,
+           spec=lambda labels, logits: Spec(labels.shape, logits.dtype))
 def _sparse(labels: Tensor, logits: Tensor) -> Tensor:
     shifted = logits - greatest(logits, -1)
     own = reduce.max(where(_is_label(labels, logits), shifted, -math.inf), -1)

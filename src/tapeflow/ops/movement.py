@@ -130,9 +130,10 @@ def rot90(x: TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
 
 def part(x: Tensor, axis: int, start: int, size: int) -> Tensor:
     """`size` elements of x along `axis`, from `start` on."""
-    starts = tuple(start if a == axis else 0 for a in range(x.ndim))
-    sizes = tuple(size if a == axis else n for a, n in enumerate(x.shape))
-    return slice_(x, starts=starts, sizes=sizes, steps=(1,) * x.ndim)
+    shape = x.value.shape
+    starts = (0,) * axis + (start,) + (0,) * (len(shape) - axis - 1)
+    sizes = (*shape[:axis], size, *shape[axis + 1:])
+    return slice_(x, starts=starts, sizes=sizes, steps=(1,) * len(shape))
 
 
 def pad(x: TensorLike, paddings: Sequence[Sequence[int]] | int,
@@ -285,16 +286,15 @@ def stack(tensors: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """
     xs = _several("stack", tensors)
     shape = xs[0].value.shape
-    ndim = len(shape)
-    axis = _shape.normalize_axis("stack", axis, ndim + 1)
+    axis = _shape.normalize_axis("stack", axis, len(shape) + 1)
     if [x.value.shape for x in xs].count(shape) < len(xs):
         raise ShapeError("stack", got=", ".join(str(x.spec) for x in xs), why="the shapes differ",
                          fix="make them equal, or use tf.concat")
-    if axis == ndim:
+    if axis == len(shape):
         return _joined([_shape.reshape(x, (*shape, 1)) for x in xs], axis)
     # the same order of elements in fewer steps than by an axis for each tensor
-    sizes = (*shape[:axis], len(xs), *shape[axis:])
-    return dispatch.unary(_shape.in_shape, _joined(xs, axis), {"shape": sizes})
+    attrs = {"shape": (*shape[:axis], len(xs), *shape[axis:])}
+    return dispatch.unary(_shape.in_shape, _joined(xs, axis), attrs)
 
 
 def add_n(tensors: Sequence[TensorLike]) -> Tensor:
@@ -336,7 +336,8 @@ def unstack(x: TensorLike, axis: int = 0) -> tuple[Tensor, ...]:
     """
     x = as_tensor(x, op="unstack")
     axis = _shape.normalize_axis("unstack", axis, x.ndim)
-    return tuple([_shape.squeeze(part(x, axis, i, 1), axis) for i in range(x.shape[axis])])
+    sizes = x.shape[:axis] + x.shape[axis + 1:]
+    return tuple([_shape.reshape(part(x, axis, i, 1), sizes) for i in range(x.shape[axis])])
 
 
 def tile(x: TensorLike, repetitions: Sequence[int] | int) -> Tensor:
@@ -367,8 +368,7 @@ def moveaxis(x: TensorLike, source: int | Sequence[int],
     x = as_tensor(x, op="moveaxis")
     sources = _ordered("moveaxis", source, x.ndim)
     targets = _ordered("moveaxis", destination, x.ndim)
-    apart = len(set(sources)) == len(set(targets)) == len(sources) == len(targets)
-    if not apart:
+    if not len(set(sources)) == len(set(targets)) == len(sources) == len(targets):
         raise ArgumentError("moveaxis", got=f"axes {source} to {destination}",
                             why="each axis needs a place of its own",
                             fix="give as many places as axes, each once")

@@ -178,13 +178,15 @@ def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
 
     Raises: ShapeError if one is of another size, OutOfRangeError if it is not there.
     """
-    x = as_tensor(x, op="squeeze")
-    axes = (tuple(a for a, n in enumerate(x.shape) if n == 1) if axis is None
-            else normalize_axes("squeeze", axis, x.ndim))
-    if any(x.shape[a] != 1 for a in axes):
+    x = x if type(x) is Tensor else as_tensor(x, op="squeeze")
+    sizes = x.value.shape
+    if axis is None:
+        return reshape(x, [n for n in sizes if n != 1])
+    axes = normalize_axes("squeeze", axis, len(sizes))
+    if [sizes[a] for a in axes] != [1] * len(axes):
         raise ShapeError("squeeze", got=f"{x.spec}, axis {axis}", why="only axes of size 1 can go",
                          fix="name axes of size 1, or use tf.reshape")
-    return reshape(x, [n for a, n in enumerate(x.shape) if a not in axes])
+    return reshape(x, [n for a, n in enumerate(sizes) if a not in axes])
 
 
 # ---- transpose
@@ -213,16 +215,18 @@ def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
 
     Raises: ArgumentError unless `axes` names every axis once.
     """
-    x = as_tensor(x, op="permute_dims")
+    x = x if type(x) is Tensor else as_tensor(x, op="permute_dims")
     named = arguments.integers("permute_dims", "axes", axes)
-    ndim = x.ndim
+    ndim = len(x.value.shape)
+    natural = _first(ndim)
     order = tuple([normalize_axis("permute_dims", a, ndim) for a in named])
-    natural = tuple(range(ndim))
+    if order == natural:
+        return another(x)
     if tuple(sorted(order)) != natural:
         raise ArgumentError("permute_dims", got=f"{x.spec}, axes {named}",
                             why="axes must name each axis once",
                             fix=f"give an order of {natural}")
-    return another(x) if order == natural else _transpose(x, axes=order)
+    return dispatch.unary(_transpose, x, {"axes": order})
 
 
 def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
