@@ -185,6 +185,13 @@ def test_loops_and_branches_stop_at_a_wrong_index() -> None:
         branch(True, TABLE, 99)
 
 
+def test_a_lookup_costs_what_is_looked_up() -> None:
+    take = tf.jit(lambda x, i: tf.take(x, i, axis=0))
+    rows = {row.name: row for row in take.explain(TABLE, np.array([1, 2])).rows}
+    assert rows["take"].nbytes == 2 * (2 * 7 * 4) + 2 * 8
+    assert rows["within"].nbytes == 0
+
+
 def test_what_is_explained_is_asked_first() -> None:
     take = tf.jit(lambda x, i: tf.take(x, i, axis=0))
     assert {"take", "within"} <= {row.name for row in take.explain(TABLE, np.array([1, 2])).rows}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tapeflow.graph import Graph, Node, Var
-from tapeflow.jit import contract, convolve, pool, product
+from tapeflow.jit import contract, convolve, places, pool, product
 from tapeflow.jit.kernel import Layout
 from tapeflow.jit.nest import Nest
 from tapeflow.jit.passes.fused import Fused
@@ -50,9 +50,13 @@ def of_plan(plan: Plan) -> Cost:
 
 
 def _of_node(node: Node[Var], layouts: Mapping[Var, Layout]) -> Cost:
-    moved = sum(_read(v, layouts[v]) for v in dict.fromkeys(node.inputs))
-    moved += sum(v.spec.nbytes for v in node.outputs)
-    return Cost(_flops(node), moved)
+    if places.is_question(node):
+        return NOTHING  # two numbers are compared
+    read = [_read(v, layouts[v]) for v in dict.fromkeys(node.inputs)]
+    written = sum(v.spec.nbytes for v in node.outputs)
+    if node.prim.name == "take":
+        read[0] = min(read[0], written)
+    return Cost(_flops(node), sum(read) + written)
 
 
 def _read(v: Var, layout: Layout) -> int:
