@@ -204,11 +204,11 @@ class Primitive:
             for rule, want in zip(adjoints, wanted, strict=True)
         ]
 
-    def flows(self, count: int) -> Sequence[bool]:
-        """Through which of the `count` inputs gradients may flow."""
+    def flowing(self, xs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Those of the inputs to which gradients may flow."""
         if type(self).pull is not Primitive.pull:
-            return [True] * count
-        return [rule is not None for rule in self.adjoints or (None,) * count]
+            return xs
+        return [x for x, rule in zip(xs, self.adjoints, strict=False) if rule]
 
     def push(
         self, ts: Tangents, ys: dispatch.Outputs, xs: tuple[Tensor, ...], attrs: Mapping[str, Any]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,7 +25,8 @@ def held_outside(used: Mapping[int, Tensor]) -> set[int]:
 
 
 class Captures:
-    """A recorder of one run of a function, whose arguments are `given`."""
+    """A recorder of one run of a function, whose arguments are `given`: inside of `with` it runs.
+    Where nobody would ask for a gradient, nothing is recorded."""
 
     def __init__(self, given: Sequence[Tensor]) -> None:
         self._given = given
@@ -34,16 +34,15 @@ class Captures:
         self._changes: list[Change] = []
         self._read: list[tuple[Variable, Tensor]] = []
 
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Inside, the function runs. Nothing is noted where nobody would ask for a gradient."""
-        is_heard = dispatch.is_heard()
-        if is_heard:
+    def __enter__(self) -> Captures:
+        self._is_heard = dispatch.is_heard()
+        if self._is_heard:
             dispatch.listen(self)
             dispatch.start(self)
-        try:
-            yield
-        finally:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._is_heard:
             dispatch.stop(self)
 
     def record(self, record: Record) -> None:
@@ -63,10 +62,11 @@ class Captures:
         read = {id(first.get(id(x), x)): f"{v.name}: {x.spec}" for v, x in self._read}
         used = {id(y): y for y in results}
         for prim, inputs, _, outputs in reversed(settled(self._records, self._changes)):
-            made = set(map(id, outputs if isinstance(outputs, tuple) else (outputs,)))
-            if not made.isdisjoint(used) and made.isdisjoint(read):
-                flows = zip(inputs, prim.flows(len(inputs)), strict=True)
-                used.update((id(x), x) for x, is_flowing in flows if is_flowing)
-            inside |= made - read.keys()
+            made = [*map(id, outputs)] if isinstance(outputs, tuple) else [id(outputs)]
+            if not used.keys().isdisjoint(made) and read.keys().isdisjoint(made):
+                for x in prim.flowing(inputs):
+                    used[id(x)] = x
+            inside.update(made)
+        inside.difference_update(read)
         outside = [x for key, x in used.items() if key not in inside and is_inexact(x.dtype)]
         return [(read.get(id(x), str(x.spec)), x) for x in outside]

@@ -64,8 +64,7 @@ class CustomGradient:
         own = [shape.another(x) for x in xs]  # `pull` may hold them while x[i] = v changes `xs`
         if self._batch and isinstance(tracer, Batch) and any(map(tracer.owns, xs)):
             return self._for_all(tracer, xs, own)
-        captures = Captures(own)
-        with captures.noted(), dispatch.aside():  # recorded too: `pull` may hold what was made here
+        with Captures(own) as captures, dispatch.aside():  # recorded too: `pull` may hold results
             result, pull = self._paired(self._f(*own))
             leaves, structure = flatten(result)
             tensors = [as_tensor(y) for y in leaves]
