@@ -516,10 +516,15 @@ def test_the_error_about_a_host_random_call_has_its_line(f: Any) -> None:
     assert f"in {f.__name__}: return x * " in caught.value.at
 
 
+def hidden(draws: Any = [np.random.rand]) -> Any:  # noqa: B006
+    return draws[0]()
+
+
 @pytest.mark.parametrize(
     ("draw", "told"),
     [
-        (np.random.rand, pytest.warns(TraceWarning, match=r"numpy\.random was used")),
+        (hidden, pytest.warns(TraceWarning, match=r"numpy\.random was used")),
+        (np.random.rand, pytest.raises(tf.errors.TraceError)),  # a value of the closure
         (lambda: np.random.rand(), pytest.raises(tf.errors.TraceError)),  # which names it
     ],
 )
@@ -527,10 +532,12 @@ def test_numbers_that_another_thread_may_have_drawn_are_warned_of(draw: Any, tol
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
-    with told:
-        tf.jit(lambda x: x * draw())(tf.ones(1))
-    stop.set()
-    thread.join()
+    try:
+        with told:
+            tf.jit(lambda x: x * draw())(tf.ones(1))
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_profiler_of_the_user_sees_all_of_a_trace() -> None:

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import CodeType, FrameType
+from types import CodeType, FrameType, MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
@@ -57,7 +57,7 @@ def watched(name: str) -> Iterator[None]:
     one, that is warned of.
     """
     watch = _Watch()
-    numpy_state, previous = _numpy_state(), sys.getprofile()
+    previous = sys.getprofile()
     if previous is None:
         sys.setprofile(watch.see)
     try:
@@ -65,16 +65,18 @@ def watched(name: str) -> Iterator[None]:
     finally:
         if previous is None:
             sys.setprofile(None)
-    found, call = watch.found, user_frame()
-    if call and _numpy_state() != numpy_state:
-        place = _mention(watch.run, "random")
-        found[place or call] = _Impure("numpy.random", is_sure=place is not None or _is_alone())
-    for what, rng, state in watch.held.values():
-        if call and _state(rng) != state:
-            place = _mention(watch.run, what.rpartition(".")[2])
-            found[place or call] = _Impure(f"the NumPy generator {what}")
-    for at, impure in found.items():
+    call = user_frame()
+    for at, impure in {**watch.found, **(watch.drawn(call) if call else {})}.items():
         _tell(name, at, impure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A generator of NumPy's, its state at first, and how the user's functions name it."""
+
+    rng: _Generator
+    state: object
+    names: list[str]
 
 
 class _Watch:
@@ -83,7 +85,8 @@ class _Watch:
     def __init__(self) -> None:
         self.found: dict[Place, _Impure] = {}
         self.run: list[CodeType] = []  # the user's
-        self.held: dict[int, tuple[str, _Generator, object]] = {}
+        self._held: dict[int, _Held] = {}  # by id of the generator; first that of numpy.random
+        self._hold("random", np.random.random.__self__)  # type: ignore[attr-defined]
         self._seen: dict[int, CodeType] = {}  # by id: they are slow to compare
 
     def see(self, frame: FrameType, event: str, called: Any) -> None:
@@ -93,7 +96,7 @@ class _Watch:
             if _is_users(frame.f_code.co_filename):
                 self.run.append(frame.f_code)
                 for what, rng in _generators(frame):
-                    self.held.setdefault(id(rng), (what, rng, _state(rng)))
+                    self._hold(what, rng)
         elif event == "c_call":
             while frame.f_code.co_filename == random.__file__ and frame.f_back:
                 frame = frame.f_back  # of who asks for it; NumPy, which asks for a seed, has none
@@ -101,6 +104,22 @@ class _Watch:
             impure = _impure(called) if _is_users(code.co_filename) else None
             if impure:
                 self.found.setdefault((code.co_filename, frame.f_lineno, code.co_name), impure)
+
+    def _hold(self, name: str, rng: _Generator) -> None:
+        if id(rng) not in self._held:
+            self._held[id(rng)] = _Held(rng, _state(rng), [])
+        self._held[id(rng)].names.append(name)
+
+    def drawn(self, call: Place) -> dict[Place, _Impure]:
+        """The generators that were used, by the first line that names one, or by the call."""
+        found: dict[Place, _Impure] = {}
+        for i, held in enumerate(self._held.values()):
+            if _state(held.rng) != held.state:
+                place = next(filter(None, (_mention(self.run, name) for name in held.names)), None)
+                what = f"the NumPy generator {held.names[0]}" if i else "numpy.random"
+                is_sure = place is not None or i > 0 or _is_alone()
+                found[place or call] = _Impure(what, is_sure=is_sure)
+        return found
 
 
 def unwatched(fn: Callable[P, R]) -> Callable[P, R]:
@@ -131,9 +150,10 @@ def _tell(name: str, place: Place, impure: _Impure) -> None:
 
 def _mention(codes: Iterable[CodeType], name: str) -> Place | None:
     """The first line of these that uses an attribute or a variable of this name."""
+    last = name.rpartition(".")[2]
     for code in codes:
         for step in dis.get_instructions(code):
-            if step.argval == name and step.positions and step.positions.lineno:
+            if step.argval == last and step.positions and step.positions.lineno:
                 return code.co_filename, step.positions.lineno, code.co_name
     return None
 
@@ -152,11 +172,6 @@ def _is_users(filename: str) -> bool:
     return not (in_package(filename) or installed)
 
 
-def _numpy_state() -> object:
-    """What changes whenever NumPy's global generator is used, whichever kind it is."""
-    return _frozen(np.random.get_state(legacy=False))
-
-
 def _state(generator: _Generator) -> object:
     if isinstance(generator, np.random.Generator):
         return _frozen(generator.bit_generator.state)
@@ -171,14 +186,15 @@ def _frozen(state: object) -> object:
 
 
 def _generators(frame: FrameType) -> Iterator[tuple[str, _Generator]]:
-    """The generators that a function finds outside of it, with their names there."""
+    """The generators, or methods of them, that a function finds outside of it, with their names."""
     names, known = frame.f_code.co_names, frame.f_globals
     outside = {name: known[name] for name in names if name in known} | frame.f_locals
     own = getattr(outside.get("self"), "__dict__", {})
     outside |= {f"self.{name}": value for name, value in own.items()}
     for name, value in outside.items():
-        if isinstance(value, np.random.Generator | np.random.RandomState):
-            yield name, value
+        rng = value.__self__ if isinstance(value, MethodType) else value
+        if isinstance(rng, np.random.Generator | np.random.RandomState):
+            yield name, rng
 
 
 def _impure(called: Any) -> _Impure | None:
