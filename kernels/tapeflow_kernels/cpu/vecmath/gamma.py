@@ -22,7 +22,7 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     select,
 )  # fmt: skip
 from tapeflow_kernels.cpu.vecmath.logarithm import log
-from tapeflow_kernels.cpu.vecmath.pairs import sum_of
+from tapeflow_kernels.cpu.vecmath.pairs import ONE, plus, quotient, sum_of, times
 from tapeflow_kernels.cpu.vecmath.power import log_of
 from tapeflow_kernels.cpu.vecmath.zeros import (
     SIN_PI,
@@ -72,6 +72,15 @@ _BESIDE_ROOT = of_double(
     -4.1965284357280646e-10, 1.3988314142821704e-10, -2.7517988497113302e-11,
     9.172618879913334e-12, -1.0006438997505267e-11, 3.335477322544212e-12,
 )
+_EULER, _EULER_REST = 0.5772156649015329, -4.942915152430645e-18
+# (1 / Gamma(1 + a) - 1 - Euler's constant a) / a² in 2 a - 1, 0 <= a <= 1
+_RECIPROCAL = of_double(
+    -0.6409146614210154, 0.04504894014839893, 0.024162345598673092, -0.005822618323777832,
+    0.0002246061108090882, 0.00010400993109271406, -1.9319858817988038e-05, 9.026441236134238e-07,
+    1.594103425881648e-07, -3.117089639828085e-08, 1.9752198680151877e-09, 7.82578138934055e-11,
+    -2.606902471516342e-11, 2.172556492934903e-12, -3.682218669528376e-14, -1.0885244709436032e-14,
+    1.2532594027414467e-15,
+)
 _ROOT, _ROOT_REST = 0.46163214496836236, -1.5522348162858677e-17
 _BEYOND_PI = of_double(*SIN_PI[1:])
 _PI, _PI_REST = 3.141592653589793, 1.2246467991473532e-16
@@ -114,6 +123,22 @@ def lgamma_positive(a: Any) -> Any:
 def lgamma_1p(u: Any) -> Any:
     """log(Gamma(1 + u)), -1/2 <= u <= 1/2."""
     return u * _AT_1(u)
+
+
+@inlined
+def over_gamma_less_1(a: Any) -> Any:
+    """1 / Gamma(1 + a) - 1 for 0 <= a <= 1, as a pair."""
+    return times(a, plus((_EULER, _EULER_REST), (a * _RECIPROCAL(2.0 * a - 1.0), 0.0)))
+
+
+@inlined
+def over_gamma(a: Any) -> Any:
+    """1 / Gamma(1 + a) for 0 <= a <= 5, as a pair."""
+    factor = ONE
+    while a > 1.0:
+        factor = times(a, factor)
+        a -= 1.0
+    return quotient(plus(ONE, over_gamma_less_1(a)), factor)
 
 
 @inlined

@@ -19,26 +19,28 @@ from tapeflow_kernels.cpu.vecmath.bits import (
     is_double,
     like,
     magnitude,
-    of_double,
     of_two,
     root,
     select,
 )  # fmt: skip
 from tapeflow_kernels.cpu.vecmath.exponential import scaled
+from tapeflow_kernels.cpu.vecmath.gamma import over_gamma, over_gamma_less_1
 from tapeflow_kernels.cpu.vecmath.gauss import shape_of_tail
 from tapeflow_kernels.cpu.vecmath.pairs import (
     ONE,
     exp_less_1,
     exp_of,
+    expm1_of,
     leading,
     less,
     plus,
     product,
     quotient,
+    root_of,
     sum_of,
     times,
 )  # fmt: skip
-from tapeflow_kernels.cpu.vecmath.power import atanh_rest, log_of
+from tapeflow_kernels.cpu.vecmath.power import bend, log_of
 from tapeflow_kernels.cpu.vecmath.zeros import stirling
 
 _LARGE = 20.0  # from here on Temme's expansion holds, up to _NEAR times a from a
@@ -47,15 +49,6 @@ _STIRLING_FROM = 2.5
 _SMALL = 0.75  # up to here 1 less terms that vanish with x is better than the continued fraction
 _STEPS, _FEW_STEPS = 104.0, 36.0
 _OVER_ROOT, _OVER_ROOT_REST = 0.3989422804014327, -2.49232720227773e-17  # 1 / sqrt(2 pi)
-_EULER, _EULER_REST = 0.5772156649015329, -4.942915152430645e-18
-# (1 / Gamma(1 + a) - 1 - Euler's constant a) / a² in 2 a - 1, 0 <= a <= 1
-_RECIPROCAL = of_double(
-    -0.6409146614210154, 0.04504894014839893, 0.024162345598673092, -0.005822618323777832,
-    0.0002246061108090882, 0.00010400993109271406, -1.9319858817988038e-05, 9.026441236134238e-07,
-    1.594103425881648e-07, -3.117089639828085e-08, 1.9752198680151877e-09, 7.82578138934055e-11,
-    -2.606902471516342e-11, 2.172556492934903e-12, -3.682218669528376e-14, -1.0885244709436032e-14,
-    1.2532594027414467e-15,
-)
 # of Temme's expansion, in eta for each power of 1/a. Source: DLMF 8.12.12
 _TEMME = of_two(
     (-0.3333333333333333, 0.08333333333333333, -0.014814814814814815, 0.0011574074074074073,
@@ -98,44 +91,19 @@ _TEMME = of_two(
 
 
 @inlined
-def _bend(m: Any) -> Any:
-    """m - log(1 + m) for a pair m up to 0.3, as a pair: with s = m / (2 + m), m s less what
-    2 atanh(s) has beyond 2 s."""
-    s = quotient(m, plus((2.0, 0.0), m))
-    return less(product(m, s), atanh_rest(s))
-
-
-@inlined
 def _distance(a: Any, x: Any) -> Any:
     """x - a - a log(x / a), at least 0, as a pair: exp() of its negative is x^a exp(-x) beside the
     maximum of that."""
     d = sum_of(x, -a)
     if magnitude(leading(d)) < _NEAR * a:
-        return times(a, _bend(quotient(d, (a, 0.0))))
+        return times(a, bend(quotient(d, (a, 0.0))))
     return less(d, times(a, less(log_of(x), log_of(a))))
-
-
-@inlined
-def _less_1(a: Any) -> Any:
-    """1 / Gamma(1 + a) - 1 for 0 <= a <= 1, as a pair."""
-    return times(a, plus((_EULER, _EULER_REST), (a * _RECIPROCAL(2.0 * a - 1.0), 0.0)))
-
-
-@inlined
-def _over_gamma(a: Any) -> Any:
-    """1 / Gamma(1 + a) for 0 <= a <= 2.5, as a pair."""
-    if a <= 1.0:
-        return plus(ONE, _less_1(a))
-    whole = 1.0 if a <= 2.0 else 2.0
-    product_of_next = sum_of(a, 0.0) if a <= 2.0 else times(a, sum_of(a, -1.0))
-    return quotient(plus(ONE, _less_1(a - whole)), product_of_next)
 
 
 @inlined
 def _over_root(a: Any) -> Any:
     """1 / sqrt(2 pi a), as a pair."""
-    r = root(a)
-    return quotient((_OVER_ROOT, _OVER_ROOT_REST), (r, fma(-r, r, a) * (0.5 / r)))
+    return quotient((_OVER_ROOT, _OVER_ROOT_REST), root_of((a, 0.0)))
 
 
 @inlined
@@ -146,7 +114,7 @@ def _term(a: Any, x: Any) -> Any:
         power, k = exp_of((-d, -rest))
         return product(power, _over_root(a)), k
     power, k = exp_of(less(times(a, log_of(x)), (x, 0.0)))
-    return product(power, _over_gamma(a)), k
+    return product(power, over_gamma(a)), k
 
 
 @inlined
@@ -207,11 +175,9 @@ def _upper_near_0(a: Any, x: Any, small: Any) -> Any:
         total += power / (a + k)
         k += 1.0
     sigma = plus(first, (total, 0.0))
-    s, exponent = exp_less_1(times(a, log_of(x)))
-    scale = scaled(1.0, exponent)
-    grown = plus(sum_of(scale, -1.0), times(scale, s))
+    grown = expm1_of(times(a, log_of(x)))
     inside = plus(grown, times(a, product(plus(ONE, grown), sigma)))
-    lost = _less_1(a)
+    lost = over_gamma_less_1(a)
     y, rest = plus(lost, product(plus(ONE, lost), inside))
     return -(y + rest)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tapeflow_kernels.cpu.lowering import inlined
-from tapeflow_kernels.cpu.vecmath.bits import fma, magnitude, select
+from tapeflow_kernels.cpu.vecmath.bits import fma, magnitude, root, select
 from tapeflow_kernels.cpu.vecmath.exponential import (
     EXP_TAIL,
     LN2,
@@ -13,6 +13,7 @@ from tapeflow_kernels.cpu.vecmath.exponential import (
     LOG2_E,
     clipped,
     nearest,
+    scaled,
 )
 
 ONE = (1.0, 0.0)
@@ -77,6 +78,14 @@ def quotient(a: Any, b: Any) -> Any:
 
 
 @inlined
+def root_of(a: Any) -> Any:
+    """The square root of a pair."""
+    x, x_rest = a
+    r = root(x)
+    return r, (fma(-r, r, x) + x_rest) * (0.5 / r)
+
+
+@inlined
 def exp_less_1(a: Any) -> Any:
     """s and k, s a pair, with exp of a pair = (1 + s) 2^k and |s| < 1/2. What float64 has no number
     for is infinite or 0 by 2^k."""
@@ -96,3 +105,11 @@ def exp_of(a: Any) -> Any:
     """exp of a pair, as a pair of about 1 and a power of 2."""
     s, k = exp_less_1(a)
     return plus(ONE, s), k
+
+
+@inlined
+def expm1_of(a: Any) -> Any:
+    """exp(a) - 1 as a pair, for a pair a that is at most 0."""
+    s, k = exp_less_1(a)
+    scale = scaled(1.0, k)
+    return plus(sum_of(scale, -1.0), times(scale, s))

@@ -25,7 +25,7 @@ from tapeflow_kernels.cpu.vecmath.pairs import (
     sum_of,
     times,
 )  # fmt: skip
-from tapeflow_kernels.cpu.vecmath.power import log_of
+from tapeflow_kernels.cpu.vecmath.power import log_of, log_of_pair
 
 _EXACT = 22.0  # factorials up to here are numbers of float64
 _FACTORIAL = table([float(math.factorial(n)) for n in range(23)])
@@ -35,14 +35,6 @@ _BERNOULLI = table([
     2.08767569878681e-08, -5.284190138687493e-10, 1.3382536530684679e-11, -3.3896802963225827e-13,
     8.586062056277845e-15, -2.174868698558062e-16,
 ])
-
-
-@inlined
-def _log(w: Any) -> Any:
-    """The logarithm of a pair, as a pair."""
-    x, x_rest = w
-    high, low = log_of(x)
-    return high, low + x_rest / x
 
 
 @inlined
@@ -77,13 +69,13 @@ def _shares(s: Any, q: Any, first: Any) -> Any:
     if q >= last:
         return _beyond(s, (q, 0.0))
     while leading(w) < last and leading(share) > 1e-18:
-        share = _exp(times(s, less(start, _log(w))))
+        share = _exp(times(s, less(start, log_of_pair(w))))
         total = plus(total, share)
         k += 1.0
         w = sum_of(q, k)
     if leading(w) < last:
         return total
-    share = _exp(times(s, less(start, _log(w))))
+    share = _exp(times(s, less(start, log_of_pair(w))))
     return plus(total, product(share, _beyond(s, w)))
 
 

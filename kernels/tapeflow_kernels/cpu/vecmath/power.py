@@ -27,7 +27,7 @@ from tapeflow_kernels.cpu.vecmath.exponential import (
     scaled,
 )
 from tapeflow_kernels.cpu.vecmath.logarithm import split, split_any
-from tapeflow_kernels.cpu.vecmath.pairs import exp_less_1, product
+from tapeflow_kernels.cpu.vecmath.pairs import exp_less_1, less, plus, product, quotient
 
 # ((2 atanh(s) / s - 2) / s² - 2/3) / s², in s²
 _COEFFICIENTS = (
@@ -77,6 +77,22 @@ def log_of(x: Any) -> Any:
     k = e * LN2(x)
     y = k + a
     return y, (a - (y - k)) + (a_rest + fma(e, LN2(x), -k) + e * LN2_REST(x))
+
+
+@inlined
+def bend(m: Any) -> Any:
+    """m - log(1 + m) for a pair m up to 0.3, as a pair: with s = m / (2 + m), m s less what
+    2 atanh(s) has beyond 2 s."""
+    s = quotient(m, plus((2.0, 0.0), m))
+    return less(product(m, s), atanh_rest(s))
+
+
+@inlined
+def log_of_pair(a: Any) -> Any:
+    """The logarithm of a pair, as a pair."""
+    x, x_rest = a
+    high, low = log_of(x)
+    return high, low + x_rest / x
 
 
 @inlined
