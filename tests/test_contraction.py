@@ -154,7 +154,9 @@ def problems(draw: st.DrawFn) -> Problem:
     batch = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
     reduce = tuple(draw(st.lists(st.integers(0, 7), min_size=1, max_size=3)))
     m, n = draw(st.integers(0, 40)), draw(st.integers(1, 80))
-    pack_a, pack_b = (bool(source != dtype or products or draw(st.booleans())) for _ in "ab")
+    pack_a, pack_b = (bool(products) or draw(st.booleans()) for _ in "ab")
+    if source != dtype:
+        pack_b = pack_a  # halves are packed both or none
     a_shape, b_shape, c_shape = (*batch, m, *reduce), (*batch, *reduce, n), (*batch, m, n)
     alone = st.sets(st.sampled_from(range(len(batch)))) if batch else st.just(set())
     a = strides(a_shape, draw(st.permutations(range(len(a_shape)))), list(draw(alone)))
@@ -238,13 +240,28 @@ def test_other_hosts_give_the_same(target: Host, packs: dict[str, bool], dtype: 
 def narrow(m: int, k: int, n: int, dtype: str, products: int = 0) -> Problem:
     """A product of matrices that memory holds as `dtype`, with bias, stored as `dtype`."""
     epilogue = Epilogue(((3, (n, 1)),), ((0, 1),), (("add", (0, 1)), (dtype, (2,))), (dtype, dtype))
-    packs = {"pack_a": True, "pack_b": True}
+    packs = {"pack_a": products > 0, "pack_b": products > 0}
     c = Contraction(
         "float32", n, (k, 1), (n, 1), epilogue, memory=dtype, products=products, **packs
     )
     out = memory((m, n), dtype, 2)
     a, b, bias = memory((m, k), dtype, 0), memory((k, n), dtype, 1), memory((n,), dtype, 3)
     return Problem(c, Extents(m, (k,)), a, b, [bias], [out])
+
+
+def test_few_rows_of_halves_are_multiplied_as_they_lie() -> None:
+    for m in range(1, 9):
+        problem = narrow(m, 70, 300, "bfloat16", products=1)
+        problem.c = contraction.plan(problem.c, problem.extents)
+        assert (problem.c.few_rows, problem.c.products, problem.c.pack_b) == (m, 0, False)
+        expected = problem.expected()[0].astype(np.float32)
+        problem.solve()
+        found = problem.stores[0].astype(np.float32)
+        np.testing.assert_allclose(found, expected, rtol=2.0**-7, atol=1e-6)
+    many, few = (narrow(m, 70, 300, "bfloat16", products=1) for m in (9, 8))
+    few.c = replace(few.c, tiles="model")
+    assert contraction.plan(many.c, many.extents).pack_b
+    assert contraction.plan(few.c, few.extents, uses=2).pack_b
 
 
 @pytest.mark.parametrize("target", [*TARGETS, pytest.param(AVX512_BF16, id="bf16", marks=X86)])
@@ -256,10 +273,12 @@ def test_memory_may_hold_halves(target: Host, dtype: str) -> None:
     for m, k, n in ((17, 9, 37), (6, 3, 1), (9, 40, 33)):
         problem = narrow(m, k, n, dtype, products)
         expected = problem.expected()[0].astype(np.float32)
-        problem.solve(target=target)
-        found = problem.stores[0].astype(np.float32)
-        step = 2.0**-7 if dtype == "bfloat16" else 2.0**-10  # of a sum next to a tie
-        np.testing.assert_allclose(found, expected, rtol=step, atol=1e-6)
+        for packs in (True, products > 0):
+            problem.c = replace(problem.c, pack_a=packs, pack_b=packs)
+            problem.solve(target=target)
+            found = problem.stores[0].astype(np.float32)
+            step = 2.0**-7 if dtype == "bfloat16" else 2.0**-10  # of a sum next to a tie
+            np.testing.assert_allclose(found, expected, rtol=step, atol=1e-6)
 
 
 def test_numbers_become_bfloat16_by_rounding_to_even() -> None:

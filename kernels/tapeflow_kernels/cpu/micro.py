@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .halves import Memory
 from .ir import Function, Index, Module, Value
 from .lanes import Lanes
 
@@ -43,6 +44,7 @@ class Micro:
     is_diagonal: A has columns too, side by side, and each is multiplied with the same one of B.
     accumulates: the sums start as what memory holds.
     pairs: each element of A and B is two bfloat16 numbers.
+    dtype: what A and B are in memory, where that is not the type of the sums.
     fetches: each step fetches a part of what the next tile reads of A, which lies side by side.
     """
 
@@ -56,7 +58,13 @@ class Micro:
     is_diagonal: bool = False
     accumulates: bool = False
     pairs: bool = False
+    dtype: str = ""
     fetches: bool = False
+
+    @property
+    def memory(self) -> Memory:
+        """How A and B are read."""
+        return Memory(self.lanes, self.dtype or self.lanes.dtype)
 
     @property
     def vectors(self) -> int:
@@ -124,8 +132,8 @@ def _nest(
     def body(_: Value, values: list[Value]) -> list[Value]:
         a, b, *sums = _nest(f, micro, rows, extents[1:], values)
         return [
-            micro.a.next(f, level, values[0], a, micro.lanes.element),
-            micro.b.next(f, level, values[1], b, micro.lanes.element),
+            micro.a.next(f, level, values[0], a, micro.memory.element),
+            micro.b.next(f, level, values[1], b, micro.memory.element),
             *sums,
         ]
 
@@ -136,15 +144,15 @@ def _step(
     f: Function, micro: Micro, rows: list[Index], a: Value, b: Value, *carried: Value
 ) -> list[Value]:
     """One step of all reductions: a row of B's vectors times each row's element of A."""
-    lanes, count = micro.lanes, micro.rows * micro.vectors
+    lanes, memory, count = micro.lanes, micro.memory, micro.rows * micro.vectors
     sums, ahead = carried[:count], carried[count:]
     for v in range(micro.vectors if micro.vectors <= _FETCHED else 0):
         later = _PREFETCH * micro.b.innermost + v * lanes.count
-        lanes.prefetch(f, f.at(b, later, lanes.element))
+        lanes.prefetch(f, f.at(b, later, memory.element))
     row_of_b = [
-        lanes.load(
+        memory.load(
             f,
-            f.at(b, v * lanes.count, lanes.element),
+            f.at(b, v * lanes.count, memory.element),
             None if micro.b.pitch else micro.active(v),
         )
         for v in range(micro.vectors)
@@ -152,7 +160,7 @@ def _step(
     multiply_add = lanes.multiply_add_pairs if micro.pairs else lanes.multiply_add
     totals = []
     for row, offset in enumerate(rows):
-        factors = _factors(f, micro, f.at(a, offset, lanes.element))
+        factors = _factors(f, micro, f.at(a, offset, memory.element))
         for v, vector in enumerate(row_of_b):
             total = sums[row * micro.vectors + v]
             totals.append(multiply_add(f, factors[v], vector, total))
@@ -172,5 +180,5 @@ def _factors(f: Function, micro: Micro, a: Value) -> list[Value]:
     """What each vector of a row of B is multiplied with."""
     lanes = micro.lanes
     if not micro.is_diagonal:
-        return [lanes.broadcast(f, a)] * micro.vectors
+        return [micro.memory.broadcast(f, a)] * micro.vectors
     return [lanes.load(f, f.at(a, v * lanes.count, lanes.element)) for v in range(micro.vectors)]

@@ -10,6 +10,7 @@ from .amx import DEPTH, SHARE, SIDE, Block, Registers, emit_sums
 from .contraction import FIRST_EXTENT, TERMS, TOGETHER, Contraction
 from .epilogue import Epilogue, offset
 from .finish import Finish, Place, emit_finish
+from .halves import Memory
 from .ir import Index, Module, Value, ceiling
 from .micro import Micro, Walk, emit_micro
 from .packing import coordinates
@@ -23,8 +24,9 @@ _LATER = 4
 
 def emit(c: Contraction, name: str, target: Host | None = None) -> str:
     """The LLVM IR of `void name(i64 start, i64 stop, i64* args)`, see `contraction.arguments`."""
-    assert c.pack_b or not (c.products or c.memory), "panels convert: pack B"
-    assert c.pack_a or c.as_it_lies or not (c.products or c.memory), "panels convert: pack A"
+    assert c.pack_b or not c.products, "panels convert: pack B"
+    assert c.pack_a or c.as_it_lies or not c.products, "panels convert: pack A"
+    assert c.pack_a == c.pack_b or c.as_it_lies or not c.memory, "panels convert: pack both or none"
     assert c.pack_b or c.b[-1] == 1 or c.n == 1, "B's columns do not lie side by side: pack it"
     target = target or host()
     module = Module(target)
@@ -67,8 +69,9 @@ def _micro(c: Contraction, tile: Tile, height: int, columns: int) -> Micro:
         b = Walk(c.b[c.batch : -1], tile.width if c.pack_b else 0)
     present = max(1, height - HEIGHT_STEP + 1)
     a_row = 1 if c.pack_a else c.a[c.batch]
-    sizes = height, present, columns, a_row
-    return Micro(tile.lanes, *sizes, a, b, pairs=c.products > 0, fetches=c.fetches_rows)
+    sizes = tile.lanes, height, present, columns, a_row
+    dtype = "" if c.pack_b else c.memory
+    return Micro(*sizes, a, b, pairs=c.products > 0, dtype=dtype, fetches=c.fetches_rows)
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,10 @@ class _Nest:
 
     def _operands(self, place: _Place, k: Value) -> list[Value]:
         """Where A and B start."""
-        kind = self.tile.lanes.element
-        a = self.f.at(self.a, self._offset_a(place, k), kind)
-        return [a, self.f.at(self.b, self._offset_b(place, k), kind)]
+        c, f, lanes = self.c, self.f, self.tile.lanes
+        held = Memory(lanes, c.memory or c.dtype).element
+        a = f.at(self.a, self._offset_a(place, k), lanes.element if c.pack_a else held)
+        return [a, f.at(self.b, self._offset_b(place, k), lanes.element if c.pack_b else held)]
 
     def _finish(self, item: Value, place: _Place, sums: Value) -> None:
         f, column = self.f, place.panel * self.tile.width
@@ -315,12 +319,10 @@ class _TileNest(_Nest):
         skipped = (place.row - self._first_row(place)) * width
         return self.f.at(sums, skipped, self.tile.lanes.element)
 
-    def _operands(self, place: _Place, k: Value) -> list[Value]:
+    def _offset_a(self, place: _Place, k: Value) -> Index:
         if self.c.pack_a:
-            return super()._operands(place, k)
-        where = [*place.batch, self._first_row(place), k * DEPTH]
-        a = self.f.at(self.a, offset(self.c.a, where), "i16")
-        return [a, self.f.at(self.b, self._offset_b(place, k), self.tile.lanes.element)]
+            return super()._offset_a(place, k)
+        return offset(self.c.a, [*place.batch, self._first_row(place), k * DEPTH])
 
     def _first_row(self, place: _Place) -> Value:
         """The first row that the tiles read of an A without panels: none behind the last one."""
