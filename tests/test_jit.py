@@ -21,6 +21,7 @@ import pytest
 
 import tapeflow as tf
 from tapeflow.jit import cache
+from tapeflow.jit.kernel import Pointer
 from tapeflow.jit.purity import TraceWarning
 from tapeflow.jit.reasons import RetraceWarning
 
@@ -844,3 +845,23 @@ def test_new_sizes_of_attention_compile_its_products_once_more_at_most() -> None
         seen.append({launch.code.symbol for launch in compiled.lower(*given).kernels})
     assert seen[2] <= seen[0] | seen[1]
     assert seen[3] <= seen[0] | seen[1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_one_row_by_a_transposed_matrix_reads_the_matrix_as_it_lies(
+    dtype: str, batch: tuple[int, ...]
+) -> None:
+    """With what joins the product: a bias of columns and another row."""
+    rng = np.random.default_rng(0)
+    shapes = ((*batch, 1, 64), (*batch, 50, 64), (50,), (*batch, 1, 50))
+    x, w, bias, factor = (tf.cast(rng.standard_normal(shape), dtype) for shape in shapes)
+    fn = tf.jit(lambda x, w, b, c: tf.nn.relu(x @ w.mT + b) * c)
+    a, b, c, d = (t.numpy().astype(np.float64) for t in (x, w, bias, factor))
+    wanted = np.maximum(a @ np.swapaxes(b, -1, -2) + c, 0.0) * d
+    bound = {"float32": 1e-5, "float64": 1e-13, "bfloat16": 2.0**-7}[dtype]
+    found = fn(x, w, bias, factor).numpy().astype(np.float64)
+    np.testing.assert_allclose(found, wanted, rtol=bound, atol=10 * bound)
+    lowered = fn.lower(x, w, bias, factor)
+    left = [k.arguments[0] for k in lowered.kernels if k.code.symbol.startswith("product")]
+    assert left == [Pointer(lowered.graph.inputs[1])]

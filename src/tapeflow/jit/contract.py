@@ -48,7 +48,29 @@ def lower(
         tuple(product.at(layouts[v]) for v in parts.operands),
         product.outputs(node, updated),
     )
+    if extents.m == 1 and c.b[-2] == 1 < c.n and uses == 1 and not any_size:
+        c, extents, places = _column(c, extents, places)
     return launches(c, extents, places, any_size, uses)
+
+
+def _column(
+    c: Contraction, extents: Extents, places: Pointers[Pointer]
+) -> tuple[Contraction, Extents, Pointers[Pointer]]:
+    """A product of one row as one of one column, whose left factor is the transposed right one: if
+    that lies so, it is read as it lies. 1x1024 by 1024x1024: 0.45 -> 0.21 ms, bfloat16 0.04."""
+
+    def turned(strides: Ints, column: int) -> Ints:
+        return (*strides[:-2], strides[-1], column)
+
+    epilogue = replace(
+        c.epilogue,
+        stores=tuple((value, turned(strides, 1)) for value, strides in c.epilogue.stores),
+        operands=tuple(turned(strides, 0) for strides in c.epilogue.operands),
+    )
+    (*batch_a, row, step), (*batch_b, along, column) = c.a, c.b
+    a, b = (*batch_b, column, along), (*batch_a, step, row)
+    swapped = replace(places, a=places.b, b=places.a)
+    return replace(c, n=1, a=a, b=b, epilogue=epilogue), replace(extents, m=c.n), swapped
 
 
 def of_factors(
