@@ -408,7 +408,6 @@ NORMS = [
     ],
 ]
 
-TRIPLE = np.array([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]])
 ARRANGED = [
     Case(
         tf.diagonal,

@@ -161,7 +161,6 @@ def test_the_fix_for_a_value_of_an_example_speaks_of_vmap(convert: Any, run: Any
     assert "tf.jit" not in caught.value.fix
 
 
-
 def test_a_lane_that_is_kept_is_refused_later() -> None:
     kept = []
     tf.vmap(lambda x: kept.append(x) or x)(X)

@@ -64,8 +64,7 @@ QUANTILE: dict[str, tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]] = {
     ),
 }  # fmt: skip
 SPLITS = 0.425, 0.180625, 1.6, 5.0
-CUT = 2.0  # standard deviations, where truncated normal numbers end
-TAIL = 0.02275013194817921  # how much of a normal distribution lies beyond that
+TAIL = 0.02275013194817921  # of a normal distribution beyond 2 deviations, where truncated ones end
 
 
 def draw(kind: str, state: Array, count: int, dtype: str, digits: int) -> Array:

@@ -65,10 +65,9 @@ def sizes(op: str, shape: Any) -> tuple[int, ...]:
     Raises: ArgumentError unless they are whole numbers of at least 0 that fit into memory.
     """
     found = integers(op, "shape", shape)
-    if not found or (min(found) > 0 and math.prod(found) <= _LARGEST):
-        return found
-    if not 0 <= min(found) <= max(found) <= max(math.prod(found), _LARGEST) == _LARGEST:
-        raise _no_size(op, f"shape {found}", min(found))
+    least = min(found) if found else 1
+    if least < 0 or math.prod(found) > _LARGEST or (least == 0 and max(found) > _LARGEST):
+        raise _no_size(op, f"shape {found}", least)
     return found
 
 

@@ -89,7 +89,9 @@ class Builder:
         """The nest of a node; None where a body has steps that run on the host."""
         prim = node.prim
         assert isinstance(prim, Holder), f"{prim} holds no graphs"
-        plans = tuple(self.plan(g, self._updates(prim, g), *_lasting(prim, g)) for g in prim.graphs)
+        plans = tuple(
+            self.plan(g, self._updates(prim, g), *_stay_and_turns(prim, g)) for g in prim.graphs
+        )
         self.on_host = [name for p in plans for name in p.on_host]
         if self.on_host:
             return None
@@ -224,7 +226,7 @@ class Builder:
         return Pointer(Scratch(0, max(p.arena_bytes for p in plans)))
 
 
-def _lasting(prim: Holder, graph: Graph) -> tuple[int, int]:
+def _stay_and_turns(prim: Holder, graph: Graph) -> tuple[int, int]:
     """How many inputs of a body are the same in all turns, and how many turns it is good for."""
     if isinstance(prim, Scan):
         return prim.layout.consts, prim.layout.length

@@ -113,13 +113,6 @@ def lgamma_pair(a: Any) -> Any:
 
 
 @inlined
-def lgamma_positive(a: Any) -> Any:
-    """log(Gamma(a)) for float64 a >= 1/2."""
-    y, rest = lgamma_pair(a)
-    return y + rest
-
-
-@inlined
 def lgamma_1p(u: Any) -> Any:
     """log(Gamma(1 + u)), -1/2 <= u <= 1/2."""
     return u * _AT_1(u)

@@ -26,7 +26,7 @@ from tapeflow_kernels.cpu.vecmath.exponential import nearest
 from tapeflow_kernels.cpu.vecmath.power import atanh_tail
 
 # (log(Gamma(x)) - (x - 1/2) log(x) + x - log(2 pi) / 2) x in 1/x, x >= 2.5
-stirling_tail = of_double(
+_stirling_tail = of_double(
     0.08333333333333333, -2.359959235255875e-17, -0.0027777777777706746,
     -8.501718480471589e-13, 0.0007936508475299465, -2.086759830664443e-09,
     -0.000595184341632708, -9.72062893353782e-07, 0.0008545366735835491,
@@ -145,7 +145,7 @@ _SECOND, _SECOND_REST = 2.7476826467274127, -9.055340329338315e-17
 def stirling(x: Any) -> Any:
     """What Stirling's formula for log(Gamma(x)) lacks, x >= 2.5."""
     t = 1.0 / x
-    return stirling_tail(t) * t
+    return _stirling_tail(t) * t
 
 
 @inlined

@@ -120,7 +120,7 @@ class BodyTracer(Tracer):
         around = self.outer
         while around is not None and not isinstance(around, Tracer):
             around = around.outer
-        if around is not None:
+        if around is not None:  # what a body uses, the function that is traced around it uses
             self.used = around.used
 
     def run(self, call: Call, specs: Sequence[Spec]) -> Body:

@@ -131,8 +131,8 @@ class _Asked:
 
 def _spread(chain: Chain, x: Var, shape: tuple[int, ...]) -> Var:
     """`x`, broadcast to `shape`."""
-    sizes = (1,) * (len(shape) - len(x.shape)) + x.shape
     new = len(shape) - len(x.shape)
+    sizes = (1,) * new + x.shape
     axes = tuple(a for a, n in enumerate(shape) if a < new or sizes[a] != n)
     kept = tuple(n for a, n in enumerate(sizes) if a not in axes)
     if kept != x.shape:
