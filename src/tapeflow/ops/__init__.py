@@ -99,6 +99,7 @@ from tapeflow.ops.gather import (
     take_along_axis,
 )
 from tapeflow.ops.info import can_cast, finfo, iinfo, isdtype, result_type
+from tapeflow.ops.joining import add_n, concat, roll, split, stack, tile, unstack
 from tapeflow.ops.linalg import matmul, outer, tensordot, vecdot
 from tapeflow.ops.linalg_diagonal import block_diag, diag, diagonal, kron, trace
 from tapeflow.ops.linalg_solve import inv as matrix_inverse
@@ -130,21 +131,14 @@ from tapeflow.ops.loss import (
     sparse_softmax_cross_entropy,
 )
 from tapeflow.ops.movement import (
-    add_n,
     broadcast_arrays,
     broadcast_shapes,
-    concat,
     flip,
     fliplr,
     flipud,
     moveaxis,
     pad,
-    roll,
     rot90,
-    split,
-    stack,
-    tile,
-    unstack,
 )
 from tapeflow.ops.normalization import (
     batch_normalization,

@@ -12,9 +12,9 @@ from tapeflow.ops import (
     arithmetic,
     device,
     index,
+    joining,
     linalg,
     logic,
-    movement,
     reduce,
     shape,
     sorting,
@@ -92,4 +92,4 @@ def _method(op: Elementwise) -> Callable[[Tensor], Tensor]:
 
 def _iterate(x: Tensor) -> Iterator[Tensor]:
     len(x)   # which says why a tensor without axes has no elements to go through
-    return iter(movement.unstack(x))
+    return iter(joining.unstack(x))

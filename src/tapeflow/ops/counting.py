@@ -8,7 +8,7 @@ import numpy as np
 from tapeflow import arguments
 from tapeflow.dtypes import float64, int64, is_floating
 from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.ops import create, index, movement, places, reduce, sorting
+from tapeflow.ops import create, index, joining, movement, places, reduce, sorting
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import cast
 from tapeflow.ops.elementwise import where
@@ -113,7 +113,7 @@ def _edges(x: Tensor, bins: int | TensorLike, limits: tuple[float, float] | None
     same = low == high
     low, high = where(same, low - 0.5, low), where(same, high + 0.5, high)
     steps = create.arange(count + 1, dtype=x.dtype) * ((high - low) / count)
-    return movement.concat([movement.part(low + steps, 0, 0, count), _shape.reshape(high, (1,))])
+    return joining.concat([movement.part(low + steps, 0, 0, count), _shape.reshape(high, (1,))])
 
 
 def _require_ascent(name: str, edges: object) -> None:

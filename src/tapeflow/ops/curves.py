@@ -6,7 +6,7 @@ import numpy as np
 from tapeflow import arguments
 from tapeflow.dtypes import bool_
 from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.ops import index, movement, reduce, sorting
+from tapeflow.ops import index, joining, movement, reduce, sorting
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import clip
 from tapeflow.ops.elementwise import NUMERIC, coerce, unfit, where
@@ -31,7 +31,7 @@ def diff(x: TensorLike, axis: int = -1, n: int = 1, prepend: TensorLike | None =
     x = as_tensor(x, op="diff")
     axis = _shape.normalize_axis("diff", axis, x.ndim)
     before, after = (None if end is None else _end(x, end, axis) for end in (prepend, append))
-    y = movement.concat([part for part in (before, x, after) if part is not None], axis)
+    y = joining.concat([part for part in (before, x, after) if part is not None], axis)
     for _ in range(min(n, y.shape[axis])):   # then nothing is left
         y = _but_one(y, axis, 1) - _but_one(y, axis, 0)
     return y

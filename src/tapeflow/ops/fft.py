@@ -14,7 +14,7 @@ import numpy as np
 from tapeflow import arguments, dispatch
 from tapeflow.dtypes import as_dtype, complex_of, float32, is_complex, is_floating, real_of
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
-from tapeflow.ops import movement
+from tapeflow.ops import joining, movement
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import cast, conj
 from tapeflow.ops.device import on_cpu
@@ -330,7 +330,7 @@ def fftshift(x: TensorLike, axes: int | Sequence[int] | None = None) -> Tensor:
     """
     t = as_tensor(x, op="fftshift")
     named = _shape.normalize_axes("fftshift", axes, t.ndim)
-    return movement.roll(t, [t.shape[a] // 2 for a in named], named)
+    return joining.roll(t, [t.shape[a] // 2 for a in named], named)
 
 
 def ifftshift(x: TensorLike, axes: int | Sequence[int] | None = None) -> Tensor:
@@ -340,4 +340,4 @@ def ifftshift(x: TensorLike, axes: int | Sequence[int] | None = None) -> Tensor:
     """
     t = as_tensor(x, op="ifftshift")
     named = _shape.normalize_axes("ifftshift", axes, t.ndim)
-    return movement.roll(t, [-(t.shape[a] // 2) for a in named], named)
+    return joining.roll(t, [-(t.shape[a] // 2) for a in named], named)

@@ -10,7 +10,7 @@ import numpy as np
 from tapeflow import arguments, dispatch
 from tapeflow.dtypes import bool_
 from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
-from tapeflow.ops import movement, reduce
+from tapeflow.ops import joining, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import conj
 from tapeflow.ops.elementwise import NUMERIC, coerce
@@ -215,6 +215,6 @@ def cross(x1: TensorLike, x2: TensorLike, *, axis: int = -1) -> Tensor:
         raise ShapeError("cross", got=f"x1 {x.spec}, x2 {y.spec}, axis {axis}",
                          why="a cross product is one of vectors of three elements",
                          fix="choose the axis along which there are three")
-    (x1, x2), (y1, y2) = ((movement.roll(t, -1, axis), movement.roll(t, 1, axis)) for t in (x, y))
+    (x1, x2), (y1, y2) = ((joining.roll(t, -1, axis), joining.roll(t, 1, axis)) for t in (x, y))
     product: Tensor = x1 * y2 - x2 * y1
     return product

@@ -6,7 +6,7 @@ from typing import Any
 
 from tapeflow import arguments
 from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.ops import movement, reduce
+from tapeflow.ops import joining, movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import coerce
 from tapeflow.ops.linalg_matrix import require_matrix
@@ -127,7 +127,7 @@ def block_diag(*blocks: TensorLike) -> Tensor:
     for x in matrices:
         rows.append(movement.place(x, shape=(x.shape[0], width), starts=(0, left), steps=(1, 1)))
         left += x.shape[1]
-    return movement.concat(rows)
+    return joining.concat(rows)
 
 
 def kron(a: TensorLike, b: TensorLike) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from tapeflow import dispatch
 from tapeflow.dtypes import int64
 from tapeflow.errors import ArgumentError
-from tapeflow.ops import create, movement, sorting
+from tapeflow.ops import create, joining, sorting
 from tapeflow.ops.casts import cast, real
 from tapeflow.ops.gather import take_along_axis
 from tapeflow.ops.linalg_diagonal import diagonal_matrix, matrix_diagonal
@@ -167,7 +167,7 @@ def qr(x: TensorLike, *, mode: str = "reduced") -> QRResult:
     m, n = x.shape[-2:]
     if m < n:   # Q is that of the first m columns
         q, r = dispatch.apply(_qr, (x[..., :m],))
-        return QRResult(q, movement.concat([r, hermitian(q) @ x[..., m:]], axis=-1))
+        return QRResult(q, joining.concat([r, hermitian(q) @ x[..., m:]], axis=-1))
     thin = mode == "reduced" or m == n
     return QRResult(*dispatch.apply(_qr if thin else _qr_complete, (x,)))
 
@@ -199,7 +199,7 @@ def _lu_adjoint(gs: Cotangents, ys: tuple[Tensor, ...], x: Tensor) -> Tensor:
               for g, y in zip(gs[:2], ys[:2], strict=True))
     inner = create.triu(gu @ upper.mT - lower.mT @ gl)
     first = substituted(lower[..., :n, :].mT, inner, lower=False, unit_diagonal=True)
-    turned = movement.concat([gl[..., :n, :] + first, gl[..., n:, :]], axis=-2)
+    turned = joining.concat([gl[..., :n, :] + first, gl[..., n:, :]], axis=-2)
     return _reordered(substituted_right(turned, upper.mT, lower=True), sorting.argsort(order))
 
 
@@ -239,6 +239,6 @@ def lu(x: TensorLike) -> LUResult:
     lower, upper, order = dispatch.apply(_lu, (left,))
     if m < n:
         rest = substituted(lower, _reordered(x[..., m:], order), lower=True, unit_diagonal=True)
-        upper = movement.concat([upper, rest], axis=-1)
+        upper = joining.concat([upper, rest], axis=-1)
     places = cast(column(create.arange(m)) == row(order), x.dtype)
     return LUResult(places, lower, upper)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from tapeflow import arguments
 from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.ops import create, movement
+from tapeflow.ops import create, joining
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import coerce
 from tapeflow.ops.linalg import matmul
@@ -44,8 +44,8 @@ def _along(x: Tensor, t: Tensor) -> Tensor:
     [[x, t], [0, x]]. Source: Higham (2008), Functions of Matrices, equation 3.16."""
     n = x.shape[-1]
     above, below = [x, t], [create.zeros_like(x), x]
-    rows = [movement.concat(blocks, axis=-1) for blocks in (above, below)]
-    block: Tensor = _expm(movement.concat(rows, axis=-2))[..., :n, n:]
+    rows = [joining.concat(blocks, axis=-1) for blocks in (above, below)]
+    block: Tensor = _expm(joining.concat(rows, axis=-2))[..., :n, n:]
     return block
 
 

@@ -10,8 +10,9 @@ from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import clipped, divide, maximum, rsqrt
 from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import coerce
+from tapeflow.ops.joining import add_n, stack
 from tapeflow.ops.linalg_norm import length
-from tapeflow.ops.movement import add_n, pad, part, stack
+from tapeflow.ops.movement import pad, part
 from tapeflow.ops.shape import Axes, sum_over
 from tapeflow.primitive import Tangents, require_floating
 from tapeflow.tensor import Axis, Tensor, TensorLike, as_tensor

@@ -8,7 +8,7 @@ import numpy as np
 
 from tapeflow import dispatch
 from tapeflow.dtypes import float64, is_floating
-from tapeflow.ops import create, index, movement, reduce
+from tapeflow.ops import create, index, joining, movement, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.shape import Axes
 from tapeflow.primitive import Fold, Tangents, along, primitive
@@ -58,7 +58,7 @@ def _others(x: Tensor, axes: Axes) -> Tensor:
     levels = max(count - 1, 0).bit_length()
     missing = (1 << levels) - count
     ones = create.ones((*batch, missing), dtype=x.dtype)
-    products = [movement.concat([_shape.reshape(moved, (*batch, count)), ones], axis=-1)]
+    products = [joining.concat([_shape.reshape(moved, (*batch, count)), ones], axis=-1)]
     for _ in range(levels):
         pairs = _paired(products[-1])
         products.append(index.getitem(pairs, (..., 0)) * index.getitem(pairs, (..., 1)))
@@ -87,7 +87,7 @@ def cumulative_prod(x: TensorLike, axis: int | None = None, dtype: Any = None,
     y = running(y, axis)
     if include_initial:
         ones = create.ones((*y.shape[:axis], 1, *y.shape[axis + 1:]), y.dtype)
-        return movement.concat([ones, y], axis=axis)
+        return joining.concat([ones, y], axis=axis)
     return y
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tapeflow import arguments
 from tapeflow.errors import ShapeError
-from tapeflow.ops import create, index, movement, places
+from tapeflow.ops import create, index, joining, places
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.elementwise import coerce
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
@@ -20,7 +20,7 @@ def _columns(op: str, indices: TensorLike, ndim: int) -> tuple[Tensor, ...]:
         raise ShapeError(op, got=f"indices {i.spec} of a tensor with {ndim} axes",
                          why="the last axis of the indices holds one index for each axis",
                          fix="give int[..., k], with k no more than the axes")
-    return movement.unstack(i, axis=-1)
+    return joining.unstack(i, axis=-1)
 
 
 def gather_nd(params: TensorLike, indices: TensorLike, batch_dims: int = 0) -> Tensor:

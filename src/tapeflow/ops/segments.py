@@ -9,7 +9,7 @@ import numpy as np
 from tapeflow import arguments
 from tapeflow.dtypes import is_complex, is_floating
 from tapeflow.errors import DTypeError, ShapeError
-from tapeflow.ops import create, movement, places, sorting
+from tapeflow.ops import create, joining, movement, places, sorting
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import maximum
 from tapeflow.ops.casts import cast
@@ -168,7 +168,7 @@ def _products(x: Tensor, ids: Tensor, count: int) -> Tensor:
         same = _shape.reshape(before == own, (n - step,) + (1,) * (x.ndim - 1))
         others = where(same, movement.part(x, 0, 0, n - step), 1)
         more = movement.part(x, 0, step, n - step) * others
-        x = movement.concat([movement.part(x, 0, 0, step), more], axis=0)
+        x = joining.concat([movement.part(x, 0, 0, step), more], axis=0)
         step *= 2
     numbers = create.arange(count)
     last = maximum(sorting.searchsorted(ids, numbers, side="right") - 1, 0)

@@ -9,7 +9,7 @@ import numpy as np
 from tapeflow import arguments
 from tapeflow.dtypes import float64, int64
 from tapeflow.errors import ArgumentError, ShapeError
-from tapeflow.ops import create, movement, reduce, sorting
+from tapeflow.ops import create, joining, reduce, sorting
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.arithmetic import clip, floor, minimum, sqrt
 from tapeflow.ops.casts import cast
@@ -176,7 +176,7 @@ def _cov(op: str, x: TensorLike, y: TensorLike | None, *, rowvar: bool, bias: bo
             raise ShapeError(op, got=v.spec, why="variables and observations are two axes",
                              fix="take covariances of one matrix at a time")
     rows = [_shape.reshape(v, (1, v.size)) if v.ndim < 2 else v if rowvar else v.mT for v in given]
-    table = rows[0] if len(rows) == 1 else movement.concat(rows, axis=0)
+    table = rows[0] if len(rows) == 1 else joining.concat(rows, axis=0)
     less = arguments.integer(op, "ddof", ddof) if ddof is not None else 0 if bias else 1
     away = table - reduce.mean(table, axis=1, keepdims=True)
     count = table.shape[1] - less
