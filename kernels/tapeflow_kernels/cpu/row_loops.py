@@ -32,18 +32,25 @@ def _shift(x: Any, start: int, stop: int) -> Any:
     return type(most)(0) if isinf(most) else most
 
 
+@inlined
+def _exponentials(x: Any, y: Any, start: int, stop: int) -> Any:
+    """Write exp(x - shift) of a row to y; gives the shift, and their sum in float64."""
+    most = _shift(x, start, stop)
+    total = float64(0)
+    for first in range(start, stop, _RUN):
+        part = type(most)(0)
+        for i in range(first, minimum(first + _RUN, stop)):
+            e = exp(x[i] - most)
+            y[i] = e
+            part = add_unordered(part, e)
+        total += float64(part)
+    return most, total
+
+
 def softmax(rows: int, n: int, x: Any, y: Any) -> None:
     """exp(x) / sum(exp(x)), without overflow."""
     for at in range(0, rows * n, n):
-        most = _shift(x, at, at + n)
-        total = float64(0)
-        for start in range(at, at + n, _RUN):
-            part = type(most)(0)
-            for i in range(start, minimum(start + _RUN, at + n)):
-                e = exp(x[i] - most)
-                y[i] = e
-                part = add_unordered(part, e)
-            total += float64(part)
+        most, total = _exponentials(x, y, at, at + n)
         whole = type(most)(total)
         for i in range(at, at + n):
             y[i] = y[i] / whole
@@ -52,13 +59,7 @@ def softmax(rows: int, n: int, x: Any, y: Any) -> None:
 def log_softmax(rows: int, n: int, x: Any, y: Any) -> None:
     """x - log(sum(exp(x))), without overflow."""
     for at in range(0, rows * n, n):
-        most = _shift(x, at, at + n)
-        total = float64(0)
-        for start in range(at, at + n, _RUN):
-            part = type(most)(0)
-            for i in range(start, minimum(start + _RUN, at + n)):
-                part = add_unordered(part, exp(x[i] - most))
-            total += float64(part)
+        most, total = _exponentials(x, y, at, at + n)
         whole = log(type(most)(total))
         for i in range(at, at + n):
             y[i] = (x[i] - most) - whole
