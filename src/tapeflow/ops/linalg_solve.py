@@ -97,9 +97,9 @@ def substituted(a: Tensor, b: Tensor, lower: bool, unit_diagonal: bool = False) 
     return _triangular(a, b, lower=lower, unit_diagonal=unit_diagonal)
 
 
-def substituted_right(b: Tensor, a: Tensor, lower: bool, unit_diagonal: bool = False) -> Tensor:
+def substituted_right(b: Tensor, a: Tensor, lower: bool) -> Tensor:
     """x with x @ a = b for triangular matrices a with the same leading axes as b."""
-    return substituted(a.mT, b.mT, not lower, unit_diagonal).mT
+    return substituted(a.mT, b.mT, not lower).mT
 
 
 def triangular_solve(a: TensorLike, b: TensorLike, lower: bool = True, adjoint: bool = False,
