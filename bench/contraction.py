@@ -24,7 +24,7 @@ import llvmlite
 import numpy as np
 
 from tapeflow import bench as timing
-from tapeflow_kernels.cpu import contraction, nest, packing
+from tapeflow_kernels.cpu import choice, contraction, nest, packing
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.ir import Module, Value
@@ -102,7 +102,7 @@ def steps_of(m: int, k: int, n: int, a: Any, b: Any, out: Any) -> list[Step]:
     stored = Epilogue(stores=((0, (n, 1)),))
     a_strides, b_strides = ((x.strides[0] // size, x.strides[1] // size) for x in (a, b))
     e = Extents(m, (k,))
-    c = contraction.plan(Contraction("float32", n, a_strides, b_strides, stored), e)
+    c = choice.plan(Contraction("float32", n, a_strides, b_strides, stored), e)
     steps, panels = [], []
     sources = (c.pack_a, contraction.packing_a(c), a, m), (c.pack_b, contraction.packing_b(c), b, n)
     for wanted, p, x, columns in sources:

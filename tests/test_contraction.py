@@ -20,7 +20,7 @@ from ml_dtypes import bfloat16
 from numpy.typing import NDArray
 
 from tapeflow_kernels import reference
-from tapeflow_kernels.cpu import contraction, nest, packing
+from tapeflow_kernels.cpu import amx, choice, contraction, nest, packing
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.halves import converts, multiplies_pairs
@@ -49,7 +49,7 @@ KINDS = [("float32", "float32", 0, ""), ("float64", "float64", 0, "")]
 KINDS += [("float32", dtype, 0, "") for dtype in ("bfloat16", "float16") if converts(dtype, host())]
 TERMS = [("float32", "bfloat16", 1), *(("float32", "float32", n) for n in (1, 3, 6))]
 # Tiles are multiplied by a model of AMX, and by itself where this machine has it.
-TILES = ["model", *["amx"] * contraction.has_tiles(host())]
+TILES = ["model", *["amx"] * amx.has_tiles(host())]
 KINDS += [(*kind, tiles) for kind in TERMS for tiles in TILES]
 if multiplies_pairs(host()):
     KINDS += [(*kind, "") for kind in TERMS]
@@ -252,7 +252,7 @@ def narrow(m: int, k: int, n: int, dtype: str, products: int = 0) -> Problem:
 def test_few_rows_of_halves_are_multiplied_as_they_lie() -> None:
     for m in range(1, 9):
         problem = narrow(m, 70, 300, "bfloat16", products=1)
-        problem.c = contraction.plan(problem.c, problem.extents)
+        problem.c = choice.plan(problem.c, problem.extents)
         assert (problem.c.few_rows, problem.c.products, problem.c.pack_b) == (m, 0, False)
         expected = problem.expected()[0].astype(np.float32)
         problem.solve()
@@ -260,8 +260,8 @@ def test_few_rows_of_halves_are_multiplied_as_they_lie() -> None:
         np.testing.assert_allclose(found, expected, rtol=2.0**-7, atol=1e-6)
     many, few = (narrow(m, 70, 300, "bfloat16", products=1) for m in (9, 8))
     few.c = replace(few.c, tiles="model")
-    assert contraction.plan(many.c, many.extents).pack_b
-    assert contraction.plan(few.c, few.extents, uses=2).pack_b
+    assert choice.plan(many.c, many.extents).pack_b
+    assert choice.plan(few.c, few.extents, uses=2).pack_b
 
 
 @pytest.mark.parametrize("target", [*TARGETS, pytest.param(AVX512_BF16, id="bf16", marks=X86)])
@@ -420,7 +420,7 @@ def test_panels_are_those_of_the_oracle(problem: Problem) -> None:
 def test_packing_is_planned_where_it_is_needed_or_repaid() -> None:
     def plan(m: int, a: tuple[int, int], b: tuple[int, int], k: int = 784) -> tuple[bool, bool]:
         c = Contraction("float32", 300, a, b, Epilogue(stores=((0, (300, 1)),)))
-        planned = contraction.plan(c, Extents(m, (k,)))
+        planned = choice.plan(c, Extents(m, (k,)))
         return planned.pack_a, planned.pack_b
 
     assert plan(50, (784, 1), (300, 1)) == (False, False)
@@ -553,7 +553,7 @@ def test_no_order_of_tiles_changes_a_bit(pack_a: bool, tiles: str) -> None:
 
 def test_wide_or_ragged_factors_of_tiles_are_packed() -> None:
     def plan(m: int, k: int, n: int) -> tuple[bool, bool]:
-        planned = contraction.plan(tiled(m, k, n, "model").c, Extents(m, (k,)))
+        planned = choice.plan(tiled(m, k, n, "model").c, Extents(m, (k,)))
         return planned.pack_a, planned.by_rows
 
     assert plan(2000, 64, 256) == (False, True)
@@ -580,15 +580,15 @@ def test_rows_of_tiles_keep_numbers_that_are_subnormal() -> None:
 def test_a_way_is_chosen_by_what_the_cpu_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     def ways(target: Host, m: int = 256) -> list[tuple[int, str]]:
         asked = [("bfloat16", "float32"), *(("float32", p) for p in PRECISIONS)]
-        return [contraction.way(*pair, (Extents(m, (64,)), 256), target) for pair in asked]
+        return [choice.way(*pair, (Extents(m, (64,)), 256), target) for pair in asked]
 
     exact, half = (0, ""), (1, "amx")
     assert ways(AVX2) == [exact] * 5
     assert ways(AVX512_BF16) == [(1, ""), exact, exact, exact, (1, "")]
     assert ways(AVX512_BF16, m=4) == [(1, ""), exact, exact, exact, exact]
-    monkeypatch.setattr(contraction, "amx_is_permitted", lambda: False)
+    monkeypatch.setattr(amx, "amx_is_permitted", lambda: False)
     assert ways(AMX) == ways(AVX512_BF16)
-    monkeypatch.setattr(contraction, "amx_is_permitted", lambda: True)
+    monkeypatch.setattr(amx, "amx_is_permitted", lambda: True)
     assert ways(AMX) == [half, exact, (6, "amx"), (3, "amx"), half]
     assert ways(AMX, m=64) == [half, exact, exact, (3, "amx"), half]
     assert ways(AMX, m=16) == [half, exact, exact, exact, half]
@@ -603,7 +603,7 @@ def test_tile_registers_are_only_permitted_where_there_are_some() -> None:
 @pytest.mark.parametrize("m", [1, 3, 8])
 def test_few_rows_pass_over_b_once(m: int, target: Host) -> None:
     problem = product(m, 37, 300)
-    problem.c = contraction.plan(problem.c, problem.extents)
+    problem.c = choice.plan(problem.c, problem.extents)
     assert problem.c.few_rows == m
     assert problem.c.tile(target).rows == m
     problem.check_result(target)

@@ -17,7 +17,7 @@ from tapeflow.jit.gpu import DeviceProgram
 from tapeflow.jit.plan import HostStep, plan
 from tapeflow.ops.elementwise import Elementwise
 from tapeflow.primitive import REGISTRY
-from tapeflow_kernels.cpu.contraction import has_tiles
+from tapeflow_kernels.cpu.amx import has_tiles
 from tapeflow_kernels.cpu.halves import multiplies_pairs
 from tapeflow_kernels.machine import host
 

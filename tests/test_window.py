@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from tapeflow_kernels import reference
 from tapeflow_kernels.cpu import filter as gradient
 from tapeflow_kernels.cpu import filter_code, packing, window, window_code
-from tapeflow_kernels.cpu.contraction import Pointers, has_tiles
+from tapeflow_kernels.cpu.amx import has_tiles
+from tapeflow_kernels.cpu.contraction import Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.geometry import Geometry, Shape, Triple
 from tapeflow_kernels.cpu.halves import converts, multiplies_pairs

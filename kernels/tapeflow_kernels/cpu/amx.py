@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ..machine import Host, amx_is_permitted
 from .ir import Function, Index, Module, Value
 from .lanes import Lanes
 
@@ -33,6 +34,11 @@ _ROW_BYTES = 64
 _WORD_BYTES = 4
 _LINE = 16  # 32-bit elements of a cache line
 _LANES = Lanes("float32", SIDE)
+
+
+def has_tiles(target: Host) -> bool:
+    """Whether the target has registers of tiles, and this process may use them."""
+    return target.has("amx-bf16") and amx_is_permitted()
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..machine import Host
-from .amx import SIDE
-from .contraction import has_tiles
+from .amx import SIDE, has_tiles
 from .geometry import Geometry
 from .halves import multiplies_pairs
 from .lanes import Lanes

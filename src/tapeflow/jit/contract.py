@@ -10,7 +10,7 @@ from tapeflow.graph import Node, Var
 from tapeflow.jit import cache, product
 from tapeflow.jit.kernel import Launch, Layout, Pointer, Scratch
 from tapeflow.ops.shape import contiguous
-from tapeflow_kernels.cpu import contraction, nest
+from tapeflow_kernels.cpu import choice, contraction, nest
 from tapeflow_kernels.cpu.contraction import Contraction, Extents, Pointers
 from tapeflow_kernels.cpu.epilogue import Epilogue
 from tapeflow_kernels.cpu.halves import computed
@@ -82,7 +82,7 @@ def of_factors(
 ) -> Contraction:
     """The contraction of factors that are `dtype` in memory, `strides` those of both, in the way
     that suits them; `sizes`: the extents, and the number of columns."""
-    products, tiles = contraction.way(dtype, precision, sizes, host())
+    products, tiles = choice.way(dtype, precision, sizes, host())
     sums = computed(dtype)
     return Contraction(
         *(sums, sizes[1], *strides, epilogue),
@@ -100,7 +100,7 @@ def launches(
     uses: int = 1,
 ) -> list[Launch]:
     """Those of a contraction whose operands lie at `places`."""
-    c = contraction.plan(c, extents, uses)
+    c = choice.plan(c, extents, uses)
     code = product.code("product", c, nest.emit)
     if any_size and not cache.holds(code):
         extents = replace(extents, n=c.n)

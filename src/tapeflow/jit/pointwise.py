@@ -8,7 +8,7 @@ import math
 from tapeflow.jit import contract
 from tapeflow.jit.conv_problem import Ints, Memory, Problem
 from tapeflow.jit.kernel import Launch
-from tapeflow_kernels.cpu import contraction
+from tapeflow_kernels.cpu import choice, contraction
 from tapeflow_kernels.cpu.contraction import Extents
 
 # Tiles of a product that are enough to share out. Fewer filters are summed up in parts instead.
@@ -60,7 +60,7 @@ def _of_filters(problem: Problem) -> list[Launch] | None:
     factors = (1, a), (b, problem.b.column)
     sizes = Extents(g.channels, (math.prod(extents),)), g.columns
     made = contract.of_factors(given.memory, factors, epilogue, sizes)
-    if contraction.items(contraction.plan(made, sizes[0]), sizes[0]) < _FEWEST_TILES:
+    if contraction.items(choice.plan(made, sizes[0]), sizes[0]) < _FEWEST_TILES:
         return None
     return contract.launches(made, sizes[0], problem.pointers(problem.a.start, problem.b.start))
 
