@@ -804,6 +804,12 @@ NETWORKS = [
         ["f[2,5]", "f[5]", "f[5]"],
     ),
     Case(
+        lambda x: tf.layer_normalization(x, axis=(0, -2), epsilon=0.5),
+        lambda x: (x - x.mean((0, 1))) / np.sqrt(x.var((0, 1)) + 0.5),
+        ["f[2,3,2]"],
+        name="layer_normalization of two axes",
+    ),
+    Case(
         lambda x, m, v, o, s: tf.batch_normalization(x, m, v, o, s, 1e-3),
         lambda x, m, v, o, s: (x - m) / np.sqrt(v + 1e-3) * s + o,
         ["f[4,3]", "f[3]", "f+[3]", "f[3]", "f[3]"],

@@ -21,11 +21,18 @@ def _log_softmax(x: Any, axis: int) -> Any:
     return away - np.log(np.exp(away).sum(axis, keepdims=True))
 
 
+def _standardized(x: Any, axis: int) -> Any:
+    away = x - x.mean(axis, keepdims=True)
+    return away / np.sqrt((away * away).mean(axis, keepdims=True) + np.longdouble(0.25))
+
+
 EXPECTED = {
     "softmax": lambda x, axis: np.exp(_log_softmax(x, axis)),
     "log_softmax": _log_softmax,
     "cumsum": lambda x, axis: np.cumsum(x, axis),
+    "standardize": _standardized,
 }
+NUMBERS = {"standardize": (0.25,)}  # what a loop takes besides an array
 
 
 @dtypes
@@ -35,7 +42,7 @@ def test_a_loop_over_rows_gives_what_numpy_gives_in_longdouble(
     name: str, shape: tuple[int, ...], axis: int, dtype: str
 ) -> None:
     x = (5 * RANDOM.normal(size=shape)).astype(dtype)
-    found = rows.apply(name, x, axis)
+    found = rows.apply(name, x, axis, *NUMBERS.get(name, ()))
     assert found.dtype == dtype
     expected = EXPECTED[name](x.astype(np.longdouble), axis)
     rounding = float(np.finfo(dtype).eps)

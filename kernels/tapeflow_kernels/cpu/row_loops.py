@@ -8,6 +8,7 @@ from numba import float64
 
 from tapeflow_kernels.cpu.lowering import inlined
 from tapeflow_kernels.cpu.scalars import add_unordered, isinf, maximum, minimum
+from tapeflow_kernels.cpu.vecmath.bits import root
 from tapeflow_kernels.cpu.vecmath.exponential import exp
 from tapeflow_kernels.cpu.vecmath.logarithm import log
 
@@ -63,3 +64,35 @@ def log_softmax(rows: int, n: int, x: Any, y: Any) -> None:
         whole = log(type(most)(total))
         for i in range(at, at + n):
             y[i] = (x[i] - most) - whole
+
+
+@inlined
+def _mean(x: Any, start: int, stop: int) -> Any:
+    total = float64(0)
+    for first in range(start, stop, _RUN):
+        part = type(x[start])(0)
+        for i in range(first, minimum(first + _RUN, stop)):
+            part = add_unordered(part, x[i])
+        total += float64(part)
+    return type(x[start])(total / (stop - start))
+
+
+@inlined
+def _variance(x: Any, start: int, stop: int, center: Any) -> Any:
+    """The mean square of what is left of x without its mean."""
+    total = float64(0)
+    for first in range(start, stop, _RUN):
+        part = type(center)(0)
+        for i in range(first, minimum(first + _RUN, stop)):
+            part = add_unordered(part, (x[i] - center) * (x[i] - center))
+        total += float64(part)
+    return type(center)(total / (stop - start))
+
+
+def standardize(rows: int, n: int, x: Any, epsilon: Any, y: Any) -> None:
+    """(x - mean) / sqrt(variance + epsilon)."""
+    for at in range(0, rows * n, n):
+        center = _mean(x, at, at + n)
+        spread = root(_variance(x, at, at + n, center) + type(center)(epsilon[0]))
+        for i in range(at, at + n):
+            y[i] = (x[i] - center) / spread

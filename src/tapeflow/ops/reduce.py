@@ -11,10 +11,10 @@ from tapeflow import arguments, dispatch
 from tapeflow.dtypes import as_dtype, bool_, int64, is_complex, uint64
 from tapeflow.errors import DTypeError, ShapeError
 from tapeflow.ops import shape as _shape
-from tapeflow.ops.arithmetic import sqrt
+from tapeflow.ops._pairwise import total
 from tapeflow.ops.casts import cast
 from tapeflow.ops.composite import composite
-from tapeflow.ops.elementwise import where
+from tapeflow.ops.elementwise import FLOATS, elementwise, where
 from tapeflow.ops.shape import Axes, drop, sum_over
 from tapeflow.primitive import (
     Fold,
@@ -105,8 +105,8 @@ def narrowed(y: Tensor, x: Tensor) -> Tensor:
 
 def _mean(op: str, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     count = _count(op, x, axis)
-    total = reduced(op, sum_over, x, axis, keepdims)
-    return total * (1.0 / count if count else math.nan)
+    whole = reduced(op, sum_over, x, axis, keepdims)
+    return whole * (1.0 / count if count else math.nan)
 
 
 def _count(op: str, x: Tensor, axis: Axis) -> int:
@@ -149,8 +149,19 @@ def _mean_square_jvp(ts: Tangents, y: Tensor, x: Tensor, center: Tensor, *, axes
     return None if ts[0] is None else sum_over(ts[0] * (x - center), axes=axes) * (2.0 * factor)
 
 
+def _mean_square_spec(x: Spec, center: Spec, *, axes: Axes, factor: float) -> Spec:
+    return Spec(drop(x, axes), x.dtype)
+
+
+def _mean_square_array(x: Array, center: Array, *, axes: Axes, factor: float) -> Array:
+    away = x - center
+    y: Array = total(away * away, axes, x.dtype) * factor
+    return y
+
+
 # moving the center, which is the mean, changes nothing: the sum of x - center is 0
-@composite(_mean_square_adjoint, None, jvp=_mean_square_jvp)
+@composite(_mean_square_adjoint, None, jvp=_mean_square_jvp, spec=_mean_square_spec,
+           arrays=_mean_square_array)
 def _mean_square(x: Tensor, center: Tensor, *, axes: Axes, factor: float) -> Tensor:
     away = x - center
     return sum_over(away * away, axes=axes) * factor
@@ -185,10 +196,15 @@ def _var(op: str, x: TensorLike, axis: Axis, correction: float, keepdims: bool) 
     return narrowed(_central_moment(op, wide, center, axis, correction, keepdims), t)
 
 
-def safe_sqrt(x: Tensor) -> Tensor:
+def _slope_of_root(y: Tensor, x: Tensor) -> Tensor:
+    there = y != 0
+    return where(there, 0.5 / where(there, y, 1.0), 0.0)
+
+
+@elementwise("sqrt({x})", _slope_of_root, of=FLOATS)
+def safe_sqrt(x: Array) -> Array:
     """The square root of x >= 0, with derivative 0 at 0, as for the length of a vector."""
-    there = x != 0
-    return where(there, sqrt(where(there, x, 1.0)), 0.0)
+    return np.sqrt(x)
 
 
 # ---- extrema
