@@ -13,9 +13,10 @@ from tapeflow.errors import DTypeError, OutOfRangeError, ShapeError
 from tapeflow.ops import joining, reduce
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import conj
+from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import NUMERIC, coerce
 from tapeflow.ops.precision import asked
-from tapeflow.primitive import Kernel, Primitive, Rule, bilinear
+from tapeflow.primitive import Kernel, Primitive, Rule, Tangents, bilinear, total
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike
 
 
@@ -200,6 +201,30 @@ def outer(a: TensorLike, b: TensorLike) -> Tensor:
     return _shape.expand_dims(x, 1) * y
 
 
+_NEXT, _LAST = np.array([1, 2, 0]), np.array([2, 0, 1])   # of each element's two others
+
+
+def _cross_array(x: Array, y: Array, *, axis: int) -> Array:
+    product: Array = (x.take(_NEXT, axis) * y.take(_LAST, axis)
+                      - x.take(_LAST, axis) * y.take(_NEXT, axis))
+    return product
+
+
+def _cross_jvp(ts: Tangents, z: Tensor, x: Tensor, y: Tensor, *, axis: int) -> Tensor | None:
+    tx, ty = ts
+    return total([None if tx is None else _cross(tx, y, axis=axis),
+                  None if ty is None else _cross(x, ty, axis=axis)])
+
+
+@composite(lambda g, z, x, y, *, axis: _cross(y, g, axis=axis),
+           lambda g, z, x, y, *, axis: _cross(g, x, axis=axis), jvp=_cross_jvp,
+           arrays=_cross_array, spec=lambda x, y, *, axis: x)
+def _cross(x: Tensor, y: Tensor, *, axis: int) -> Tensor:
+    (x1, x2), (y1, y2) = ((joining.roll(t, -1, axis), joining.roll(t, 1, axis)) for t in (x, y))
+    product: Tensor = x1 * y2 - x2 * y1
+    return product
+
+
 def cross(x1: TensorLike, x2: TensorLike, *, axis: int = -1) -> Tensor:
     """The cross products of vectors of three elements along `axis`; the other axes broadcast.
 
@@ -215,6 +240,5 @@ def cross(x1: TensorLike, x2: TensorLike, *, axis: int = -1) -> Tensor:
         raise ShapeError("cross", got=f"x1 {x.spec}, x2 {y.spec}, axis {axis}",
                          why="a cross product is one of vectors of three elements",
                          fix="choose the axis along which there are three")
-    (x1, x2), (y1, y2) = ((joining.roll(t, -1, axis), joining.roll(t, 1, axis)) for t in (x, y))
-    product: Tensor = x1 * y2 - x2 * y1
-    return product
+    shape = _shape.broadcast_shapes("cross", x.spec, y.spec)
+    return _cross(_shape.broadcast_to(x, shape), _shape.broadcast_to(y, shape), axis=axis)
