@@ -9,8 +9,9 @@ from typing import Any
 
 from tapeflow import arguments, dispatch, ops
 from tapeflow.autodiff.batching import vmap
+from tapeflow.autodiff.cotangents import basis, differentiable
 from tapeflow.autodiff.forward import ForwardAccumulator
-from tapeflow.autodiff.tape import GradientTape, basis, differentiable
+from tapeflow.autodiff.tape import GradientTape
 from tapeflow.dtypes import is_complex
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import shape

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from tapeflow import dispatch, ops
 from tapeflow.autodiff.batching import vmap
+from tapeflow.autodiff.cotangents import (
+    Unconnected,
+    apart,
+    basis,
+    differentiable,
+    filled,
+    seeds,
+)
 from tapeflow.autodiff.reverse import Change, between, pullback, settled
 from tapeflow.dispatch import Record
-from tapeflow.dtypes import is_inexact
-from tapeflow.errors import ArgumentError, DTypeError, ShapeError, StateError
-from tapeflow.ops import shape
+from tapeflow.errors import DTypeError, ShapeError, StateError
 from tapeflow.tensor import Tensor, TensorLike, as_tensor
 from tapeflow.tree import flatten, unflatten
 from tapeflow.variable import Variable
-
-Unconnected: TypeAlias = Literal["none", "zero"]
 
 
 class GradientTape:
@@ -184,9 +188,9 @@ class GradientTape:
         for y in targets:
             differentiable("gradient", y, records)
         with dispatch.paused(self):
-            cotangents = _seeds(targets, output_gradients)
-            found = _apart(self._pull(records, targets, cotangents, leaves), cotangents)
-            found = _filled(found, leaves, unconnected_gradients)
+            cotangents = seeds(targets, output_gradients)
+            found = apart(self._pull(records, targets, cotangents, leaves), cotangents)
+            found = filled(found, leaves, unconnected_gradients)
         return unflatten(structure, found)
 
     def jacobian(
@@ -247,7 +251,7 @@ class GradientTape:
         leaves, structure = flatten(sources)
         with dispatch.paused(self):
             pulled = vmap(lambda g: self._pull(records, [y], [g], leaves))(cotangents)
-            rows = _filled(pulled, leaves, unconnected, cotangents.shape[:1])
+            rows = filled(pulled, leaves, unconnected, cotangents.shape[:1])
             found = [None if r is None else column(r, x) for r, x in zip(rows, leaves, strict=True)]
         return unflatten(structure, found)
 
@@ -317,84 +321,5 @@ class GradientTape:
         return id(x) in roots
 
 
-def _apart(grads: Sequence[Tensor | None], given: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients as different objects: x[i] = v on one leaves the others and `given` alone."""
-    seen = set(map(id, given))
-    found: list[Tensor | None] = []
-    for g in grads:
-        found.append(shape.another(g) if g is not None and id(g) in seen else g)
-        seen.add(id(g))
-    return found
-
-
-def _several(outputs: dispatch.Outputs) -> tuple[Tensor, ...]:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
-
-
 def _forget(record: Record) -> None:
     """What a tape that was used up does with a record."""
-
-
-def _seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:
-    if output_gradients is None:
-        return [ops.ones_like(y) for y in targets]
-    given = flatten(output_gradients)[0]
-    if len(given) != len(targets):
-        raise ArgumentError(
-            "gradient",
-            got=f"{len(given)} output gradients for {len(targets)} targets",
-            why="each target needs one",
-            fix="give them in the structure of the target",
-        )
-    seeds = [
-        ops.ones_like(y) if g is None else as_tensor(g) for y, g in zip(targets, given, strict=True)
-    ]
-    for y, g in zip(targets, seeds, strict=True):
-        if y.shape != g.shape:
-            raise ShapeError(
-                "gradient",
-                got=f"target {y.spec}, output gradient {g.spec}",
-                why="an output gradient has the shape of its target",
-                fix="broadcast it: tf.broadcast_to(g, target.shape)",
-            )
-    return [ops.cast(g, y.dtype) for y, g in zip(targets, seeds, strict=True)]
-
-
-def differentiable(op: str, x: Tensor, records: Sequence[Record] = ()) -> None:
-    """Raise DTypeError, which names what gave x, unless x is floating or complex."""
-    if not is_inexact(x.dtype):
-        made = (prim.name for prim, _, _, y in records if any(o is x for o in _several(y)))
-        blame = "".join(f": what {name} gives has no derivative" for name in made)
-        raise DTypeError(
-            op,
-            got=x.spec,
-            why=f"only floating tensors have gradients{blame}",
-            fix="cast it before the tape: tf.cast(x, tf.float32)",
-        )
-
-
-def basis(y: Tensor) -> Tensor:
-    """One element of `y` after the other is 1, the others are 0: f[size, *y.shape]."""
-    return ops.reshape(ops.eye(y.size, dtype=y.dtype), (y.size, *y.shape))
-
-
-def _filled(
-    grads: Sequence[Tensor | None],
-    leaves: Sequence[Any],
-    unconnected: Unconnected,
-    front: tuple[int, ...] = (),
-) -> list[Tensor | None]:
-    """The gradients, with zeros for what is unconnected where that is asked for."""
-    if unconnected not in ("none", "zero"):
-        raise ArgumentError(
-            "gradient",
-            got=f"unconnected_gradients={unconnected!r}",
-            why="there is no such choice",
-            fix='use "none" or "zero"',
-        )
-    if unconnected == "none":
-        return list(grads)
-    return [
-        ops.zeros((*front, *x.shape), x.dtype) if g is None else g
-        for x, g in zip(leaves, grads, strict=True)
-    ]
