@@ -58,7 +58,7 @@ class _Check:
 
     def __call__(self, record: Record) -> None:
         prim, inputs, _, outputs = record
-        results = outputs if isinstance(outputs, tuple) else (outputs,)
+        results = dispatch.as_tuple(outputs)
         if any(y.is_traced for y in (*inputs, *results)):
             return
         arrays, found = [x.value for x in inputs], [y.value for y in results]

@@ -29,6 +29,11 @@ Outputs: TypeAlias = "Tensor | tuple[Tensor, ...]"
 Record: TypeAlias = "tuple[Primitive, tuple[Tensor, ...], Mapping[str, Any], Outputs]"
 
 
+def as_tuple(outputs: Outputs) -> tuple[Tensor, ...]:
+    """The outputs of an op, one or several."""
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
 class Recorder(Protocol):
     """A tape or forward accumulator."""
 

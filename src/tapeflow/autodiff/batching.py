@@ -140,7 +140,7 @@ class Batch:
         """Tell those around of a step, in their terms."""
         prim, inputs, attrs, outputs = record
         several = isinstance(outputs, tuple)
-        ys = outputs if isinstance(outputs, tuple) else (outputs,)
+        ys = dispatch.as_tuple(outputs)
         batched = tuple(map(self.owns, inputs))
         if prim is shape.identity and True in batched:
             return  # both are lanes of one tensor

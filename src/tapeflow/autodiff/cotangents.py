@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
-from tapeflow import dispatch, ops
-from tapeflow.dispatch import Record
+from tapeflow import ops
+from tapeflow.dispatch import Record, as_tuple
 from tapeflow.dtypes import is_inexact
 from tapeflow.errors import ArgumentError, DTypeError, ShapeError
 from tapeflow.ops import shape
@@ -19,7 +19,7 @@ Unconnected: TypeAlias = Literal["none", "zero"]
 def differentiable(op: str, x: Tensor, records: Sequence[Record] = ()) -> None:
     """Raise DTypeError, which names what gave x, unless x is floating or complex."""
     if not is_inexact(x.dtype):
-        made = (prim.name for prim, _, _, y in records if any(o is x for o in _several(y)))
+        made = (prim.name for prim, _, _, y in records if any(o is x for o in as_tuple(y)))
         blame = "".join(f": what {name} gives has no derivative" for name in made)
         raise DTypeError(
             op,
@@ -27,10 +27,6 @@ def differentiable(op: str, x: Tensor, records: Sequence[Record] = ()) -> None:
             why=f"only floating tensors have gradients{blame}",
             fix="cast it before the tape: tf.cast(x, tf.float32)",
         )
-
-
-def _several(outputs: dispatch.Outputs) -> tuple[Tensor, ...]:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def seeds(targets: Sequence[Tensor], output_gradients: Any) -> list[Tensor]:

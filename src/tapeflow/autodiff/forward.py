@@ -38,9 +38,8 @@ class ForwardAccumulator:
         """Push tangents through an op; one of a function that has a derivative of its own, only
         when what it gives is used by that: it may have none itself."""
         if dispatch.here.context.is_aside:
-            outputs = record[3]
             self._put_off.append(record)
-            self._pending.update(map(id, outputs if isinstance(outputs, tuple) else (outputs,)))
+            self._pending.update(map(id, dispatch.as_tuple(record[3])))
         else:
             self._push(record)
 
@@ -69,8 +68,7 @@ class ForwardAccumulator:
         """Push through what was put off and `y` depends on."""
         wanted, chosen = {id(y)}, []
         for record in reversed(self._put_off):
-            outputs = record[3]
-            made = set(map(id, outputs if isinstance(outputs, tuple) else (outputs,)))
+            made = set(map(id, dispatch.as_tuple(record[3])))
             if not made.isdisjoint(wanted):
                 chosen.append(record)
                 wanted.update(map(id, record[1]))

@@ -139,7 +139,7 @@ class _FirstRun(_Run):
         for x in inputs:
             if id(x) not in self._made:
                 self._used.setdefault(id(x), x)
-        self._made.update(map(id, outputs if isinstance(outputs, tuple) else (outputs,)))
+        self._made.update(map(id, dispatch.as_tuple(outputs)))
 
     def accessed(self, variable: Variable, value: Tensor) -> None:
         """Nothing to note: read() did."""

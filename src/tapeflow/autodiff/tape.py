@@ -180,7 +180,8 @@ class GradientTape:
                 None, "zero" zeros.
 
         Raises: StateError if the tape was used up; DTypeError for a target or source of integers;
-            ShapeError if an output gradient does not have its target's shape.
+            ShapeError if an output gradient does not have its target's shape; ArgumentError unless
+            there is one for each target, or for another choice of `unconnected_gradients`.
         """
         records = self._open_records()
         targets = [self._read("gradient", y) for y in flatten(target)[0]]

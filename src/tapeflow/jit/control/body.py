@@ -68,7 +68,7 @@ class _Recorder:
         prim, inputs, attrs, outputs = record
         xs = tuple(map(self.known, inputs))
         several = isinstance(outputs, tuple)
-        ys = tuple(map(self.known, outputs if isinstance(outputs, tuple) else (outputs,)))
+        ys = tuple(map(self.known, dispatch.as_tuple(outputs)))
         for y in ys:
             for x in xs:
                 if x.value is y.value and x is not y:
