@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tapeflow as tf
+from tapeflow.errors import ShapeError
 from tapeflow_kernels.cpu import rows
 
 RANDOM = np.random.default_rng(11)
@@ -65,6 +66,14 @@ def test_rows_that_do_not_lie_in_order_are_read_as_they_are() -> None:
 def test_infinite_logits_give_eager_what_they_give_compiled(op: Any) -> None:
     x = tf.asarray([[INF, 1.0, 2.0], [-INF, -INF, -INF], [-INF, 0.0, 1.0], [NAN, 0.0, 1.0]])
     np.testing.assert_allclose(op(x).numpy(), tf.jit(op)(x).numpy(), rtol=3e-7)
+
+
+@pytest.mark.parametrize("op", [tf.softmax, tf.log_softmax])
+def test_an_empty_axis_is_refused_eager_as_compiled(op: Any) -> None:
+    for f in (op, tf.jit(op)):
+        with pytest.raises(ShapeError, match="softmax of no elements"):
+            f(tf.zeros((3, 0)))
+        assert f(tf.zeros((0, 3))).shape == (0, 3)
 
 
 def test_a_softmax_of_a_million_adds_up_to_1() -> None:

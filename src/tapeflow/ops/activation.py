@@ -175,13 +175,15 @@ def softmax(x: TensorLike, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`, without overflow; NaN for an infinity, as in SciPy and
     JAX, or where all are -inf.
 
-    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
+    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis, ShapeError if
+    it is empty.
 
     >>> softmax([0.0, 0.0])
     Tensor([0.5, 0.5], f32[2])
     """
     x = reduce.floating("softmax", x)
     axis = _shape.normalize_axis("softmax", axis, x.ndim)
+    reduce.require_elements("softmax", x.spec, (axis,))
     return reduce.narrowed(_softmax(reduce.widened(x), axis=axis), x)
 
 
@@ -205,10 +207,12 @@ def _log_softmax(x: Tensor, *, axis: int) -> Tensor:
 def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
     """log(softmax(x)) along `axis`, without overflow or underflow; NaN where softmax() is.
 
-    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis.
+    Raises: DTypeError unless x is floating, OutOfRangeError if there is no such axis, ShapeError if
+    it is empty.
     """
     x = reduce.floating("log_softmax", x)
     axis = _shape.normalize_axis("log_softmax", axis, x.ndim)
+    reduce.require_elements("log_softmax", x.spec, (axis,))
     return reduce.narrowed(_log_softmax(reduce.widened(x), axis=axis), x)
 
 
