@@ -90,9 +90,16 @@ def test_a_running_sum_of_tenths_is_rounded_once() -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 @pytest.mark.parametrize(
-    "op", [tf.nn.gelu, lambda x: tf.nn.gelu(x, approximate=True), tf.nn.silu, tf.softplus]
+    "op",
+    [
+        tf.nn.gelu,
+        lambda x: tf.nn.gelu(x, approximate=True),
+        tf.nn.silu,
+        tf.softplus,
+        lambda x: tf.sigmoid_cross_entropy(tf.cast(x > 3.0, x.dtype), x),
+    ],
 )
-def test_an_activation_has_the_same_bits_eager_as_compiled(op: Any, dtype: str) -> None:
+def test_what_is_written_as_text_has_the_same_bits_eager_as_compiled(op: Any, dtype: str) -> None:
     x = tf.cast(np.array([*np.linspace(-90, 90, 501), INF, -INF, NAN]), dtype)
     eager, compiled = (f(x).numpy().astype(np.float64) for f in (op, tf.jit(op)))
     np.testing.assert_array_equal(eager, compiled)

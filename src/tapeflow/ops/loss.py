@@ -17,7 +17,7 @@ from tapeflow.ops.places import require_integer
 from tapeflow.ops.transcendental import exp, log, sigmoid
 from tapeflow.primitive import Tangents, require_floating
 from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
-from tapeflow_kernels.cpu import rows
+from tapeflow_kernels.cpu import elements, rows
 
 
 def _is_label(labels: Tensor, logits: Tensor) -> Tensor:
@@ -97,13 +97,13 @@ def softmax_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:
 
 
 # softplus(x) - x y, in a form with a limit where x is infinite and y is 0 or 1
-@elementwise("(log1p(exp(-abs({x})))"
-             " + ({t}(0) if {t}({x} > 0) == {y} else {x} * ({t}({x} > 0) - {y})))",
-             lambda z, y, x: -x, lambda z, y, x: sigmoid(x) - y, of=FLOATS)
+_SIGMOID_CROSS_ENTROPY = ("(log1p(exp(-abs({x})))"
+                          " + ({t}(0) if {t}({x} > 0) == {y} else {x} * ({t}({x} > 0) - {y})))")
+
+
+@elementwise(_SIGMOID_CROSS_ENTROPY, lambda z, y, x: -x, lambda z, y, x: sigmoid(x) - y, of=FLOATS)
 def _sigmoid_cross_entropy(y: Array, x: Array) -> Array:
-    away = (x > 0).astype(x.dtype) - y
-    z: Array = np.log1p(np.exp(-np.abs(x))) + np.where(away == 0, 0, x * away)
-    return z
+    return elements.apply("sigmoid_cross_entropy", x, y, text=_SIGMOID_CROSS_ENTROPY)
 
 
 def sigmoid_cross_entropy(labels: TensorLike, logits: TensorLike) -> Tensor:
