@@ -182,16 +182,12 @@ class _Nest:
         f, panels = self.f, self.panels
         in_batch = item % (self.tiles * panels)
         batch = coordinates(item // (self.tiles * panels), self.batch)
-        if self.c.by_rows:
-            tile, in_group, panel = in_batch // panels, f.integer(0), in_batch % panels
-            next_tile = tile + 1
-        else:
-            place = in_batch % (self.group * panels)
-            first = in_batch // (self.group * panels) * self.group
-            size = f.smaller(self.tiles - first, self.group)
-            in_group, panel = place % size, place // size
-            tile = first + in_group
-            next_tile = f.choose(f.less(in_group + 1, size), tile + 1, first)
+        place = in_batch % (self.group * panels)
+        first = in_batch // (self.group * panels) * self.group
+        size = f.smaller(self.tiles - first, self.group)
+        in_group, panel = place % size, place // size
+        tile = first + in_group
+        next_tile = f.choose(f.less(in_group + 1, size), tile + 1, first)
         row = tile * self.rows
         rows = f.smaller(self.m - row, self.rows)
         return _Place(batch, tile, next_tile, in_group, row, rows, panel)
