@@ -556,6 +556,12 @@ INDEXING = [
     ),
     Case(tf.take_along_axis, np.take_along_axis, ["f[4,2]", np.array([[0, -1]])], {"axis": 0}),
     Case(
+        tf.take_along_axis,
+        np.take_along_axis,
+        ["f[1,3,2]", np.array([[[0], [-1]], [[2], [2]]])],
+        {"axis": 1},
+    ),
+    Case(
         lambda x, v: tf.scatter_add(x, np.array([1, 1, -1]), v),
         lambda x, v: np.stack([x[0], x[1] + v[0] + v[1], x[2] + v[2]]),
         ["f[3,2]", "f[3,2]"],

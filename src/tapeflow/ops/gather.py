@@ -11,8 +11,10 @@ from tapeflow.errors import ArgumentError, ShapeError
 from tapeflow.ops import create, places
 from tapeflow.ops import shape as _shape
 from tapeflow.ops.casts import cast
+from tapeflow.ops.composite import composite
 from tapeflow.ops.elementwise import coerce
-from tapeflow.tensor import Tensor, TensorLike, as_tensor
+from tapeflow.primitive import Tangents
+from tapeflow.tensor import Array, Spec, Tensor, TensorLike, as_tensor
 
 
 def take(x: TensorLike, indices: TensorLike, axis: int | None = None) -> Tensor:
@@ -47,29 +49,69 @@ def gather(x: TensorLike, indices: TensorLike, axis: int = 0) -> Tensor:
     return _taken("gather", x, indices, axis)
 
 
+def _by_rows(i: Tensor, axis: int, size: int) -> tuple[tuple[int, ...], Tensor]:
+    """The order of axes that has `axis` last, and where in so ordered rows of `size` the elements
+    at i lie, row after row."""
+    order = (*(a for a in range(i.ndim) if a != axis), axis)
+    ordered = _shape.permute_dims(i, order)
+    rows = math.prod(ordered.shape[:-1])
+    row = _shape.reshape(create.arange(rows), (*ordered.shape[:-1], 1))
+    return order, places.flat_index(row, ordered, sizes=(rows, size), op="take_along_axis")
+
+
+def _along_adjoint(g: Tensor, y: Tensor, x: Tensor, i: Tensor, *, axis: int) -> Tensor:
+    order, flat = _by_rows(i, axis, x.shape[axis])
+    updates = _shape.permute_dims(g, order)
+    added = places.add_at(updates, flat, axis=0, size=x.size, op="take_along_axis")
+    ordered = _shape.reshape(added, [x.shape[a] for a in order])
+    return _shape.permute_dims(ordered, _shape.inverse_order(order))
+
+
+def _along_jvp(ts: Tangents, y: Tensor, x: Tensor, i: Tensor, *, axis: int) -> Tensor | None:
+    return None if ts[0] is None else _along(ts[0], i, axis=axis)
+
+
+def _along_array(x: Array, i: Array, *, axis: int) -> Array:
+    index = [np.arange(n).reshape(-1, *(1,) * (i.ndim - 1 - a)) for a, n in enumerate(i.shape)]
+    index[axis] = i
+    try:
+        y: Array = x[tuple(index)]
+    except IndexError:
+        places.within("take_along_axis", i, x.shape[axis])
+        raise
+    return y
+
+
+@composite(_along_adjoint, None, jvp=_along_jvp, arrays=_along_array,
+           spec=lambda x, i, *, axis: Spec(i.shape, x.dtype))
+def _along(x: Tensor, i: Tensor, *, axis: int) -> Tensor:
+    order, flat = _by_rows(i, axis, x.shape[axis])
+    ordered = _shape.reshape(_shape.permute_dims(x, order), (x.size,))
+    y = places.take_at(ordered, flat, axis=0, op="take_along_axis")
+    return _shape.permute_dims(y, _shape.inverse_order(order))
+
+
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: int = -1) -> Tensor:
     """For each row of x along `axis` the elements at that row of `indices`; other axes broadcast.
 
     Raises: ShapeError unless both have as many axes, OutOfRangeError if an index is not there.
     """
-    x, i = as_tensor(x, op="take_along_axis"), as_tensor(indices, op="take_along_axis")
+    op = "take_along_axis"
+    x, i = as_tensor(x, op=op), as_tensor(indices, op=op)
     if x.ndim != i.ndim:
-        raise ShapeError("take_along_axis", got=f"{x.spec}, indices {i.spec}",
+        raise ShapeError(op, got=f"{x.spec}, indices {i.spec}",
                          why="both must have as many axes", fix="use tf.expand_dims")
-    axis = _shape.normalize_axis("take_along_axis", axis, x.ndim)
+    axis = _shape.normalize_axis(op, axis, x.ndim)
     if x.ndim == 1:
-        return places.take_at(x, i, axis=0, op="take_along_axis")
-    order = (*(a for a in range(x.ndim) if a != axis), axis)
-    x, i = _shape.permute_dims(x, order), _shape.permute_dims(i, order)
-    if x.shape[:-1] != i.shape[:-1]:
-        batch = _shape.broadcast_shapes("take_along_axis", x[..., 0].spec, i[..., 0].spec)
-        x = _shape.broadcast_to(x, (*batch, x.shape[-1]))
-        i = _shape.broadcast_to(i, (*batch, i.shape[-1]))
-    rows = math.prod(x.shape[:-1])
-    row = _shape.reshape(create.arange(rows), (*i.shape[:-1], 1))
-    flat = places.flat_index(row, i, sizes=(rows, x.shape[-1]), op="take_along_axis")
-    y = places.take_at(_shape.reshape(x, (x.size,)), flat, axis=0, op="take_along_axis")
-    return _shape.permute_dims(y, _shape.inverse_order(order))
+        return places.take_at(x, i, axis=0, op=op)
+    places.require_integer(op, i.spec)
+    of_x, of_i = ([*t.shape[:axis], 1, *t.shape[axis + 1:]] for t in (x, i))
+    if of_x != of_i:
+        own = [Spec(tuple(sizes), x.dtype) for sizes in (of_x, of_i)]
+        common = _shape.broadcast_shapes(op, *own)
+        x, i = (_shape.broadcast_to(t, [*common[:axis], t.shape[axis], *common[axis + 1:]])
+                for t in (x, i))
+    return _along(x, i, axis=axis)
 
 
 def repeat(x: TensorLike, repeats: int | TensorLike, axis: int | None = None) -> Tensor:
