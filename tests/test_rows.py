@@ -9,7 +9,7 @@ import pytest
 
 import tapeflow as tf
 from tapeflow.errors import ShapeError
-from tapeflow_kernels.cpu import rows
+from tapeflow_kernels.cpu import loops, rows
 
 RANDOM = np.random.default_rng(11)
 INF, NAN = np.inf, np.nan
@@ -50,6 +50,12 @@ def test_a_loop_over_rows_gives_what_numpy_gives_in_longdouble(
     largest = float(np.abs(expected).max(initial=0))
     room = 0 if name == "softmax" else 16 * rounding * largest  # where numbers cancel
     np.testing.assert_allclose(found, expected, rtol=64 * rounding, atol=room)
+
+
+def test_an_address_is_that_of_the_first_element() -> None:
+    x = np.zeros((4, 3))
+    for part in (x, x[2:, 1:], x[::-1]):
+        assert loops.address(part) == part.ctypes.data
 
 
 def test_an_empty_row_has_no_elements() -> None:
