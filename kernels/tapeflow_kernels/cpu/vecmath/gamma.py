@@ -26,6 +26,7 @@ from tapeflow_kernels.cpu.vecmath.pairs import ONE, plus, quotient, sum_of, time
 from tapeflow_kernels.cpu.vecmath.power import log_of
 from tapeflow_kernels.cpu.vecmath.zeros import (
     SIN_PI,
+    STIRLING_FROM,
     digamma_beside_zero,
     digamma_tail,
     lgamma_beside_zero,
@@ -107,9 +108,10 @@ def _lgamma_far(a: Any) -> Any:
 def lgamma_pair(a: Any) -> Any:
     """log(Gamma(a)) as a pair, for float64 a >= 1/2."""
     u, v = a - 1.0, a - 2.0
-    y, rest = _lgamma_far(select(a < 2.5, 2.5, a))
+    y, rest = _lgamma_far(select(a < STIRLING_FROM, STIRLING_FROM, a))
     near = select(a < 1.5, u * _AT_1(u), v * _AT_2(v))
-    return select(a < 2.5, near, y), select(a < 2.5, 0.0, rest)
+    is_near = a < STIRLING_FROM
+    return select(is_near, near, y), select(is_near, 0.0, rest)
 
 
 @inlined

@@ -29,13 +29,12 @@ from tapeflow_kernels.cpu.vecmath.pairs import (
     times,
 )  # fmt: skip
 from tapeflow_kernels.cpu.vecmath.power import bend, log_of, log_of_pair
-from tapeflow_kernels.cpu.vecmath.zeros import digamma_tail, stirling
+from tapeflow_kernels.cpu.vecmath.zeros import STIRLING_FROM, digamma_tail, stirling
 
 _MOST = 20000
 _CLOSE = 0.29  # what bend() takes
 _MUCH = 2.0**300  # what numerators and denominators are kept below
 _OVER_TWO_PI = (0.15915494309189535, -9.839338337591243e-18)
-_STIRLING_FROM = 2.5
 _SUBNORMAL, _RATIO_COUNTS, _UP = 2.0**-1000, 2.0**-600, 2.0**200
 _NEAR_1 = 0.75  # (1 - x) a up to which a series in 1 - x is better than the fraction
 # of Gauss's quadrature from 0 to 1
@@ -92,14 +91,14 @@ def _of_small(a: Any, b: Any) -> Any:
 def _term(a: Any, b: Any, x: Any, y: Any) -> Any:
     """x^a y^b / B(a, b) for pairs x and y = 1 - x, as a pair and a power of 2."""
     least, most = (a, b) if a < b else (b, a)
-    if least >= _STIRLING_FROM:
+    if least >= STIRLING_FROM:
         both, lost = sum_of(a, b)
         shift = stirling(both) - stirling(a) - stirling(b)
         power, k = exp_of(less((shift, 0.0), _distance(a, b, x, y)))
         share = times(least, quotient((most, 0.0), (both, lost)))
         return product(power, root_of(product(share, _OVER_TWO_PI))), k
     e = plus(times(a, log_of_pair(x)), times(b, log_of_pair(y)))
-    if most < _STIRLING_FROM:
+    if most < STIRLING_FROM:
         power, k = exp_of(e)
         return product(power, _of_small(a, b)), k
     power, k = exp_of(plus(e, _log_gamma_ratio(least, most)))

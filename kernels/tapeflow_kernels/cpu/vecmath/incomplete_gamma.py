@@ -41,11 +41,10 @@ from tapeflow_kernels.cpu.vecmath.pairs import (
     times,
 )  # fmt: skip
 from tapeflow_kernels.cpu.vecmath.power import bend, log_of
-from tapeflow_kernels.cpu.vecmath.zeros import stirling
+from tapeflow_kernels.cpu.vecmath.zeros import STIRLING_FROM, stirling
 
 _LARGE = 20.0  # from here on Temme's expansion holds, up to _NEAR times a from a
 _NEAR = 0.29
-_STIRLING_FROM = 2.5
 _SMALL = 0.75  # up to here 1 less terms that vanish with x is better than the continued fraction
 _STEPS, _FEW_STEPS = 104.0, 36.0
 _OVER_ROOT, _OVER_ROOT_REST = 0.3989422804014327, -2.49232720227773e-17  # 1 / sqrt(2 pi)
@@ -109,7 +108,7 @@ def _over_root(a: Any) -> Any:
 @inlined
 def _term(a: Any, x: Any) -> Any:
     """x^a exp(-x) / Gamma(a + 1), as a pair and a power of 2."""
-    if a >= _STIRLING_FROM:
+    if a >= STIRLING_FROM:
         d, rest = plus(_distance(a, x), (stirling(a), 0.0))
         power, k = exp_of((-d, -rest))
         return product(power, _over_root(a)), k

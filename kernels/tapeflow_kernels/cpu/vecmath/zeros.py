@@ -25,7 +25,8 @@ from tapeflow_kernels.cpu.vecmath.bits import (
 from tapeflow_kernels.cpu.vecmath.exponential import nearest
 from tapeflow_kernels.cpu.vecmath.power import atanh_tail
 
-# (log(Gamma(x)) - (x - 1/2) log(x) + x - log(2 pi) / 2) x in 1/x, x >= 2.5
+STIRLING_FROM = 2.5  # where stirling() holds
+# (log(Gamma(x)) - (x - 1/2) log(x) + x - log(2 pi) / 2) x in 1/x
 _stirling_tail = of_double(
     0.08333333333333333, -2.359959235255875e-17, -0.0027777777777706746,
     -8.501718480471589e-13, 0.0007936508475299465, -2.086759830664443e-09,
@@ -143,7 +144,7 @@ _SECOND, _SECOND_REST = 2.7476826467274127, -9.055340329338315e-17
 
 @inlined
 def stirling(x: Any) -> Any:
-    """What Stirling's formula for log(Gamma(x)) lacks, x >= 2.5."""
+    """What Stirling's formula for log(Gamma(x)) lacks, x >= STIRLING_FROM."""
     t = 1.0 / x
     return _stirling_tail(t) * t
 
