@@ -314,6 +314,15 @@ def test_no_innermost_loop_touches_the_stack(target: Host, n: int) -> None:
     assert not [loop for loop in loops if "(%rsp" in loop or "(%rbp" in loop]
 
 
+@pytest.mark.parametrize("m", [9, 40])
+def test_a_factor_larger_than_the_cache_is_read_in_blocks_as_it_lies(m: int) -> None:
+    problem = product(m, 300, 1800)
+    problem.c = choice.plan(problem.c, problem.extents)
+    assert not problem.c.pack_b
+    assert contraction.scratch_bytes(problem.c, problem.extents) > 0
+    problem.check_result()
+
+
 def test_tiles_fetch_the_rows_of_the_next_where_these_lie_side_by_side() -> None:
     def fetched(rows: tuple[int, int], pack_a: bool = False) -> int:
         problem = product(64, 64, 64)
@@ -426,7 +435,8 @@ def test_packing_is_planned_where_it_is_needed_or_repaid() -> None:
     assert plan(50, (784, 1), (300, 1)) == (False, False)
     assert plan(50, (784, 1), (1, 784)) == (False, True)
     assert plan(5000, (784, 1), (300, 1)) == (False, True)
-    assert plan(64, (784, 1), (1024, 1)) == (False, True)
+    assert plan(64, (784, 1), (1024, 1), k=256) == (False, True)
+    assert plan(64, (784, 1), (1024, 1)) == (False, False)
     assert plan(64, (1024, 1), (300, 1)) == (True, False)
     assert plan(50, (1, 784), (300, 1)) == (True, False)
     assert plan(50, (1, 784), (300, 1), k=50) == (False, False)

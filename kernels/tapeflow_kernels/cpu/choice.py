@@ -84,7 +84,8 @@ def plan(c: Contraction, extents: Extents, uses: int = 1) -> Contraction:
         return replace(c, by_rows=_goes_by_rows(c, extents))
     itemsize = 8 if c.dtype == "float64" else 4
     apart = max(map(abs, c.b[c.batch : -1])) * itemsize
-    least = _ROWS_REPAY_PAGES if apart % _PAGE_BYTES == 0 else _ROWS_REPAY_B
+    by_pages = apart % _PAGE_BYTES == 0 and not c.is_far(extents.reduce)
+    least = _ROWS_REPAY_PAGES if by_pages else _ROWS_REPAY_B
     pack_b = (c.b[-1] != 1 and c.n > 1) or (
         extents.m * uses >= least and extents.m > _FEW_ROWS
     )
