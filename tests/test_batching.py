@@ -508,6 +508,27 @@ def test_a_compiled_function_is_compiled_for_all_examples_at_once() -> None:
     assert nested[1, 2].item() == pytest.approx((np.tanh(X[1] * 3.0) * w).sum() ** 2, rel=1e-12)
 
 
+@both
+def test_a_compiled_function_of_a_map_may_have_examples_in_its_closure(run: Any) -> None:
+    def scaled(w: Any) -> Any:
+        f = tf.jit(lambda x: x * w)
+        return f(w), tf.vmap(f)(X)
+
+    squares, products = run(tf.vmap(scaled))(np.array([2.0, 3.0]))
+    np.testing.assert_array_equal(squares.numpy(), [4.0, 9.0])
+    np.testing.assert_array_equal(products.numpy(), [X * 2.0, X * 3.0])
+    slopes = tf.grad(lambda w: tf.sum(run(tf.vmap(scaled))(w)[0]))(tf.asarray([2.0, 3.0]))
+    np.testing.assert_array_equal(slopes.numpy(), [4.0, 6.0])
+
+
+def test_a_compiled_function_that_finds_an_example_of_a_map_names_the_fix() -> None:
+    held: list[Any] = []
+    f = tf.jit(lambda x: x + held[-1])
+    with pytest.raises(TraceError, match="code that was not passed it") as caught:
+        tf.vmap(lambda x: held.append(x) or f(x))(X)
+    assert "pass it to the compiled function" in caught.value.fix
+
+
 def test_derivatives_pass_a_compiled_function_inside_a_map() -> None:
     f = tf.jit(lambda x, w: tf.sum(tf.tanh(x) * w * w))
     w = tf.asarray([1.0, 2.0, 3.0], tf.float64)

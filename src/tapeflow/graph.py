@@ -60,7 +60,10 @@ class Var:
         "index": "pass the number in static_argnames of tf.jit, or use tf.take",
         "int": "pass the number in static_argnames of tf.jit",
         "float": "keep it a tensor, or return it from the compiled function",
+        "kept": "return it from the compiled function that made it; do not keep it in a global, a "
+        "closure or an attribute",
     }
+    unknown: ClassVar[str] = "this value belongs to a trace that has ended"
 
     name: str
     shape: tuple[int, ...]

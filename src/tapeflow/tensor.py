@@ -277,14 +277,8 @@ class Tensor:
 
 
 def ended(op: str, x: Tensor) -> TraceError:
-    """The error for a traced value that was kept when its trace was over."""
-    return TraceError(
-        op,
-        got=repr(x),
-        why="this value belongs to a trace that has ended",
-        fix="return it from the compiled function that made it; do not keep it in a global, a "
-        "closure or an attribute",
-    )
+    """The error for a traced value where it is not known, as when its trace is over."""
+    return TraceError(op, got=repr(x), why=x.value.unknown, fix=x.value.fixes["kept"])
 
 
 def _arrays(x: Any) -> Any:

@@ -43,7 +43,10 @@ class Lane(Var):
         "index": "use tf.take; or let all examples share the number, by None in in_axes of tf.vmap",
         "int": "let all examples share the number, by None in in_axes of tf.vmap",
         "float": "keep it a tensor; or let all examples share it, by None in in_axes of tf.vmap",
+        "kept": "pass it to the compiled function, or return it from what tf.vmap maps; do not "
+        "keep it in a global, a closure or an attribute",
     }
+    unknown: ClassVar[str] = "its tf.vmap has ended, or is around code that was not passed it"
 
     batch: Batch
     whole: Tensor

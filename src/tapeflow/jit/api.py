@@ -53,14 +53,16 @@ class Jitted(Generic[P, R]):
         self._methods: dict[int, tuple[Callable[[], Any], Jitted[..., Any]]] = {}
         self._examples: dict[Any, Jitted[..., Any]] = {}  # inside of tf.vmap, by which are many
         self._short: dict[tuple[Any, ...], Entry] = {}  # by what `collect` says
+        self.made_in: Batch | None = None  # examples of that one may be in its closure
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         context = dispatch.here.context
         if self._signature is not None:
             args = fitted(self._name, self._signature, args)  # type: ignore[assignment]
         if context.tracer is not None:
-            if type(context.tracer) is Batch and context.tracer.is_eager and not context.records:
-                return cast(R, self._for_examples(context.tracer, args, kwargs))
+            batch = context.tracer if type(context.tracer) is Batch else None
+            if batch and batch.is_eager and batch is not self.made_in and not context.records:
+                return cast(R, self._for_examples(batch, args, kwargs))
             return self.fn(*args, **kwargs)  # part of the trace that is open
         if kwargs:
             return cast(R, self._mixed(args, kwargs))
@@ -129,6 +131,7 @@ class Jitted(Generic[P, R]):
                 axes = unflatten(structure, [0 if b else None for b in lanes])
                 static = tuple(self._parameters.static)
                 mapped = Jitted(vmap(self.fn, axes), static, background=self._background)
+                mapped.made_in = self.made_in
                 self._examples[structure, lanes] = mapped
             return self._examples[structure, lanes]
 
@@ -334,7 +337,8 @@ def jit(
     `static_argnames` are compiled in too, e.g. sizes. With an `input_signature`, a tf.TensorSpec
     for each argument, arguments of other types are refused.
     With `background` the first calls do not wait for machine code: what was traced runs op by op
-    until a thread has compiled it. Where that fails, the next call says so.
+    until a thread has compiled it. Where that fails, the next call says so. A function that is made
+    inside of tf.vmap runs op by op there.
 
     A function that was traced 17 times warns once of the argument that keeps changing; the logger
     `tapeflow.jit` tells of each trace.
@@ -357,7 +361,10 @@ def jit(
     if fn is None:
         return lambda f: jit(f, static_argnames, input_signature, background)
     function = arguments.function("jit", "fn", fn)
-    return Jitted(function, static_argnames, input_signature, background)
+    jitted = Jitted(function, static_argnames, input_signature, background)
+    tracer = dispatch.tracer()
+    jitted.made_in = tracer if isinstance(tracer, Batch) else None
+    return jitted
 
 
 def _is_result(y: Any) -> bool:
