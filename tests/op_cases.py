@@ -528,6 +528,7 @@ INDEXING = [
         bad=[
             Bad(OutOfRangeError, ["f[4]", np.array([4])], {"axis": 0}),
             Bad(DTypeError, ["f[4]", "f[2]"], {"axis": 0}),
+            Bad(DTypeError, ["f[4]", np.array([True, False])], {"axis": 0}),
             Bad(ArgumentError, ["f[4,3]", np.array([0])], {}),
         ],
     ),
@@ -542,7 +543,10 @@ INDEXING = [
         tf.embedding_lookup,
         lambda x, i: x[i],
         ["f[4,3]", np.array([[1, 2], [0, 0]])],
-        bad=[Bad(OutOfRangeError, ["f[4,3]", np.array([i])]) for i in (4, -1)],
+        bad=[
+            *(Bad(OutOfRangeError, ["f[4,3]", np.array([i])]) for i in (4, -1)),
+            Bad(DTypeError, ["f[4,3]", np.array([True])]),
+        ],
     ),
     Case(
         tf.take_along_axis,

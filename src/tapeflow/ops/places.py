@@ -31,6 +31,8 @@ def _take_spec(x: Spec, i: Spec, *, axis: int, op: str, from_end: bool = True) -
 
 def within(op: str, i: Array, size: int, from_end: bool = True) -> Array:
     """i, if every element is an index of an axis of `size`, counted from its end if negative."""
+    if i.dtype.kind == "b":   # which NumPy takes for 0 and 1; the rules of shapes say why not
+        raise TypeError(f"{op}: bools are no indices")
     least = -size if from_end else 0
     if i.size and (i.min() < least or i.max() >= size):
         worst = i.max() if i.max() >= size else i.min()
@@ -98,7 +100,7 @@ def take_at(x: Array, i: Array, *, axis: int, op: str, from_end: bool = True) ->
     `op` is what the user called, for errors: which indices there are is seen only here. `from_end`
     lets negative ones count from the end.
     """
-    if not from_end:
+    if not from_end or i.dtype.kind == "b":
         within(op, i, x.shape[axis], from_end)
     try:
         return np.asarray(x.take(i, axis))
