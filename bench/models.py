@@ -123,7 +123,7 @@ def main() -> None:
         for row in timed(name, given.tiny, 0.0 if given.tiny else 0.6):
             rows.append({"threads": tf.config.num_threads(), **row})
             print("  ".join(f"{k} {v}" for k, v in rows[-1].items()), flush=True)
-    print(json.dumps(rows))
+    print(json.dumps({"about": timing.about(), "rows": rows}))
     if given.keep is not None:
         with open(given.keep / "rows.jsonl", "a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -91,7 +91,7 @@ def test_a_reader_sees_no_value_half_written() -> None:
 
     def read() -> list[tuple[float, float]]:
         seen = []
-        while not done.is_set():
+        while not (done.is_set() and seen):
             held = v.value
             first = held.numpy().copy()
             seen.append((float(first.min()), float(first.max())))
