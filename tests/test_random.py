@@ -587,3 +587,20 @@ def test_threads_that_share_a_generator_get_different_states() -> None:
     finally:
         sys.setswitchinterval(switching)
     assert sorted(drawn) == list(range(2000))
+
+
+def test_threads_that_draw_at_once_share_out_the_numbers_that_one_would_draw() -> None:
+    def drawn(generator: tf.random.Generator, times: int) -> np.ndarray:
+        return np.stack([generator.uniform((7,), dtype="float64").numpy() for _ in range(times)])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for seed in range(40):
+                generator = tf.random.Generator(seed)
+                found = np.stack(list(pool.map(lambda _, g=generator: drawn(g, 60), range(4))))
+                alone = drawn(tf.random.Generator(seed), 240)
+                assert np.array_equal(np.sort(found, axis=None), np.sort(alone, axis=None))
+    finally:
+        sys.setswitchinterval(interval)

@@ -115,9 +115,9 @@ def _loaded(name: str, dtype: DType, digits: int) -> Callable[[Array, Array], No
     code = noise.launch(name, state, out, digits, 1).code
     kind = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
     kernel = kind(cache.addresses([code])[code])
-    rest = np.empty(noise.REST, np.uint8)  # which nobody reads, whichever thread wrote it
 
     def draw(state: Array, y: Array) -> None:
+        rest = np.empty(noise.REST, np.uint8)  # of this call: other threads draw meanwhile
         rows = state.size // 3
         block = np.array([*map(loops.address, (state, y, rest)), y.size // rows], np.int64)
         kernel(0, noise.items(y.nbytes, rows), loops.address(block))
