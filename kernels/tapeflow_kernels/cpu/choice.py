@@ -82,8 +82,7 @@ def plan(c: Contraction, extents: Extents, uses: int = 1) -> Contraction:
         reads = c.as_it_lies and few and extents.reduce[0] % DEPTH == 0
         c = replace(c, pack_a=not reads, pack_b=True)
         return replace(c, by_rows=_goes_by_rows(c, extents))
-    itemsize = 8 if c.dtype == "float64" else 4
-    apart = max(map(abs, c.b[c.batch : -1])) * itemsize
+    apart = max(map(abs, c.b[c.batch : -1])) * c.itemsize
     by_pages = apart % _PAGE_BYTES == 0 and not c.is_far(extents.reduce)
     least = _ROWS_REPAY_PAGES if by_pages else _ROWS_REPAY_B
     pack_b = (c.b[-1] != 1 and c.n > 1) or (
@@ -91,9 +90,9 @@ def plan(c: Contraction, extents: Extents, uses: int = 1) -> Contraction:
     )
     long = math.prod(extents.reduce) >= _STEPS_REPAY_A and c.n >= _COLUMNS_REPAY_A
     step = c.a[c.batch] if c.a[-1] == 1 else c.a[-1]
-    paged = step * itemsize % _PAGE_BYTES == 0 and step != 0
+    paged = step * c.itemsize % _PAGE_BYTES == 0 and step != 0
     many = extents.m >= _ROWS_REPAY_PAGES and c.n >= _COLUMNS_REPAY_PAGES
-    stays = extents.m * math.prod(extents.reduce) * itemsize <= _CACHED_BYTES
+    stays = extents.m * math.prod(extents.reduce) * c.itemsize <= _CACHED_BYTES
     repays = stays or paged or c.a[c.batch] != 1 or c.n >= _COLUMNS_REPAY_ACROSS
     pack_a = (paged and many) if c.a[-1] == 1 else long and repays
     is_flat = is_few and not (pack_a or pack_b)

@@ -123,6 +123,11 @@ class Contraction:
         return replace(open_, pack_a=True, pack_b=True)
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of a sum."""
+        return 8 if self.dtype == "float64" else 4
+
+    @property
     def batch(self) -> int:
         """The number of batch axes."""
         return len(self.a) - 1 - self.reductions
@@ -149,8 +154,7 @@ class Contraction:
 
     def is_far(self, reduce: tuple[int, ...]) -> bool:
         """Whether B, as it lies, is larger than the second-level cache."""
-        itemsize = 8 if self.dtype == "float64" else 4
-        size = reduce[0] * self.b[self.batch] * itemsize
+        size = reduce[0] * self.b[self.batch] * self.itemsize
         return self.reductions == 1 and self.b[-1] == 1 < self.n and size >= _FAR_BYTES
 
     @property
