@@ -31,21 +31,21 @@ def _within(
 within = Primitive(_within, lambda i, lowest, highest, **attrs: i, name="within")
 
 
-def _place(i: Array, *, n: int) -> Array:
+def _from_start(i: Array, *, n: int) -> Array:
     return np.where(i < 0, i + np.int64(n), i).astype(np.int64)
 
 
-def _place_in(row: Array, i: Array, *, n: int) -> Array:
-    return row * n + _place(i, n=n)
+def _from_start_in(row: Array, i: Array, *, n: int) -> Array:
+    return row * n + _from_start(i, n=n)
 
 
 _TEXT = "int64({i}) + (int64({n}) if {i} < 0 else int64(0))"
 _WITHIN_ROW = f"{{row}} * int64({{n}}) + {_TEXT}"
-place = Primitive(
-    _place, lambda i, *, n: Spec(i.shape, int64), name="place", lowering=Scalar(_TEXT)
+from_start = Primitive(
+    _from_start, lambda i, *, n: Spec(i.shape, int64), name="from_start", lowering=Scalar(_TEXT)
 )
-place_in = Primitive(
-    _place_in, lambda row, i, *, n: row, name="place_in", lowering=Scalar(_WITHIN_ROW)
+from_start_in = Primitive(
+    _from_start_in, lambda row, i, *, n: row, name="from_start_in", lowering=Scalar(_WITHIN_ROW)
 )
 
 _INDICES = {"take": 1, "add_at": 1, "put_at": 2, "flat_index": 0}  # the first input that is one
@@ -105,7 +105,7 @@ class _Asked:
         for k, (i, n) in enumerate(zip(node.inputs, sizes, strict=True)):
             spread = _spread(chain, self._within(chain, i, n, node), y.shape)
             out = y if k == len(sizes) - 1 else None
-            row = (chain.add(place_in if row else place, *row, spread, out=out, n=n),)
+            row = (chain.add(from_start_in if row else from_start, *row, spread, out=out, n=n),)
         self._known[y, math.prod(sizes), False] = y
 
     def _within(self, chain: Chain, i: Var, size: int, node: Node[Var]) -> Var:
